@@ -1,0 +1,1 @@
+//! The Backend trait, its contract suite, and the local and scripted backends.

@@ -1,0 +1,1 @@
+//! The imperative shell around the engine: run loop, outbox, timers, recovery.

@@ -1,0 +1,1 @@
+//! The pure machines that decide everything about a run.

@@ -1,0 +1,1 @@
+//! Verifies and parses webhook deliveries.

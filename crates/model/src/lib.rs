@@ -1,0 +1,23 @@
+//! Value types shared by every Pipekeeper crate: ids, time, revisions, actors, outcomes, triggers and the compiled plan.
+//!
+//! Nothing here does I/O, reads a clock or decides anything about a run; rules live in `engine`.
+
+mod actor;
+mod digest;
+mod git;
+mod id;
+mod millis;
+mod outcome;
+mod param;
+pub mod plan;
+mod trigger;
+
+pub use actor::Actor;
+pub use digest::{Digest, ParseDigestError};
+pub use git::{GitRef, ParseShaError, RefNameError, Revision, Sha};
+pub use id::{AttemptId, Name, NameError, NodeId, ParseAttemptIdError, RunId};
+pub use millis::{Millis, ParseMillisError, Timestamp};
+pub use outcome::{Outcome, ParseOutcomeError, SkipReason};
+pub use param::ParamValue;
+pub use plan::Plan;
+pub use trigger::{ChangedAnswer, EventKind, RunContext, TriggerEvent};

@@ -1,0 +1,118 @@
+//! What a plan asks of its backend: nothing that a file says is silently ignored.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::Place;
+
+/// Something that not every backend or version can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Feature {
+    /// `image:` of an action, a step or the pipeline.
+    Image,
+    /// `build:`.
+    Build,
+    /// `promote:`.
+    Promote,
+    /// `sync:`.
+    Sync,
+    /// `call:`.
+    Call,
+    /// `services:`.
+    Services,
+    /// `secrets:`.
+    Secrets,
+    /// `credentials:`.
+    Credentials,
+    /// `resources:`.
+    Resources,
+    /// `cluster:`.
+    Cluster,
+    /// `environment:` on work.
+    Environment,
+    /// `lock:`.
+    Lock,
+    /// `mode: volume` of a cache.
+    VolumeCache,
+    /// `reuse:`.
+    Reuse,
+    /// `plan:`, an action whose output adds nodes.
+    DynamicPlan,
+    /// `include:`.
+    Include,
+    /// `pod:`.
+    Pod,
+    /// `checkout:` with submodules or LFS.
+    CheckoutExtras,
+    /// `approve:` with `by:` or with `count:` above one.
+    ApproverRules,
+    /// `approve:` with typed `params:`.
+    ApproveParams,
+    /// `start: confirm` by another person.
+    ConfirmByOther,
+    /// `on: merge_request`.
+    MergeRequestTrigger,
+    /// `on: cron`.
+    CronTrigger,
+    /// `on: image`.
+    ImageTrigger,
+    /// `on: pipeline`.
+    PipelineTrigger,
+    /// `concurrency:` with a scope beyond the pipeline.
+    WideConcurrency,
+}
+
+impl Feature {
+    /// The key of the pipeline file, as people know it.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Build => "build",
+            Self::Promote => "promote",
+            Self::Sync => "sync",
+            Self::Call => "call",
+            Self::Services => "services",
+            Self::Secrets => "secrets",
+            Self::Credentials => "credentials",
+            Self::Resources => "resources",
+            Self::Cluster => "cluster",
+            Self::Environment => "environment",
+            Self::Lock => "lock",
+            Self::VolumeCache => "mode: volume",
+            Self::Reuse => "reuse",
+            Self::DynamicPlan => "plan",
+            Self::Include => "include",
+            Self::Pod => "pod",
+            Self::CheckoutExtras => "checkout",
+            Self::ApproverRules => "approve.by",
+            Self::ApproveParams => "approve.params",
+            Self::ConfirmByOther => "start: { confirm: other }",
+            Self::MergeRequestTrigger => "on.merge_request",
+            Self::CronTrigger => "on.cron",
+            Self::ImageTrigger => "on.image",
+            Self::PipelineTrigger => "on.pipeline",
+            Self::WideConcurrency => "concurrency.scope",
+        }
+    }
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.key())
+    }
+}
+
+/// One use of a feature in a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeatureUse {
+    /// What is used.
+    pub feature: Feature,
+    /// The key path, such as `actions[2].build`.
+    pub path: String,
+    /// Where it stands.
+    pub place: Place,
+    /// What exactly, where that helps: the image's name, the cluster's.
+    pub detail: Option<String>,
+}

@@ -1,0 +1,1 @@
+//! Git mirrors, trees, archives and working-tree snapshots.

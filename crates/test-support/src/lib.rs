@@ -1,0 +1,1 @@
+//! Fakes with real protocols, the simulator, test servers.
