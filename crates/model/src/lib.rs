@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock or decides anything about a run; rules live in `engine`.
 
 mod actor;
+mod attempt;
 mod digest;
 mod git;
 mod id;
@@ -13,6 +14,7 @@ pub mod plan;
 mod trigger;
 
 pub use actor::Actor;
+pub use attempt::{ArtifactResult, AttemptOutcome, AttemptRecord, Holder, StepResult};
 pub use digest::{Digest, ParseDigestError};
 pub use git::{GitRef, ParseShaError, RefNameError, Revision, Sha};
 pub use id::{AttemptId, Name, NameError, NodeId, ParseAttemptIdError, RunId};

@@ -1,1 +1,89 @@
-//! The Store trait and its databases.
+//! The [`Store`] trait and its databases: what `pipe` acknowledged is in here.
+//!
+//! A store keeps and returns; it decides nothing. Log bytes and artifacts are files, not rows.
+
+mod error;
+mod records;
+
+use async_trait::async_trait;
+use pipekeeper_engine::{EffectKey, Event};
+use pipekeeper_model::{Name, RunId};
+
+pub use error::{CommitError, StoreError};
+pub use records::{
+    Accepted, Commit, Delivery, DeliveryId, DeliveryOutcome, DeliverySettlement, NewDelivery, RefMove, Refusal, RunFilter,
+    RunSummary, StoredEffect, StoredRun,
+};
+
+/// The durability contract: when a method that writes returns `Ok`, a crash of the process or the machine does not undo
+/// it; when it returns an error, it either happened whole or not at all, and repeating it is safe.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Stores a delivery, once per project and forge id.
+    async fn accept_delivery(&self, delivery: NewDelivery) -> Result<Accepted, StoreError>;
+
+    /// Notes a refused request; the newest 20 of each project are kept.
+    async fn note_refusal(&self, refusal: Refusal) -> Result<(), StoreError>;
+
+    /// The refused requests of a project, newest first.
+    async fn refusals(&self, project: &Name) -> Result<Vec<Refusal>, StoreError>;
+
+    /// Deliveries without an outcome, oldest first, after the given one.
+    async fn pending_deliveries(&self, after: Option<DeliveryId>, limit: u32) -> Result<Vec<Delivery>, StoreError>;
+
+    /// One delivery.
+    async fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, StoreError>;
+
+    /// A project's deliveries, or everyone's, newest first, before the given one; bodies are left empty.
+    async fn deliveries(
+        &self,
+        project: Option<&Name>,
+        before: Option<DeliveryId>,
+        limit: u32,
+    ) -> Result<Vec<Delivery>, StoreError>;
+
+    /// Settles a delivery that makes no run; the first settlement stands, a later one changes nothing.
+    async fn settle_delivery(&self, settlement: DeliverySettlement) -> Result<(), StoreError>;
+
+    /// Takes a delivery's outcome back so that it is handled again (`pipe hooks replay`), its ledger entries too.
+    async fn reopen_delivery(&self, id: DeliveryId) -> Result<bool, StoreError>;
+
+    /// The delivery that already made this very move of a ref.
+    async fn find_move(&self, moved: &RefMove) -> Result<Option<DeliveryId>, StoreError>;
+
+    /// The greatest run number so far; 0 if there is none.
+    async fn last_run(&self) -> Result<u64, StoreError>;
+
+    /// Appends events and everything that belongs to them, if the run still has `expected` events.
+    ///
+    /// # Errors
+    /// [`CommitError::Conflict`] if it has not (or, for `expected` 0, exists): then nothing was written.
+    async fn commit(&self, commit: Commit) -> Result<(), CommitError>;
+
+    /// A run's snapshot and tail.
+    async fn load(&self, run: RunId) -> Result<Option<StoredRun>, StoreError>;
+
+    /// A run's events with their numbers (from 1), after the given number.
+    async fn events(&self, run: RunId, after: u64, limit: u32) -> Result<Vec<(u64, Event)>, StoreError>;
+
+    /// One run as lists show it.
+    async fn summary(&self, run: RunId) -> Result<Option<RunSummary>, StoreError>;
+
+    /// Runs, newest first.
+    async fn runs(&self, filter: &RunFilter, limit: u32) -> Result<Vec<RunSummary>, StoreError>;
+
+    /// Effects that wait to be performed, in the order they were stored; quarantined runs' are left out.
+    async fn effects(&self, limit: u32) -> Result<Vec<StoredEffect>, StoreError>;
+
+    /// Removes performed effects without touching their run.
+    async fn settle_effects(&self, keys: Vec<EffectKey>) -> Result<(), StoreError>;
+
+    /// Sets a run aside: it is neither loaded for work nor are its effects performed.
+    async fn quarantine(&self, run: RunId, reason: String) -> Result<(), StoreError>;
+
+    /// Whether the store can write: a real, tiny write.
+    async fn check(&self) -> Result<(), StoreError>;
+
+    /// Ends all writing in order; later calls fail.
+    async fn close(&self);
+}

@@ -1,0 +1,254 @@
+//! The written contract between the controller and whatever runs attempts.
+
+use std::{collections::{BTreeMap, BTreeSet}, path::PathBuf};
+
+use async_trait::async_trait;
+use pipekeeper_model::{
+    AttemptId, AttemptRecord, Digest, Holder, Millis, Name,
+    plan::{Artifact, Feature, Reports, SecretTarget, Shell},
+};
+use thiserror::Error;
+
+/// Runs attempts.
+///
+/// - Every call may be repeated: a second `launch` of an attempt adopts the first; a second ticket changes nothing.
+/// - User code starts only after [`Ticket::Go`], at most once per attempt, whatever dies.
+/// - Observations go to the channel that the backend was made with; they are level-triggered: [`Backend::observe`] makes
+///   the backend tell an attempt's present state again.
+/// - Attempts outlive the server: after a restart, `list` and `observe` find them.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// What plans may ask of it.
+    fn supports(&self) -> &BTreeSet<Feature>;
+
+    /// Creates the attempt's process or pod, or adopts it if it exists. Returns when it is sure to exist; check-in is observed.
+    async fn launch(&self, launch: Launch) -> Result<(), LaunchError>;
+
+    /// Answers a check-in of this holder.
+    async fn answer(&self, attempt: AttemptId, holder: &Holder, ticket: Ticket) -> Result<(), LaunchError>;
+
+    /// Stops the attempt: polite signal, `grace`, final signal, to everything it started. Unknown attempts count as stopped:
+    /// they are observed as [`What::Gone`].
+    async fn stop(&self, attempt: AttemptId, grace: Millis) -> Result<(), LaunchError>;
+
+    /// Makes the backend tell the present state of an attempt; one it does not know is [`What::Gone`].
+    async fn observe(&self, attempt: AttemptId) -> Result<(), LaunchError>;
+
+    /// Removes what the backend keeps of an ended attempt: its record is stored. The log stays.
+    async fn forget(&self, attempt: AttemptId) -> Result<(), LaunchError>;
+
+    /// Every attempt that it knows, ended ones included.
+    async fn list(&self) -> Result<Vec<AttemptId>, LaunchError>;
+}
+
+/// A call that did not work.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum LaunchError {
+    /// It may go better later.
+    #[error("{reason}")]
+    Transient {
+        /// What is in the way.
+        reason: String,
+    },
+    /// It never will.
+    #[error("{reason}")]
+    Terminal {
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Everything that an attempt needs, resolved: no templates, no names to look up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// Its steps.
+    pub steps: Vec<LaunchStep>,
+    /// The variables of every step.
+    pub env: BTreeMap<String, String>,
+    /// What the workspace starts with.
+    pub source: SourceInput,
+    /// Artifacts of earlier actions to unpack.
+    pub inputs: Vec<InputArtifact>,
+    /// Artifacts to keep.
+    pub artifacts: BTreeMap<Name, Artifact>,
+    /// Archive caches to restore and save.
+    pub caches: Vec<CacheMount>,
+    /// Test reports to collect.
+    pub reports: Reports,
+    /// The limit of its running time.
+    pub timeout: Millis,
+    /// From the polite signal to the final one.
+    pub grace: Millis,
+    /// Bytes of log it may write.
+    pub log_limit: u64,
+    /// Where the log's bytes go.
+    pub log: PathBuf,
+    /// What happens to the workspace afterwards.
+    pub keep_workspace: KeepWorkspace,
+    /// What the attempt does without a controller.
+    pub orphan: Orphan,
+}
+
+/// One step, resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaunchStep {
+    /// Its name.
+    pub name: String,
+    /// The image it wants.
+    pub image: Option<String>,
+    /// What is run.
+    pub script: LaunchScript,
+    /// Further variables.
+    pub env: BTreeMap<String, String>,
+    /// A limit of its own.
+    pub timeout: Option<Millis>,
+    /// A folder below the workspace.
+    pub working_dir: Option<String>,
+}
+
+/// What a step runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LaunchScript {
+    /// Text for a shell.
+    Shell {
+        /// Which.
+        shell: Shell,
+        /// The text.
+        text: String,
+        /// The line of the pipeline file that holds the text's first line.
+        line: u32,
+    },
+    /// A program and its arguments.
+    Command(Vec<String>),
+}
+
+/// What a workspace starts with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceInput {
+    /// Nothing.
+    Empty,
+    /// A copy of this folder.
+    Folder(PathBuf),
+    /// The contents of this tar archive.
+    Archive(PathBuf),
+}
+
+/// An artifact of an earlier action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputArtifact {
+    /// The archive's digest: it is found in the artifact folder under it, and checked.
+    pub digest: Digest,
+    /// The folder below the workspace.
+    pub into: String,
+}
+
+/// An archive cache, its key computed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheMount {
+    /// Its name.
+    pub name: Name,
+    /// The folders it holds.
+    pub paths: Vec<String>,
+    /// The file of the exact key.
+    pub exact: PathBuf,
+    /// Files to fall back on, best first.
+    pub fallbacks: Vec<PathBuf>,
+    /// Where a new one is saved; none if this attempt may only read.
+    pub save_to: Option<PathBuf>,
+}
+
+/// What happens to a workspace after its attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeepWorkspace {
+    /// It goes.
+    Never,
+    /// It stays if the attempt did not succeed.
+    OnFailure,
+    /// It stays.
+    Always,
+}
+
+/// What an attempt does when no controller is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Orphan {
+    /// It works on.
+    WorkOn,
+    /// It stops itself after this long.
+    StopAfter(Millis),
+}
+
+/// The answer to a check-in.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Ticket {
+    /// Start.
+    Go {
+        /// The secrets, for memory only.
+        secrets: Vec<SecretValue>,
+    },
+    /// Another has the ticket, or nobody may: exit without running anything.
+    Exit,
+}
+
+/// A secret on its way into an attempt's memory; it has no `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretValue {
+    /// Where it goes; none masks it only.
+    pub target: Option<SecretTarget>,
+    /// The value.
+    pub value: String,
+}
+
+/// Something seen of an attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// What.
+    pub what: What,
+}
+
+/// What was seen.
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    /// Something keeps it from starting; people see it.
+    Waiting {
+        /// What.
+        reason: String,
+    },
+    /// A supervisor is there and asks for the ticket.
+    CheckedIn {
+        /// Which.
+        holder: Holder,
+    },
+    /// A step began.
+    StepStarted {
+        /// Its index.
+        step: usize,
+    },
+    /// The log has so many bytes now.
+    LogGrew {
+        /// How many.
+        bytes: u64,
+    },
+    /// It has been silent.
+    Silent {
+        /// For how many seconds.
+        seconds: u64,
+        /// Its processes, for people.
+        processes: String,
+    },
+    /// It ended; artifacts and log are in place.
+    Finished {
+        /// The supervisor that had the ticket.
+        holder: Holder,
+        /// The record.
+        record: Box<AttemptRecord>,
+    },
+    /// Nothing of it is left, and no record.
+    Gone {
+        /// Why, as far as known.
+        reason: String,
+    },
+}

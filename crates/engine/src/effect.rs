@@ -1,0 +1,85 @@
+//! Effects: imperatives for the outside, performed at least once, hence keyed.
+
+use std::fmt;
+
+use pipekeeper_model::{AttemptId, Millis, Outcome, RunId};
+use serde::{Deserialize, Serialize};
+
+/// One thing to do outside the engine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Effect {
+    /// Create or adopt the attempt's process or pod.
+    LaunchAttempt {
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// Stop the attempt's process or pod; voids a launch that was not performed yet.
+    StopAttempt {
+        /// The attempt.
+        attempt: AttemptId,
+        /// From the polite signal to the final one.
+        grace: Millis,
+    },
+    /// Supersede older runs of this run's concurrency group.
+    SupersedeOlder {
+        /// The run.
+        run: RunId,
+    },
+    /// Give this run its turn once no older run of its group is in its way.
+    AwaitTurn {
+        /// The run.
+        run: RunId,
+    },
+    /// Tell whoever listens that the run ended.
+    Notify {
+        /// The run.
+        run: RunId,
+        /// How it ended.
+        outcome: Outcome,
+    },
+}
+
+impl Effect {
+    /// The key: equal keys mean the same effect.
+    pub fn key(&self) -> EffectKey {
+        EffectKey(match self {
+            Self::LaunchAttempt { attempt } => format!("{attempt}/launch"),
+            Self::StopAttempt { attempt, .. } => format!("{attempt}/stop"),
+            Self::SupersedeOlder { run } => format!("r{run}/supersede"),
+            Self::AwaitTurn { run } => format!("r{run}/turn"),
+            Self::Notify { run, .. } => format!("r{run}/notify"),
+        })
+    }
+
+    /// The lane: effects of one lane are performed one after the other, in order.
+    pub fn lane(&self) -> String {
+        match self {
+            Self::LaunchAttempt { attempt } | Self::StopAttempt { attempt, .. } => attempt.to_string(),
+            Self::SupersedeOlder { run } | Self::AwaitTurn { run } => format!("r{run}/group"),
+            Self::Notify { run, .. } => format!("r{run}/notify"),
+        }
+    }
+
+    /// A word for logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::LaunchAttempt { .. } => "launch_attempt",
+            Self::StopAttempt { .. } => "stop_attempt",
+            Self::SupersedeOlder { .. } => "supersede_older",
+            Self::AwaitTurn { .. } => "await_turn",
+            Self::Notify { .. } => "notify",
+        }
+    }
+}
+
+/// The key of an effect, such as `r57-n3-a1/launch`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EffectKey(pub String);
+
+impl fmt::Display for EffectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

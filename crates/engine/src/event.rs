@@ -1,0 +1,185 @@
+//! Events: recorded facts, past tense. A run is the fold of its events; a stored event is never renamed or changed.
+
+use std::sync::Arc;
+
+use pipekeeper_model::{
+    Actor, AttemptId, AttemptRecord, Digest, Holder, NodeId, Outcome, SkipReason, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{CancelReason, RunRequest};
+
+/// The version written beside every stored event.
+pub const EVENT_VERSION: u32 = 1;
+
+/// A fact with its time and its cause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When it happened.
+    pub at: Timestamp,
+    /// Who caused it.
+    pub actor: Actor,
+    /// What happened.
+    pub fact: Fact,
+}
+
+/// What happened to a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Fact {
+    /// The run came to be.
+    RunCreated {
+        /// What it is made of.
+        request: Arc<RunRequest>,
+    },
+    /// It waits for its turn in its concurrency group.
+    TurnAwaited,
+    /// Its turn came.
+    TurnCame,
+    /// A node's needs are settled and its conditions hold; it waits for a place.
+    NodeReadied {
+        /// The node.
+        node: NodeId,
+    },
+    /// A node will never run.
+    NodeSkipped {
+        /// The node.
+        node: NodeId,
+        /// Why.
+        reason: SkipReason,
+        /// Whether what needs it may go on as if it had succeeded.
+        passes: bool,
+    },
+    /// A node took over the result of an earlier run.
+    NodeAdopted {
+        /// The node.
+        node: NodeId,
+    },
+    /// A node waits for a person to start it.
+    StartAwaited {
+        /// The node.
+        node: NodeId,
+        /// Until when.
+        expires: Timestamp,
+    },
+    /// A person took the first of two looks.
+    StartLooked {
+        /// The node.
+        node: NodeId,
+    },
+    /// A person started a node.
+    StartGiven {
+        /// The node.
+        node: NodeId,
+    },
+    /// A node waits for a time.
+    WaitBegan {
+        /// The node.
+        node: NodeId,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// The time came.
+    WaitEnded {
+        /// The node.
+        node: NodeId,
+    },
+    /// A gate asks for a decision.
+    GateOpened {
+        /// The node.
+        node: NodeId,
+        /// What a decision binds to.
+        subject: Digest,
+        /// When it gives up.
+        expires: Timestamp,
+    },
+    /// A person approved.
+    GateApproved {
+        /// The node.
+        node: NodeId,
+        /// What was approved.
+        subject: Digest,
+        /// In the person's words.
+        comment: Option<String>,
+    },
+    /// A person rejected.
+    GateRejected {
+        /// The node.
+        node: NodeId,
+        /// In the person's words.
+        comment: Option<String>,
+    },
+    /// Nobody decided in time.
+    GateExpired {
+        /// The node.
+        node: NodeId,
+    },
+    /// An attempt is to be launched.
+    AttemptScheduled {
+        /// The attempt.
+        attempt: AttemptId,
+        /// When it must have checked in.
+        check_in_by: Timestamp,
+    },
+    /// An attempt may start user code.
+    TicketGranted {
+        /// The attempt.
+        attempt: AttemptId,
+        /// The one supervisor that has it.
+        holder: Holder,
+        /// When the engine itself stops it, should its supervisor not.
+        deadline: Timestamp,
+    },
+    /// An attempt is being stopped.
+    StopAsked {
+        /// The attempt.
+        attempt: AttemptId,
+        /// The outcome it gets if it does not end otherwise.
+        outcome: Outcome,
+        /// When it counts as stopped whatever is seen.
+        deadline: Timestamp,
+    },
+    /// An attempt ended.
+    AttemptFinished {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Its record.
+        record: Box<AttemptRecord>,
+    },
+    /// A node waits before its next attempt.
+    NodeBackedOff {
+        /// The node.
+        node: NodeId,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// A node ended.
+    NodeFinished {
+        /// The node.
+        node: NodeId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// The first failure stopped what had not started.
+    RunHalted {
+        /// The node that failed.
+        node: NodeId,
+    },
+    /// The run is being stopped.
+    CancelBegan {
+        /// Why.
+        reason: CancelReason,
+    },
+    /// The `finally` entries may run.
+    FinallyBegan {
+        /// When they are stopped.
+        deadline: Timestamp,
+    },
+    /// The `finally` entries are being stopped.
+    FinallyStopped,
+    /// The run ended.
+    RunFinished {
+        /// How.
+        outcome: Outcome,
+    },
+}

@@ -1,0 +1,187 @@
+//! Inputs: what was asked or observed. They may be illegal, stale or repeated; `decide` answers every one.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use pipekeeper_model::{
+    Actor, ArtifactResult, AttemptId, AttemptRecord, Digest, Holder, Name, NodeId, Plan, RunContext, RunId,
+    Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::EffectKey;
+
+/// An input with the time it happened and the one who caused it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Envelope<T> {
+    /// When, as told by the shell.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: Actor,
+    /// What.
+    pub body: T,
+}
+
+/// Something asked of a run or observed about it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// Make this run.
+    RunRequested(Arc<RunRequest>),
+    /// The run's concurrency group has a place for it.
+    TurnGiven,
+    /// A person starts a `start: manual` or `start: confirm` node.
+    StartPressed {
+        /// The node.
+        node: NodeId,
+        /// Which of the two looks of `start: confirm` this is.
+        look: Look,
+    },
+    /// A supervisor checked in and asks whether it may start user code.
+    TicketAsked {
+        /// The attempt it works for.
+        attempt: AttemptId,
+        /// Who asks.
+        holder: Holder,
+    },
+    /// The backend saw something happen to an attempt.
+    AttemptObserved {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What was seen.
+        seen: Seen,
+    },
+    /// A person decided on a gate.
+    GateDecided {
+        /// The gate's node.
+        node: NodeId,
+        /// The decision.
+        verdict: Verdict,
+        /// What the person saw and decided on.
+        subject: Digest,
+        /// Why, in the person's words.
+        comment: Option<String>,
+    },
+    /// Somebody or something wants the run to end.
+    CancelRequested(CancelReason),
+    /// The clock reached [`crate::next_deadline`]; whatever is due at the envelope's time is done.
+    DeadlineReached,
+    /// An effect was performed, or given up.
+    EffectSettled {
+        /// Which.
+        key: EffectKey,
+        /// How it went.
+        result: EffectResult,
+    },
+}
+
+/// What a run is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRequest {
+    /// The project it belongs to.
+    pub project: Name,
+    /// What is executed.
+    pub plan: Plan,
+    /// What started it.
+    pub context: RunContext,
+    /// The concurrency group that applies, by the pipeline file or by default.
+    pub group: Option<Group>,
+    /// Where succeeded nodes are adopted from (`pipe retry`).
+    pub adopted: Option<Adoption>,
+}
+
+/// The concurrency group of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Its key, unique over the server: scope and name.
+    pub key: String,
+    /// What this run does to older ones of the group.
+    pub on_new: pipekeeper_model::plan::OnNew,
+}
+
+/// The results that a retried run takes over. Decisions on gates are not among them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adoption {
+    /// The earlier run.
+    pub from: RunId,
+    /// Its succeeded work nodes.
+    pub nodes: BTreeMap<NodeId, AdoptedNode>,
+}
+
+/// The results of one adopted node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdoptedNode {
+    /// The attempt that made them.
+    pub attempt: AttemptId,
+    /// Its outputs.
+    pub outputs: BTreeMap<String, String>,
+    /// Its artifacts.
+    pub artifacts: Vec<ArtifactResult>,
+}
+
+/// The two looks of `start: confirm`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Look {
+    /// "I want this": enough for `start: manual`.
+    First,
+    /// "I saw what will happen": needed by `start: confirm`.
+    Second,
+}
+
+/// What a backend saw of an attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Seen {
+    /// It ended, as its supervisor recorded.
+    Finished {
+        /// The supervisor.
+        holder: Holder,
+        /// The record.
+        record: Box<AttemptRecord>,
+    },
+    /// Nothing of it is left, and no record.
+    Gone {
+        /// Why, as far as known.
+        reason: String,
+    },
+}
+
+/// A person's answer at a gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Go on.
+    Approve,
+    /// Do not.
+    Reject,
+}
+
+/// Why a run is to end before its time, mildest first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
+pub enum CancelReason {
+    /// A newer run took its place. Refused past the first gate.
+    Superseded {
+        /// The newer run.
+        by: RunId,
+    },
+    /// Somebody asked.
+    Asked,
+    /// The run's own deadline of 35 days.
+    Expired,
+    /// The server gave it up: its data made the engine fail, or its backend cannot do what it asks.
+    GivenUp {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// How an effect went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EffectResult {
+    /// It was performed.
+    Done,
+    /// It will not be tried again.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}

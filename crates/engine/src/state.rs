@@ -1,0 +1,266 @@
+//! The state of one node: each variant carries exactly the data that is valid in it.
+
+use std::collections::BTreeMap;
+
+use pipekeeper_model::{
+    Actor, ArtifactResult, AttemptId, AttemptRecord, Digest, Holder, NodeId, Outcome, RunId, SkipReason,
+    Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+/// Where a node stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum NodeState {
+    /// Something it needs is not settled.
+    Waiting,
+    /// A person is to start it.
+    AwaitingStart {
+        /// Since when.
+        since: Timestamp,
+        /// Until when.
+        expires: Timestamp,
+        /// Who took the first of two looks.
+        looked: Option<Actor>,
+    },
+    /// It waits for a time.
+    AwaitingTime {
+        /// Since when.
+        since: Timestamp,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// Its gate is open.
+    Deciding(OpenGate),
+    /// It may run as soon as there is a place.
+    Ready {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// An attempt is on its way.
+    Running(LiveAttempt),
+    /// It waits before its next attempt.
+    Backoff {
+        /// The number of the attempt that ended.
+        after: u32,
+        /// Attempts that count against `retry`.
+        paid: u32,
+        /// How that attempt ended.
+        last: Outcome,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// It ended.
+    Done(Box<Ended>),
+    /// It never ran.
+    Skipped {
+        /// Why.
+        reason: SkipReason,
+        /// Whether what needs it may go on as if it had succeeded.
+        passes: bool,
+    },
+}
+
+/// A gate that waits for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenGate {
+    /// What a decision binds to.
+    pub subject: Digest,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when.
+    pub expires: Timestamp,
+    /// Who approved so far.
+    pub approvals: Vec<Approval>,
+}
+
+/// One recorded approval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// Who.
+    pub by: Actor,
+    /// When.
+    pub at: Timestamp,
+    /// In the person's words.
+    pub comment: Option<String>,
+}
+
+/// An attempt that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveAttempt {
+    /// Which.
+    pub attempt: AttemptId,
+    /// Attempts before it that count against `retry`.
+    pub paid: u32,
+    /// Attempts before it that ended without a ticket.
+    pub free: u32,
+    /// How far it is.
+    pub phase: AttemptPhase,
+}
+
+/// How far a live attempt is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "snake_case")]
+pub enum AttemptPhase {
+    /// Launched, not checked in.
+    Launching {
+        /// Since when.
+        since: Timestamp,
+        /// When it must have checked in.
+        check_in_by: Timestamp,
+    },
+    /// It has its ticket: user code may run.
+    Ticketed {
+        /// Who has the ticket.
+        holder: Holder,
+        /// Since when.
+        since: Timestamp,
+        /// When the engine stops it.
+        deadline: Timestamp,
+    },
+    /// It was told to stop.
+    Stopping {
+        /// Who has the ticket.
+        holder: Holder,
+        /// The outcome it gets if it does not end otherwise.
+        outcome: Outcome,
+        /// When it counts as stopped.
+        deadline: Timestamp,
+    },
+}
+
+/// How a node ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// When.
+    pub at: Timestamp,
+    /// The number of attempts made; 0 for nodes without attempts.
+    pub attempts: u32,
+    /// The record of the last attempt.
+    pub record: Option<Box<AttemptRecord>>,
+    /// The run it was adopted from.
+    pub adopted: Option<AdoptedFrom>,
+    /// For a gate, who decided.
+    pub decisions: Vec<Approval>,
+}
+
+/// Where an adopted result came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdoptedFrom {
+    /// The run.
+    pub run: RunId,
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// Its outputs.
+    pub outputs: BTreeMap<String, String>,
+    /// Its artifacts.
+    pub artifacts: Vec<ArtifactResult>,
+}
+
+impl NodeState {
+    /// Whether the node will not change any more.
+    pub fn is_settled(&self) -> bool {
+        match self {
+            Self::Done(_) | Self::Skipped { .. } => true,
+            Self::Waiting
+            | Self::AwaitingStart { .. }
+            | Self::AwaitingTime { .. }
+            | Self::Deciding(_)
+            | Self::Ready { .. }
+            | Self::Running(_)
+            | Self::Backoff { .. } => false,
+        }
+    }
+
+    /// When the clock next has a say in it.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        match self {
+            Self::AwaitingStart { expires, .. } => Some(*expires),
+            Self::AwaitingTime { until, .. } | Self::Backoff { until, .. } => Some(*until),
+            Self::Deciding(gate) => Some(gate.expires),
+            Self::Running(live) => Some(live.phase.deadline()),
+            Self::Waiting | Self::Ready { .. } | Self::Done(_) | Self::Skipped { .. } => None,
+        }
+    }
+
+    /// The outcome of a settled node.
+    pub fn outcome(&self) -> Option<Outcome> {
+        match self {
+            Self::Done(ended) => Some(ended.outcome),
+            Self::Skipped { .. } => Some(Outcome::Skipped),
+            Self::Waiting
+            | Self::AwaitingStart { .. }
+            | Self::AwaitingTime { .. }
+            | Self::Deciding(_)
+            | Self::Ready { .. }
+            | Self::Running(_)
+            | Self::Backoff { .. } => None,
+        }
+    }
+
+    /// A word for APIs and pages.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::AwaitingStart { .. } => "awaiting start",
+            Self::AwaitingTime { .. } => "awaiting time",
+            Self::Deciding(_) => "awaiting approval",
+            Self::Ready { .. } => "ready",
+            Self::Running(live) => match live.phase {
+                AttemptPhase::Launching { .. } => "launching",
+                AttemptPhase::Ticketed { .. } => "running",
+                AttemptPhase::Stopping { .. } => "stopping",
+            },
+            Self::Backoff { .. } => "waiting to retry",
+            Self::Done(ended) => ended.outcome.word(),
+            Self::Skipped { .. } => Outcome::Skipped.word(),
+        }
+    }
+}
+
+impl AttemptPhase {
+    /// When the clock has a say in it.
+    pub fn deadline(&self) -> Timestamp {
+        match self {
+            Self::Launching { check_in_by, .. } => *check_in_by,
+            Self::Ticketed { deadline, .. } | Self::Stopping { deadline, .. } => *deadline,
+        }
+    }
+
+    /// Who has the ticket.
+    pub fn holder(&self) -> Option<&Holder> {
+        match self {
+            Self::Launching { .. } => None,
+            Self::Ticketed { holder, .. } | Self::Stopping { holder, .. } => Some(holder),
+        }
+    }
+}
+
+impl Ended {
+    /// The outputs of a work node.
+    pub fn outputs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let own = self.record.iter().flat_map(|record| &record.outputs);
+        let adopted = self.adopted.iter().flat_map(|from| &from.outputs);
+        own.chain(adopted)
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// The artifacts of a work node.
+    pub fn artifacts(&self) -> impl Iterator<Item = &ArtifactResult> {
+        let own = self.record.iter().flat_map(|record| &record.artifacts);
+        own.chain(self.adopted.iter().flat_map(|from| &from.artifacts))
+    }
+}
+
+/// What the clock decides next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadlineReason {
+    /// A node's own deadline.
+    Node(NodeId),
+    /// The `finally` entries'.
+    Finally,
+    /// The run's.
+    Run,
+}

@@ -1,0 +1,41 @@
+//! How a store fails: whether to try again is in the type.
+
+use thiserror::Error;
+
+/// A store could not do what was asked.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// It may go better later: disk full, database busy or away.
+    #[error("use the store: {reason}")]
+    Unavailable {
+        /// What the database said.
+        reason: String,
+    },
+    /// What is stored cannot be read.
+    #[error("read `{what}` from the store: {reason}")]
+    Corrupt {
+        /// Which thing.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The store was closed.
+    #[error("use the store: it is closed")]
+    Closed,
+}
+
+/// A commit was not written.
+#[derive(Debug, Error)]
+pub enum CommitError {
+    /// The run has moved on, or exists already.
+    #[error("commit to run {run}: it no longer has {expected} events")]
+    Conflict {
+        /// The run.
+        run: u64,
+        /// What was expected.
+        expected: u64,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
