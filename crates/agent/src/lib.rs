@@ -1,0 +1,23 @@
+//! The supervisor of one attempt of an action.
+//!
+//! A library: inside pods a tiny program calls [`main`], locally the binary `pipe` re-executes itself as
+//! `pipe agent --dir DIR`. It runs the steps, keeps the log and the exit record in files, and talks to whichever
+//! controller is connected; it never calls out, decides nothing about runs and survives its controller's death.
+//!
+//! ```text
+//! controller                         supervisor (stdin: a listening unix socket)
+//!     │ spec.json, bind, spawn ─────────▶ │ setsid, lock, holder id
+//!     │ connect ────────────────────────▶ │
+//!     │ ◀────── CheckedIn{holder, nonce}  │ again on every connection, then the present state
+//!     │ Go{holder, secrets} ────────────▶ │ creates `ticket` once; only now user code may start
+//!     │ ◀────── Started, StepStarted, LogGrew, Silent
+//!     │ Stop{grace_ms} ─────────────────▶ │ TERM, grace, KILL to every descendant
+//!     │ ◀────── Finished{record}          │ `exit.json` is on disk before this is sent
+//!     ╳ end of stream                     │ cleans up and ends
+//! ```
+//!
+//! The newest connection wins and the end of a connection stops nothing (but see [`Orphan`](protocol::Orphan)).
+//! The rule for the controller: whenever the stream ends, read `exit.json`; if there is none and no process holds
+//! `lock`, the attempt is lost if `ticket` exists, and never started if not.
+
+pub mod protocol;

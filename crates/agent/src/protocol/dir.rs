@@ -1,0 +1,240 @@
+//! The files of an attempt's folder.
+
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{AttemptSpec, ExitRecord, PROTOCOL_VERSION};
+
+/// The folder of one attempt, by the names that both sides use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptDir(PathBuf);
+
+/// Why a file of the folder could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The file system said no.
+    #[error("cannot access `{path}`")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The content is not what it should be.
+    #[error("`{path}` is not readable")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// It was written by another version.
+    #[error("`{path}` has version `{found}`, this build speaks `{PROTOCOL_VERSION}`")]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+}
+
+impl AttemptDir {
+    /// Names a folder.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// `spec.json`, written before the supervisor is spawned.
+    #[must_use]
+    pub fn spec(&self) -> PathBuf {
+        self.0.join("spec.json")
+    }
+
+    /// `exit.json`, the exit record.
+    #[must_use]
+    pub fn exit(&self) -> PathBuf {
+        self.0.join("exit.json")
+    }
+
+    /// `ticket`, which exists as soon as user code may have started; it holds the holder.
+    #[must_use]
+    pub fn ticket(&self) -> PathBuf {
+        self.0.join("ticket")
+    }
+
+    /// `lock`, which the supervisor locks (`flock`) for its whole life.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+
+    /// `workspace`, where the steps run.
+    #[must_use]
+    pub fn workspace(&self) -> PathBuf {
+        self.0.join("workspace")
+    }
+
+    /// `home`, the steps' HOME.
+    #[must_use]
+    pub fn home(&self) -> PathBuf {
+        self.0.join("home")
+    }
+
+    /// `tmp`, the steps' TMPDIR.
+    #[must_use]
+    pub fn tmp(&self) -> PathBuf {
+        self.0.join("tmp")
+    }
+
+    /// `steps`, the script files.
+    #[must_use]
+    pub fn steps(&self) -> PathBuf {
+        self.0.join("steps")
+    }
+
+    /// `output`, the steps' `$PIPE_OUTPUT`.
+    #[must_use]
+    pub fn output(&self) -> PathBuf {
+        self.0.join("output")
+    }
+
+    /// `summary.md`, the steps' `$PIPE_SUMMARY`.
+    #[must_use]
+    pub fn summary(&self) -> PathBuf {
+        self.0.join("summary.md")
+    }
+
+    /// `reports`, copies of the test reports.
+    #[must_use]
+    pub fn reports(&self) -> PathBuf {
+        self.0.join("reports")
+    }
+
+    /// `artifacts`, the folder of the kept artifacts.
+    #[must_use]
+    pub fn artifacts(&self) -> PathBuf {
+        self.0.join("artifacts")
+    }
+
+    /// The archive of one artifact.
+    #[must_use]
+    pub fn artifact(&self, name: &str) -> PathBuf {
+        self.artifacts().join(format!("{name}.tar.zst"))
+    }
+
+    /// Writes the spec in one go.
+    pub fn write_spec(&self, spec: &AttemptSpec) -> Result<(), FileError> {
+        write_json(&self.spec(), spec)
+    }
+
+    /// Reads the spec; one of another version is an error.
+    pub fn read_spec(&self) -> Result<AttemptSpec, FileError> {
+        let path = self.spec();
+        let spec: AttemptSpec = read_json(&path)?;
+        check_version(path, spec.version)?;
+        Ok(spec)
+    }
+
+    /// Writes the exit record in one go.
+    pub fn write_record(&self, record: &ExitRecord) -> Result<(), FileError> {
+        write_json(&self.exit(), record)
+    }
+
+    /// Reads the exit record, if there is one.
+    pub fn read_record(&self) -> Result<Option<ExitRecord>, FileError> {
+        let path = self.exit();
+        let record: ExitRecord = match read_json(&path) {
+            Ok(record) => record,
+            Err(FileError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        check_version(path, record.version)?;
+        Ok(Some(record))
+    }
+
+    /// The holder that took the ticket, if one did; empty if it died right then.
+    pub fn read_ticket(&self) -> Result<Option<String>, FileError> {
+        let path = self.ticket();
+        match std::fs::read_to_string(&path) {
+            Ok(holder) => Ok(Some(holder)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(FileError::Io { path, source }),
+        }
+    }
+}
+
+fn check_version(path: PathBuf, found: u32) -> Result<(), FileError> {
+    if found == PROTOCOL_VERSION {
+        Ok(())
+    } else {
+        Err(FileError::Version { path, found })
+    }
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, FileError> {
+    let text = std::fs::read(path).map_err(|source| FileError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    serde_json::from_slice(&text).map_err(|source| FileError::Json {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Readers see the whole new file or none of it. There is no fsync: the files must outlive a killed process, and a
+/// power cut kills the attempt's processes too.
+fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), FileError> {
+    let text = serde_json::to_vec(value).map_err(|source| FileError::Json {
+        path: path.to_owned(),
+        source,
+    })?;
+    let temporary = path.with_extension("json.tmp");
+    std::fs::write(&temporary, text)
+        .and_then(|()| std::fs::rename(&temporary, path))
+        .map_err(|source| FileError::Io {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spec_round_trips_and_another_version_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = AttemptDir::new(folder.path());
+        let mut spec = AttemptSpec::new("r1-n1-a1", "nonce", dir.path().join("log"));
+        dir.write_spec(&spec).unwrap();
+        assert_eq!(dir.read_spec().unwrap(), spec);
+        spec.version = 99;
+        dir.write_spec(&spec).unwrap();
+        assert!(matches!(
+            dir.read_spec(),
+            Err(FileError::Version { found: 99, .. })
+        ));
+    }
+
+    #[test]
+    fn an_absent_record_is_none_and_a_damaged_one_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = AttemptDir::new(folder.path());
+        assert!(dir.read_record().unwrap().is_none());
+        std::fs::write(dir.exit(), "{").unwrap();
+        assert!(matches!(dir.read_record(), Err(FileError::Json { .. })));
+    }
+}

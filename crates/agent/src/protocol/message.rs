@@ -1,0 +1,160 @@
+//! The messages of the control stream.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::ExitRecord;
+
+/// From the controller to the supervisor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ToAgent {
+    /// The ticket: user code may start. Repeated ones are ignored.
+    Go {
+        /// The holder that the ticket was given to; another one obeys by leaving.
+        holder: String,
+        /// The secrets of the action.
+        #[serde(default)]
+        secrets: Vec<SecretValue>,
+        /// Further values that the log must not show.
+        #[serde(default)]
+        mask: Vec<SecretText>,
+    },
+    /// The ticket is another's: leave without running anything.
+    Exit,
+    /// TERM to every process, then KILL after the grace.
+    Stop {
+        /// The grace; a second stop may shorten it.
+        grace_ms: u64,
+    },
+    /// Answer with [`FromAgent::Pong`].
+    Ping,
+    /// A message of a newer controller; ignored.
+    #[serde(other)]
+    Unknown,
+}
+
+/// From the supervisor to the controller.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum FromAgent {
+    /// The first message on every connection.
+    CheckedIn {
+        /// The version it speaks.
+        version: u32,
+        /// The attempt's id.
+        attempt: String,
+        /// This supervisor's random id.
+        holder: String,
+        /// The nonce of the spec.
+        nonce: String,
+        /// Its process id, which is its session's id too.
+        pid: u32,
+    },
+    /// The ticket was taken.
+    Started {
+        /// When, in ms since the epoch.
+        at_ms: u64,
+    },
+    /// A step was started; on a new connection every step so far is repeated.
+    StepStarted {
+        /// Its index.
+        index: usize,
+        /// When, in ms since the epoch.
+        at_ms: u64,
+        /// The log offset of its first byte.
+        log_start: u64,
+    },
+    /// The log has this many bytes now.
+    LogGrew {
+        /// Its size.
+        bytes: u64,
+    },
+    /// Nothing was put out for a while.
+    Silent {
+        /// For how long.
+        seconds: u64,
+        /// The processes that are alive.
+        processes: u32,
+        /// The CPU time that they used so far.
+        cpu_ms: u64,
+    },
+    /// The record is on disk; the last message.
+    Finished {
+        /// What became of the attempt.
+        record: Box<ExitRecord>,
+    },
+    /// The answer to [`ToAgent::Ping`].
+    Pong,
+    /// A message of a newer supervisor; ignored.
+    #[serde(other)]
+    Unknown,
+}
+
+/// One secret and where its value goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretValue {
+    /// The variable that gets it.
+    pub env: Option<String>,
+    /// The file that gets it: `~/…` below HOME, else below the workspace.
+    pub file: Option<String>,
+    /// The value.
+    pub value: SecretText,
+}
+
+/// Text that never shows in `Debug`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SecretText(String);
+
+impl SecretText {
+    /// Hides a text.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn newer_messages_and_fields_are_ignored() {
+        let unknown: ToAgent = serde_json::from_str(r#"{"kind":"dance","tempo":3}"#).unwrap();
+        assert_eq!(unknown, ToAgent::Unknown);
+        let stop: ToAgent = serde_json::from_str(r#"{"kind":"stop","grace_ms":5,"why":"x"}"#).unwrap();
+        assert_eq!(stop, ToAgent::Stop { grace_ms: 5 });
+        let unknown: FromAgent = serde_json::from_str(r#"{"kind":"sings"}"#).unwrap();
+        assert_eq!(unknown, FromAgent::Unknown);
+    }
+
+    #[test]
+    fn debug_hides_secrets() {
+        let value = SecretText::new("hunter2");
+        let go = ToAgent::Go {
+            holder: "h".into(),
+            secrets: vec![SecretValue {
+                env: None,
+                file: None,
+                value: value.clone(),
+            }],
+            mask: vec![value],
+        };
+        assert!(!format!("{go:?}").contains("hunter2"));
+        assert!(serde_json::to_string(&go).unwrap().contains("hunter2"));
+    }
+}

@@ -1,0 +1,229 @@
+//! `spec.json`: everything a supervisor is told before it starts.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::PROTOCOL_VERSION;
+
+/// One attempt of an action, with every value resolved.
+///
+/// It holds no secret; those come with [`ToAgent::Go`](super::ToAgent::Go).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptSpec {
+    /// The version it was written in.
+    pub version: u32,
+    /// The attempt's id, such as `r57-n3-a1`.
+    pub attempt: String,
+    /// What proves that an exit record belongs to this attempt.
+    pub nonce: String,
+    /// The steps, run one after the other.
+    pub steps: Vec<StepSpec>,
+    /// The variables of every step.
+    pub env: BTreeMap<String, String>,
+    /// How the workspace is filled.
+    pub workspace: WorkspaceSpec,
+    /// Artifacts of other actions to unpack into it.
+    #[serde(default)]
+    pub inputs: Vec<InputSpec>,
+    /// Artifacts to keep.
+    #[serde(default)]
+    pub artifacts: Vec<ArtifactSpec>,
+    /// Caches to restore and save.
+    #[serde(default)]
+    pub caches: Vec<CacheSpec>,
+    /// Globs of test reports, copied whatever the outcome.
+    #[serde(default)]
+    pub reports: Vec<String>,
+    /// How long it may run, counted from its start.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+    /// The time between TERM and KILL.
+    #[serde(default = "default_grace_ms")]
+    pub grace_ms: u64,
+    /// Bytes of log that are kept; what comes after is read and dropped.
+    #[serde(default = "default_log_limit")]
+    pub log_limit: u64,
+    /// The log file, appended to.
+    pub log: PathBuf,
+    /// When the workspace outlives the attempt.
+    #[serde(default)]
+    pub keep_workspace: KeepWorkspace,
+    /// What happens without a controller.
+    #[serde(default)]
+    pub orphan: Orphan,
+}
+
+impl AttemptSpec {
+    /// A spec with nothing in it but defaults.
+    #[must_use]
+    pub fn new(attempt: impl Into<String>, nonce: impl Into<String>, log: impl Into<PathBuf>) -> Self {
+        Self {
+            version: PROTOCOL_VERSION,
+            attempt: attempt.into(),
+            nonce: nonce.into(),
+            steps: Vec::new(),
+            env: BTreeMap::new(),
+            workspace: WorkspaceSpec::Empty,
+            inputs: Vec::new(),
+            artifacts: Vec::new(),
+            caches: Vec::new(),
+            reports: Vec::new(),
+            timeout_ms: None,
+            grace_ms: default_grace_ms(),
+            log_limit: default_log_limit(),
+            log: log.into(),
+            keep_workspace: KeepWorkspace::default(),
+            orphan: Orphan::default(),
+        }
+    }
+}
+
+fn default_grace_ms() -> u64 {
+    10_000
+}
+
+fn default_log_limit() -> u64 {
+    100 << 20
+}
+
+/// One command of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepSpec {
+    /// A name for people.
+    pub name: String,
+    /// What is run.
+    pub script: Script,
+    /// Further variables, over the attempt's.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// A limit of its own.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+    /// The folder below the workspace to run in.
+    #[serde(default)]
+    pub working_dir: Option<String>,
+}
+
+/// What a step runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Script {
+    /// Text for a shell.
+    Shell {
+        /// Which shell.
+        shell: Shell,
+        /// The text.
+        text: String,
+        /// The line of the pipeline file that holds the text's first line.
+        line: u32,
+    },
+    /// A program, executed without a shell.
+    Command {
+        /// The program and its arguments.
+        argv: Vec<String>,
+    },
+}
+
+/// The shell of a script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shell {
+    /// `sh -eu`.
+    Sh,
+    /// `bash -euo pipefail`.
+    Bash,
+}
+
+/// How the workspace is filled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "snake_case")]
+pub enum WorkspaceSpec {
+    /// It starts empty.
+    Empty,
+    /// A copy of a folder.
+    CopyOf {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The content of a `.tar` or `.tar.zst` file.
+    Archive {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// An artifact that goes into the workspace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputSpec {
+    /// The archive.
+    pub archive: PathBuf,
+    /// The folder below the workspace; empty for the workspace itself.
+    pub into: String,
+    /// The archive's SHA-256 in hex; another content is an error.
+    pub sha256: String,
+}
+
+/// An artifact to keep, as `artifacts/NAME.tar.zst`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactSpec {
+    /// Its name.
+    pub name: String,
+    /// Globs below the workspace; one that starts with `!` leaves files out.
+    pub paths: Vec<String>,
+    /// Whether it is kept after a failure too.
+    #[serde(default)]
+    pub always: bool,
+}
+
+/// An archive cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheSpec {
+    /// Its name.
+    pub name: String,
+    /// Its key, for people.
+    pub key: String,
+    /// Archives to try, best first; a missing or damaged one means the next.
+    pub restore: Vec<CacheCandidate>,
+    /// Folders or files: `~/…` below HOME, else below the workspace.
+    pub paths: Vec<String>,
+    /// Where it is saved after success, unless an exact candidate was restored; nowhere if none.
+    pub save_to: Option<PathBuf>,
+}
+
+/// One archive that a cache may be restored from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheCandidate {
+    /// The archive.
+    pub path: PathBuf,
+    /// Whether its key is the cache's own, not merely a fallback.
+    pub exact: bool,
+}
+
+/// When the workspace outlives the attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeepWorkspace {
+    /// Never.
+    #[default]
+    Never,
+    /// Unless it succeeded.
+    OnFailure,
+    /// Always.
+    Always,
+}
+
+/// What happens while no controller is connected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "orphan", rename_all = "snake_case")]
+pub enum Orphan {
+    /// The attempt works on; a later controller reads on.
+    #[default]
+    WorkOn,
+    /// The attempt is stopped.
+    StopAfter {
+        /// After this long without a controller.
+        ms: u64,
+    },
+}
