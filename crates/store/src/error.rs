@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 /// A store could not do what was asked.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum StoreError {
     /// It may go better later: disk full, database busy or away.
     #[error("use the store: {reason}")]
@@ -25,7 +25,7 @@ pub enum StoreError {
 }
 
 /// A commit was not written.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CommitError {
     /// The run has moved on, or exists already.
     #[error("commit to run {run}: it no longer has {expected} events")]
@@ -34,6 +34,18 @@ pub enum CommitError {
         run: u64,
         /// What was expected.
         expected: u64,
+    },
+    /// The run ended: it takes no event and keeps its outcome.
+    #[error("commit to run {run}: it has ended")]
+    Finished {
+        /// The run.
+        run: u64,
+    },
+    /// The delivery has an outcome already, or there is none of this number.
+    #[error("settle delivery {delivery}: it does not wait for an outcome")]
+    NotPending {
+        /// The delivery.
+        delivery: u64,
     },
     /// The store failed.
     #[error(transparent)]

@@ -3,6 +3,7 @@
 //! A store keeps and returns; it decides nothing. Log bytes and artifacts are files, not rows.
 
 mod error;
+mod memory;
 mod records;
 
 use async_trait::async_trait;
@@ -10,9 +11,10 @@ use pipekeeper_engine::{EffectKey, Event};
 use pipekeeper_model::{Name, RunId};
 
 pub use error::{CommitError, StoreError};
+pub use memory::MemoryStore;
 pub use records::{
-    Accepted, Commit, Delivery, DeliveryId, DeliveryOutcome, DeliverySettlement, NewDelivery, RefMove, Refusal, RunFilter,
-    RunSummary, StoredEffect, StoredRun,
+    Accepted, Commit, Delivery, DeliveryId, DeliveryOutcome, DeliverySettlement, NewDelivery, RefMove,
+    Refusal, RunFilter, RunSummary, StoredEffect, StoredRun,
 };
 
 /// The durability contract: when a method that writes returns `Ok`, a crash of the process or the machine does not undo
@@ -29,7 +31,11 @@ pub trait Store: Send + Sync {
     async fn refusals(&self, project: &Name) -> Result<Vec<Refusal>, StoreError>;
 
     /// Deliveries without an outcome, oldest first, after the given one.
-    async fn pending_deliveries(&self, after: Option<DeliveryId>, limit: u32) -> Result<Vec<Delivery>, StoreError>;
+    async fn pending_deliveries(
+        &self,
+        after: Option<DeliveryId>,
+        limit: u32,
+    ) -> Result<Vec<Delivery>, StoreError>;
 
     /// One delivery.
     async fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, StoreError>;
@@ -42,13 +48,21 @@ pub trait Store: Send + Sync {
         limit: u32,
     ) -> Result<Vec<Delivery>, StoreError>;
 
-    /// Settles a delivery that makes no run; the first settlement stands, a later one changes nothing.
+    /// Settles a delivery that makes no run; the first settlement stands, a later one changes nothing, nor does one of
+    /// an unknown delivery.
     async fn settle_delivery(&self, settlement: DeliverySettlement) -> Result<(), StoreError>;
 
-    /// Takes a delivery's outcome back so that it is handled again (`pipe hooks replay`), its ledger entries too.
+    /// Takes a delivery's outcome back so that it is handled again (`pipe hooks replay`), its ledger entries too; tells
+    /// whether there was one to take back.
     async fn reopen_delivery(&self, id: DeliveryId) -> Result<bool, StoreError>;
 
     /// The delivery that already made this very move of a ref.
+    ///
+    /// The rule: a move from `before` to `after` is a duplicate of the newest ledger entry with the same two ends, unless
+    /// an entry written after that one took the ref back to `before`: then the ref may well have moved again (a force-push
+    /// back and forth, a branch deleted and made anew). So a copy of an old push that arrives late, or under another
+    /// delivery id, is a duplicate; an older push that was never seen is not, whatever was seen since. A move back that was
+    /// never seen itself hides the one after it until a poll writes where the ref really is.
     async fn find_move(&self, moved: &RefMove) -> Result<Option<DeliveryId>, StoreError>;
 
     /// The greatest run number so far; 0 if there is none.
@@ -57,8 +71,15 @@ pub trait Store: Send + Sync {
     /// Appends events and everything that belongs to them, if the run still has `expected` events.
     ///
     /// # Errors
-    /// [`CommitError::Conflict`] if it has not (or, for `expected` 0, exists): then nothing was written.
+    /// [`CommitError::Conflict`] if it has not (or, for `expected` 0, exists), [`CommitError::Finished`] if it ended and
+    /// would go on, [`CommitError::NotPending`] if its delivery is settled already: then nothing was written.
     async fn commit(&self, commit: Commit) -> Result<(), CommitError>;
+
+    /// Commits to several runs, each of them once, all or none: for a delivery that makes more than one run.
+    ///
+    /// # Errors
+    /// As [`Store::commit`], for the first commit that cannot be made: then none was.
+    async fn commit_all(&self, commits: Vec<Commit>) -> Result<(), CommitError>;
 
     /// A run's snapshot and tail.
     async fn load(&self, run: RunId) -> Result<Option<StoredRun>, StoreError>;
@@ -72,13 +93,14 @@ pub trait Store: Send + Sync {
     /// Runs, newest first.
     async fn runs(&self, filter: &RunFilter, limit: u32) -> Result<Vec<RunSummary>, StoreError>;
 
-    /// Effects that wait to be performed, in the order they were stored; quarantined runs' are left out.
-    async fn effects(&self, limit: u32) -> Result<Vec<StoredEffect>, StoreError>;
+    /// Effects that wait to be performed, in the order they were stored, after the given sequence number; quarantined
+    /// runs' are left out. An effect whose key waits already is not stored a second time.
+    async fn effects(&self, after: Option<u64>, limit: u32) -> Result<Vec<StoredEffect>, StoreError>;
 
     /// Removes performed effects without touching their run.
     async fn settle_effects(&self, keys: Vec<EffectKey>) -> Result<(), StoreError>;
 
-    /// Sets a run aside: it is neither loaded for work nor are its effects performed.
+    /// Sets a run aside: it is neither loaded for work nor are its effects performed. The first reason stands.
     async fn quarantine(&self, run: RunId, reason: String) -> Result<(), StoreError>;
 
     /// Whether the store can write: a real, tiny write.

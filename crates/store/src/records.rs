@@ -1,8 +1,15 @@
 //! What a store keeps, as values; rows are each database's own business.
 
+use std::collections::BTreeSet;
+
 use pipekeeper_engine::{Effect, EffectKey, Event, Snapshot};
 use pipekeeper_model::{Actor, GitRef, Name, Outcome, RunId, Sha, Timestamp};
 use serde::{Deserialize, Serialize};
+
+use crate::CommitError;
+
+/// How many refusals of a project are kept.
+pub(crate) const REFUSALS_KEPT: usize = 20;
 
 /// The number of a stored delivery, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -200,4 +207,16 @@ pub struct RunFilter {
     pub group: Option<String>,
     /// Only those with a smaller number: the cursor of the next page.
     pub before: Option<RunId>,
+}
+
+/// Refuses a list of commits that names a run twice: the second would be decided on a state that the first changes.
+pub(crate) fn each_run_once(commits: &[Commit]) -> Result<(), CommitError> {
+    let mut seen = BTreeSet::new();
+    match commits.iter().find(|commit| !seen.insert(commit.summary.id)) {
+        Some(repeated) => Err(CommitError::Conflict {
+            run: repeated.summary.id.0,
+            expected: repeated.expected,
+        }),
+        None => Ok(()),
+    }
 }
