@@ -1,1 +1,35 @@
-//! .
+//! Pipeline files: text to checked definition, diagnostics and [`Plan`](pipekeeper_model::Plan).
+//!
+//! Nothing here does I/O or decides anything about a run. Entry: [`check`].
+
+mod changed;
+mod codes;
+mod definition;
+mod grammar;
+mod diagnostic;
+mod lower;
+mod outline;
+mod param;
+mod pipeline;
+mod planning;
+mod render;
+mod request;
+mod schema;
+mod source;
+mod starter;
+mod suggest;
+mod triggers;
+mod yaml;
+
+pub use changed::changed_patterns;
+pub use codes::{codes, explain};
+pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, Severity};
+pub use param::{Param, ParamKind};
+pub use pipeline::{Pipeline, check};
+pub use render::Color;
+pub use request::{PlanError, PlanRequest};
+pub use grammar::Treatment;
+pub use schema::{key_table, schema};
+pub use source::SourceFile;
+pub use starter::{ProjectKind, starter};
+pub use triggers::{Admission, ChangedPaths, CronTrigger, Triggers};

@@ -1,0 +1,351 @@
+//! The grammars of single texts.
+
+use std::str::FromStr as _;
+
+use croner::Cron;
+use pipekeeper_model::{Millis, Name};
+
+use crate::{codes, diagnostic::Code, triggers};
+
+/// What a text must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Text {
+    /// Any text without expressions.
+    Free,
+    Name,
+    /// A name that expressions can spell.
+    Identifier,
+    /// A shell script; values reach it as variables.
+    Script,
+    /// An expression that says whether.
+    Condition,
+    /// Such an expression without `actions`.
+    PlanCondition,
+    /// A text that may hold expressions.
+    Runtime,
+    /// A text that may hold expressions without `actions`.
+    PlanTime,
+    /// A name that may be made of such expressions.
+    PlanName,
+    /// A duration that may be made of such expressions.
+    Duration,
+    Glob,
+    Path,
+    /// `HH:MM`.
+    Clock,
+    Zone,
+    Cron,
+    Cpu,
+    Memory,
+    Size,
+    /// An environment variable.
+    Variable,
+    Credential,
+    /// A value of a matrix axis.
+    Cell,
+}
+
+/// Why a text does not fit.
+#[derive(Debug)]
+pub(crate) struct Misfit {
+    pub(crate) code: Code,
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
+}
+
+impl Text {
+    /// Whether `${{ }}` may stand in it.
+    pub(crate) fn takes_templates(self) -> bool {
+        matches!(
+            self,
+            Self::Condition
+                | Self::PlanCondition
+                | Self::Runtime
+                | Self::PlanTime
+                | Self::PlanName
+                | Self::Duration
+        )
+    }
+
+    /// Checks a text that holds no template.
+    pub(crate) fn check(self, text: &str) -> Result<(), Misfit> {
+        match self {
+            Self::Free
+            | Self::Script
+            | Self::Condition
+            | Self::PlanCondition
+            | Self::Runtime
+            | Self::PlanTime => Ok(()),
+            Self::Name | Self::PlanName => text
+                .parse::<Name>()
+                .map(drop)
+                .map_err(|error| misfit(codes::BAD_NAME, error.to_string())),
+            Self::Identifier => check_identifier(text),
+            Self::Duration => text
+                .parse::<Millis>()
+                .map(drop)
+                .map_err(|error| misfit(codes::BAD_DURATION, error.to_string())),
+            Self::Glob => check_glob(text),
+            Self::Path => check_path(text),
+            Self::Clock => check_clock(text),
+            Self::Zone => check_zone(text),
+            Self::Cron => check_cron(text),
+            Self::Cpu => check_quantity(text, &["", "m"], "CPUs like `2`, `0.5` or `500m`"),
+            Self::Memory => check_quantity(
+                text,
+                &["", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti"],
+                "memory like `512Mi` or `4Gi`",
+            ),
+            Self::Size => read_size(text).map(drop).ok_or_else(|| {
+                misfit(
+                    codes::BAD_QUANTITY,
+                    format!("read the size `{text}`: write it like `512Ki`, `100Mi` or `1Gi`"),
+                )
+            }),
+            Self::Variable => check_variable(text),
+            Self::Credential => check_credential(text),
+            Self::Cell => check_cell(text),
+        }
+    }
+}
+
+/// Reads a number of bytes such as `100Mi`; also `MiB` and plain bytes.
+pub(crate) fn read_size(text: &str) -> Option<u64> {
+    const UNITS: [(&str, u64); 7] = [
+        ("", 1),
+        ("k", 1_000),
+        ("M", 1_000_000),
+        ("G", 1_000_000_000),
+        ("Ki", 1 << 10),
+        ("Mi", 1 << 20),
+        ("Gi", 1 << 30),
+    ];
+    let text = text.strip_suffix('B').unwrap_or(text);
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits)?;
+    let (_, size) = UNITS.iter().find(|(name, _)| *name == unit.trim_start())?;
+    number.parse::<u64>().ok()?.checked_mul(*size)
+}
+
+fn misfit(code: Code, message: String) -> Misfit {
+    let (message, help) = match message.split_once(": ") {
+        Some((what, why)) => (format!("cannot {what}"), Some(why.to_owned())),
+        None => (message, None),
+    };
+    Misfit { code, message, help }
+}
+
+fn check_identifier(text: &str) -> Result<(), Misfit> {
+    let starts_well = text
+        .bytes()
+        .next()
+        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    let holds_well = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if starts_well && holds_well && text.parse::<Name>().is_ok() {
+        Ok(())
+    } else {
+        Err(misfit(
+            codes::BAD_NAME,
+            format!(
+                "use `{text}` as a name in expressions: it has 1 to 63 letters, digits or `_` and starts with a letter"
+            ),
+        ))
+    }
+}
+
+fn check_variable(text: &str) -> Result<(), Misfit> {
+    let starts_well = text
+        .bytes()
+        .next()
+        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    let holds_well = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if starts_well && holds_well && text.len() <= 255 {
+        Ok(())
+    } else {
+        Err(misfit(
+            codes::BAD_VARIABLE,
+            format!("use `{text}` as a variable: it has letters, digits and `_` and does not start with a digit"),
+        ))
+    }
+}
+
+fn check_glob(text: &str) -> Result<(), Misfit> {
+    let glob = text.strip_prefix('!').unwrap_or(text);
+    if glob.is_empty() {
+        return Err(misfit(codes::BAD_GLOB, "use an empty glob: write `**` for everything".to_owned()));
+    }
+    triggers::compile(glob).map(drop).map_err(|error| {
+        misfit(codes::BAD_GLOB, format!("read the glob `{text}`: {}", error.kind()))
+    })
+}
+
+fn check_path(text: &str) -> Result<(), Misfit> {
+    let leaves = text.split('/').any(|part| part == "..");
+    if text.is_empty() || text.starts_with('/') || leaves || text.contains('\0') {
+        Err(misfit(
+            codes::BAD_PATH,
+            format!("use the path `{text}`: paths are below the workspace, or below HOME with `~/`, without `..`"),
+        ))
+    } else {
+        Ok(())
+    }
+}
+
+fn check_clock(text: &str) -> Result<(), Misfit> {
+    let read = || {
+        let (hour, minute) = text.split_once(':')?;
+        let is_two = |part: &str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
+        (is_two(hour) && is_two(minute)).then_some(())?;
+        let (hour, minute): (u8, u8) = (hour.parse().ok()?, minute.parse().ok()?);
+        (hour < 24 && minute < 60).then_some(())
+    };
+    read().ok_or_else(|| {
+        misfit(
+            codes::BAD_TIME,
+            format!("read the time of day `{text}`: write it like `\"22:00\"`, in quotes"),
+        )
+    })
+}
+
+fn check_zone(text: &str) -> Result<(), Misfit> {
+    if text.parse::<chrono_tz::Tz>().is_ok() {
+        return Ok(());
+    }
+    let names = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
+    Err(Misfit {
+        code: codes::BAD_TIMEZONE,
+        message: format!("`{text}` is no time zone"),
+        help: Some(
+            crate::suggest::did_you_mean(text, names)
+                .unwrap_or_else(|| "use an IANA name such as `Europe/Berlin` or `UTC`".to_owned()),
+        ),
+    })
+}
+
+/// `H` stands for a value that is drawn from the pipeline's name; any value shows whether the rest is well formed.
+fn check_cron(text: &str) -> Result<(), Misfit> {
+    let plain = plain_cron(text);
+    let fields = plain.split_whitespace().count();
+    let problem = if !plain.starts_with('@') && fields != 5 {
+        format!("it has {fields} fields; write `minute hour day month weekday`")
+    } else {
+        match Cron::from_str(&plain) {
+            Ok(_) => return Ok(()),
+            Err(error) => error.to_string().to_lowercase(),
+        }
+    };
+    Err(misfit(
+        codes::BAD_CRON,
+        format!("read the cron pattern `{text}`: {problem}"),
+    ))
+}
+
+/// Puts a value in the place of each `H`, `H/15` and `H(0-29)`.
+fn plain_cron(text: &str) -> String {
+    let fields = text.split_whitespace().map(|field| {
+        let Some(rest) = field.strip_prefix('H') else {
+            return field.to_owned();
+        };
+        let (range, rest) = match rest.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
+            Some((range, rest)) => (range, rest),
+            None => ("", rest),
+        };
+        match (range, rest) {
+            ("", "") => "1".to_owned(),
+            ("", rest) => format!("*{rest}"),
+            (range, rest) => format!("{range}{rest}"),
+        }
+    });
+    fields.collect::<Vec<_>>().join(" ")
+}
+
+fn check_quantity(text: &str, units: &[&str], wanted: &str) -> Result<(), Misfit> {
+    let digits = text
+        .bytes()
+        .take_while(|b| b.is_ascii_digit() || *b == b'.')
+        .count();
+    let fits = text.split_at_checked(digits).is_some_and(|(number, unit)| {
+        units.contains(&unit) && number.parse::<f64>().is_ok_and(|number| number > 0.0)
+    });
+    if fits {
+        Ok(())
+    } else {
+        Err(misfit(
+            codes::BAD_QUANTITY,
+            format!("read the quantity `{text}`: write {wanted}"),
+        ))
+    }
+}
+
+fn check_credential(text: &str) -> Result<(), Misfit> {
+    let fits = text == "git"
+        || text
+            .split_once(':')
+            .is_some_and(|(kind, name)| matches!(kind, "registry" | "cluster") && name.parse::<Name>().is_ok());
+    if fits {
+        Ok(())
+    } else {
+        Err(misfit(
+            codes::BAD_CREDENTIAL,
+            format!("borrow `{text}`: there are `git`, `registry:NAME` and `cluster:NAME`"),
+        ))
+    }
+}
+
+fn check_cell(text: &str) -> Result<(), Misfit> {
+    let holds_well = text
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"_.-+:@/ ~".contains(&b));
+    if holds_well && !text.is_empty() && text.len() <= 63 {
+        Ok(())
+    } else {
+        Err(misfit(
+            codes::MATRIX,
+            format!(
+                "use `{text}` as a matrix value: it has 1 to 63 letters, digits, spaces or `_.-+:@/~`, for it becomes part of a name"
+            ),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Text, read_size};
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!(read_size("100Mi"), Some(100 << 20));
+        assert_eq!(read_size("1GiB"), Some(1 << 30));
+        assert_eq!(read_size("10"), Some(10));
+        assert_eq!(read_size("ten"), None);
+    }
+
+    #[test]
+    fn texts_fit_or_not() {
+        let table = [
+            (Text::Clock, vec!["22:00", "00:59"], vec!["24:00", "9:00", "22.00", "a:bc", ""]),
+            (Text::Zone, vec!["UTC", "Asia/Shanghai"], vec!["Asia/Shanghay", ""]),
+            (
+                Text::Cron,
+                vec!["H 2 * * *", "*/5 * * * MON-FRI", "H(0-29)/10 * * * *", "@daily", "H/15 * * * *"],
+                vec!["* * *", "61 * * * *", "hello", "", "* * * * * *"],
+            ),
+            (Text::Cpu, vec!["2", "500m", "0.5"], vec!["0", "2 cpus", "-1", "m", ""]),
+            (Text::Memory, vec!["4Gi", "512M"], vec!["4gb", "", "Gi"]),
+            (Text::Path, vec!["a/b", "~/.m2", "."], vec!["/etc", "../x", "a/../../x", ""]),
+            (Text::Variable, vec!["A_1", "_x"], vec!["1A", "A-B", "", "É"]),
+            (Text::Glob, vec!["src/**", "!docs/**", "v*"], vec!["[", "!", "", "{a"]),
+            (Text::Credential, vec!["git", "registry:harbor"], vec!["registry:", "svn", "cluster"]),
+            (Text::Cell, vec!["sqlite", "linux/amd64"], vec!["", "a,b", "a=b", "é"]),
+            (Text::Identifier, vec!["profile"], vec!["a-b", "1a", ""]),
+        ];
+        for (kind, good, bad) in table {
+            for text in good {
+                assert!(kind.check(text).is_ok(), "{kind:?} refuses {text}");
+            }
+            for text in bad {
+                assert!(kind.check(text).is_err(), "{kind:?} takes {text}");
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What may start a pipeline, and whether one event does.
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use pipekeeper_model::{EventKind, TriggerEvent};
+
+/// The triggers of a pipeline.
+#[derive(Clone, Debug, Default)]
+pub struct Triggers {
+    pub(crate) push: Option<PushTrigger>,
+    pub(crate) tag: Option<Patterns>,
+    pub(crate) merge_request: Option<MergeRequestTrigger>,
+    pub(crate) cron: Vec<CronTrigger>,
+    pub(crate) manual: bool,
+    pub(crate) image: bool,
+    pub(crate) pipeline: bool,
+}
+
+/// The paths that a push changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangedPaths<'a> {
+    /// Nobody knows: path filters let it pass.
+    Unknown,
+    /// These.
+    Listed(&'a [String]),
+}
+
+/// Whether an event starts a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It does.
+    Yes,
+    /// It does not.
+    No {
+        /// Why not, for people.
+        reason: String,
+    },
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PushTrigger {
+    pub(crate) branches: Patterns,
+    pub(crate) paths: Patterns,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MergeRequestTrigger {
+    pub(crate) into: Patterns,
+}
+
+/// `cron:`: one schedule.
+#[derive(Clone, Debug)]
+pub struct CronTrigger {
+    /// Its name.
+    pub name: String,
+    /// The pattern as the file gives it, `H` included.
+    pub at: String,
+    /// The IANA time zone.
+    pub timezone: String,
+    /// Whether a run is made only if the branch moved since the last one.
+    pub if_changed: bool,
+    pub(crate) branches: Patterns,
+}
+
+impl Triggers {
+    /// Whether an event starts a run of the pipeline.
+    pub fn admits(&self, event: &TriggerEvent, changed: &ChangedPaths<'_>) -> Admission {
+        let kind = event.kind;
+        let refused = match kind {
+            EventKind::Push => self.refuses_push(event, changed),
+            EventKind::Tag => match &self.tag {
+                None => Some(not_listed(kind)),
+                Some(patterns) => refuses_name(patterns, "tag", event.tag()),
+            },
+            EventKind::MergeRequest => match &self.merge_request {
+                None => Some(not_listed(kind)),
+                Some(trigger) => refuses_name(&trigger.into, "target branch", event.branch()),
+            },
+            EventKind::Cron => self.refuses_cron(event),
+            EventKind::Manual => (!self.manual).then(|| not_listed(kind)),
+            EventKind::Image => (!self.image).then(|| not_listed(kind)),
+            EventKind::Pipeline => (!self.pipeline).then(|| not_listed(kind)),
+        };
+        refused.map_or(Admission::Yes, |reason| Admission::No { reason })
+    }
+
+    /// Whether a path filter stands on pushes, so that the changed paths matter.
+    pub fn filters_paths(&self) -> bool {
+        self.push.as_ref().is_some_and(|push| !push.paths.is_empty())
+    }
+
+    /// The schedules.
+    pub fn schedules(&self) -> &[CronTrigger] {
+        &self.cron
+    }
+
+    fn refuses_push(&self, event: &TriggerEvent, changed: &ChangedPaths<'_>) -> Option<String> {
+        let Some(push) = &self.push else {
+            return Some(not_listed(EventKind::Push));
+        };
+        let by_branch = refuses_name(&push.branches, "branch", event.branch());
+        by_branch.or_else(|| match changed {
+            ChangedPaths::Unknown => None,
+            ChangedPaths::Listed(paths) => {
+                let is_hit = push.paths.is_empty() || paths.iter().any(|path| push.paths.admit(path));
+                (!is_hit).then(|| format!("no changed path matches `on.push.paths` ({})", push.paths.text()))
+            }
+        })
+    }
+
+    fn refuses_cron(&self, event: &TriggerEvent) -> Option<String> {
+        let wanted = event.schedule.as_deref().unwrap_or_default();
+        match self.cron.iter().find(|cron| cron.name == wanted) {
+            None => Some(format!("`on.cron` has no schedule `{wanted}`")),
+            Some(cron) => refuses_name(&cron.branches, "branch", event.branch()),
+        }
+    }
+}
+
+fn not_listed(kind: EventKind) -> String {
+    format!("the file has no `on.{kind}`")
+}
+
+fn refuses_name(patterns: &Patterns, what: &str, name: Option<&str>) -> Option<String> {
+    let name = name.unwrap_or_default();
+    (!patterns.admit(name)).then(|| format!("the {what} `{name}` does not match {}", patterns.text()))
+}
+
+/// Globs, some of them excluding (`!docs/**`). None at all admits everything.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Patterns {
+    texts: Vec<String>,
+    included: Option<GlobSet>,
+    excluded: GlobSet,
+}
+
+impl Patterns {
+    /// Compiles patterns; those that do not compile are left out, the check has refused them.
+    pub(crate) fn new(texts: Vec<String>) -> Self {
+        let (mut included, mut excluded) = (GlobSetBuilder::new(), GlobSetBuilder::new());
+        let mut has_included = false;
+        for text in &texts {
+            let (builder, glob) = match text.strip_prefix('!') {
+                Some(rest) => (&mut excluded, rest),
+                None => {
+                    has_included = true;
+                    (&mut included, text.as_str())
+                }
+            };
+            if let Ok(glob) = compile(glob) {
+                builder.add(glob);
+            }
+        }
+        Self {
+            texts,
+            included: has_included.then(|| included.build().unwrap_or_default()),
+            excluded: excluded.build().unwrap_or_default(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+
+    /// Whether some including pattern matches (or there is none) and no excluding one does.
+    fn admit(&self, text: &str) -> bool {
+        self.included.as_ref().is_none_or(|set| set.is_match(text)) && !self.excluded.is_match(text)
+    }
+
+    fn text(&self) -> String {
+        format!("`{}`", self.texts.join("`, `"))
+    }
+}
+
+/// Compiles one glob: `*` stays within a path's part, `**` does not.
+pub(crate) fn compile(text: &str) -> Result<globset::Glob, globset::Error> {
+    GlobBuilder::new(text)
+        .literal_separator(true)
+        .backslash_escape(true)
+        .build()
+}
