@@ -26,6 +26,13 @@ pub enum Effect {
         /// The run.
         run: RunId,
     },
+    /// Supersede older runs of the same pipeline and ref that wait at the same gate.
+    SupersedeAtGate {
+        /// The run that reached the gate.
+        run: RunId,
+        /// The gate's name.
+        gate: String,
+    },
     /// Give this run its turn once no older run of its group is in its way.
     AwaitTurn {
         /// The run.
@@ -47,6 +54,7 @@ impl Effect {
             Self::LaunchAttempt { attempt } => format!("{attempt}/launch"),
             Self::StopAttempt { attempt, .. } => format!("{attempt}/stop"),
             Self::SupersedeOlder { run } => format!("r{run}/supersede"),
+            Self::SupersedeAtGate { run, gate } => format!("r{run}/gate/{gate}"),
             Self::AwaitTurn { run } => format!("r{run}/turn"),
             Self::Notify { run, .. } => format!("r{run}/notify"),
         })
@@ -56,7 +64,9 @@ impl Effect {
     pub fn lane(&self) -> String {
         match self {
             Self::LaunchAttempt { attempt } | Self::StopAttempt { attempt, .. } => attempt.to_string(),
-            Self::SupersedeOlder { run } | Self::AwaitTurn { run } => format!("r{run}/group"),
+            Self::SupersedeOlder { run } | Self::SupersedeAtGate { run, .. } | Self::AwaitTurn { run } => {
+                format!("r{run}/group")
+            }
             Self::Notify { run, .. } => format!("r{run}/notify"),
         }
     }
@@ -67,6 +77,7 @@ impl Effect {
             Self::LaunchAttempt { .. } => "launch_attempt",
             Self::StopAttempt { .. } => "stop_attempt",
             Self::SupersedeOlder { .. } => "supersede_older",
+            Self::SupersedeAtGate { .. } => "supersede_at_gate",
             Self::AwaitTurn { .. } => "await_turn",
             Self::Notify { .. } => "notify",
         }

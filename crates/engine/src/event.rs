@@ -23,6 +23,24 @@ pub struct Event {
     pub fact: Fact,
 }
 
+/// What an ended attempt means for its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "next", rename_all = "snake_case")]
+pub enum Next {
+    /// The node ends with it.
+    Settled {
+        /// How.
+        outcome: Outcome,
+    },
+    /// Another attempt is made.
+    Retried {
+        /// Not before.
+        until: Timestamp,
+        /// Whether the ended one counts against `retry`.
+        paid: bool,
+    },
+}
+
 /// What happened to a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -79,11 +97,6 @@ pub enum Fact {
         /// Until when.
         until: Timestamp,
     },
-    /// The time came.
-    WaitEnded {
-        /// The node.
-        node: NodeId,
-    },
     /// A gate asks for a decision.
     GateOpened {
         /// The node.
@@ -108,11 +121,6 @@ pub enum Fact {
         node: NodeId,
         /// In the person's words.
         comment: Option<String>,
-    },
-    /// Nobody decided in time.
-    GateExpired {
-        /// The node.
-        node: NodeId,
     },
     /// An attempt is to be launched.
     AttemptScheduled {
@@ -145,20 +153,17 @@ pub enum Fact {
         attempt: AttemptId,
         /// Its record.
         record: Box<AttemptRecord>,
+        /// What follows for its node.
+        next: Next,
     },
-    /// A node waits before its next attempt.
-    NodeBackedOff {
-        /// The node.
-        node: NodeId,
-        /// Until when.
-        until: Timestamp,
-    },
-    /// A node ended.
+    /// A node without attempts, or between two, ended.
     NodeFinished {
         /// The node.
         node: NodeId,
         /// How.
         outcome: Outcome,
+        /// Why, for people, where the outcome alone does not say it.
+        reason: Option<String>,
     },
     /// The first failure stopped what had not started.
     RunHalted {
@@ -182,4 +187,35 @@ pub enum Fact {
         /// How.
         outcome: Outcome,
     },
+}
+
+impl Fact {
+    /// The node it is about.
+    pub fn node(&self) -> Option<NodeId> {
+        match self {
+            Self::NodeReadied { node }
+            | Self::NodeSkipped { node, .. }
+            | Self::NodeAdopted { node }
+            | Self::StartAwaited { node, .. }
+            | Self::StartLooked { node }
+            | Self::StartGiven { node }
+            | Self::WaitBegan { node, .. }
+            | Self::GateOpened { node, .. }
+            | Self::GateApproved { node, .. }
+            | Self::GateRejected { node, .. }
+            | Self::NodeFinished { node, .. }
+            | Self::RunHalted { node } => Some(*node),
+            Self::AttemptScheduled { attempt, .. }
+            | Self::TicketGranted { attempt, .. }
+            | Self::StopAsked { attempt, .. }
+            | Self::AttemptFinished { attempt, .. } => Some(attempt.node),
+            Self::RunCreated { .. }
+            | Self::TurnAwaited
+            | Self::TurnCame
+            | Self::CancelBegan { .. }
+            | Self::FinallyBegan { .. }
+            | Self::FinallyStopped
+            | Self::RunFinished { .. } => None,
+        }
+    }
 }

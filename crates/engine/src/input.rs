@@ -163,6 +163,13 @@ pub enum CancelReason {
         /// The newer run.
         by: RunId,
     },
+    /// A newer run reached the gate that this one waits at.
+    SupersededAtGate {
+        /// The newer run.
+        by: RunId,
+        /// The gate's name.
+        gate: String,
+    },
     /// Somebody asked.
     Asked,
     /// The run's own deadline of 35 days.

@@ -3,19 +3,33 @@
 //! No clock, randomness, threads, I/O or unordered maps: time, actor and ids come in with the input. The shell loads a
 //! [`Run`], calls [`decide`], stores the [`Decision`]'s events and effects together, and folds the events with [`evolve`].
 
+mod daytime;
+mod decide;
 mod effect;
 mod event;
+mod explain;
+mod fold;
 mod input;
+mod resolve;
+mod roll_up;
 mod run;
+mod scope;
 mod state;
+mod subject;
 
+pub use decide::{Decision, Rejection, TicketAnswer, decide, ticket_answer};
 pub use effect::{Effect, EffectKey};
-pub use event::{EVENT_VERSION, Event, Fact};
+pub use event::{EVENT_VERSION, Event, Fact, Next};
+pub use explain::{Why, explain};
+pub use fold::{CorruptLog, evolve, replay};
 pub use input::{
     AdoptedNode, Adoption, CancelReason, EffectResult, Envelope, Group, Input, Look, RunRequest, Seen,
     Verdict,
 };
+pub use resolve::{ResolveError, Resolved, ResolvedStep, resolve};
 pub use run::{Run, RunPhase, Snapshot};
 pub use state::{
-    AdoptedFrom, Approval, AttemptPhase, DeadlineReason, Ended, LiveAttempt, NodeState, OpenGate,
+    AdoptedFrom, Approval, AttemptPhase, DeadlineReason, Ended, LiveAttempt, NodeState, OpenGate, Tries,
 };
+
+use subject::subject;

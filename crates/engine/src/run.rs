@@ -30,7 +30,7 @@ pub(crate) struct Body {
     pub(crate) phase: RunPhase,
     pub(crate) halted_by: Option<NodeId>,
     pub(crate) finally: FinallyPhase,
-    pub(crate) any_ticket: bool,
+    pub(crate) tickets: Tickets,
     pub(crate) nodes: Vec<NodeState>,
     pub(crate) index: Index,
 }
@@ -67,6 +67,16 @@ pub(crate) enum FinallyPhase {
     Open { deadline: Timestamp },
     /// They are being stopped.
     Stopped,
+}
+
+/// Whether anything of a run ever started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Tickets {
+    /// No ticket was granted: there is nothing that `finally` could tidy up.
+    None,
+    /// At least one was.
+    Some,
 }
 
 /// What can be derived from plan and node states, kept so that no decision walks the whole plan.
@@ -179,7 +189,7 @@ struct StoredBody {
     phase: RunPhase,
     halted_by: Option<NodeId>,
     finally: FinallyPhase,
-    any_ticket: bool,
+    tickets: Tickets,
     nodes: Vec<NodeState>,
 }
 
@@ -193,7 +203,7 @@ impl From<StoredBody> for Body {
             phase: stored.phase,
             halted_by: stored.halted_by,
             finally: stored.finally,
-            any_ticket: stored.any_ticket,
+            tickets: stored.tickets,
             nodes: stored.nodes,
             index,
         }
@@ -209,7 +219,7 @@ impl From<Body> for StoredBody {
             phase: body.phase,
             halted_by: body.halted_by,
             finally: body.finally,
-            any_ticket: body.any_ticket,
+            tickets: body.tickets,
             nodes: body.nodes,
         }
     }

@@ -36,16 +36,16 @@ pub enum NodeState {
     Ready {
         /// Since when.
         since: Timestamp,
+        /// The attempts before.
+        tries: Tries,
     },
     /// An attempt is on its way.
     Running(LiveAttempt),
     /// It waits before its next attempt.
     Backoff {
-        /// The number of the attempt that ended.
-        after: u32,
-        /// Attempts that count against `retry`.
-        paid: u32,
-        /// How that attempt ended.
+        /// The attempts before.
+        tries: Tries,
+        /// How the last one ended.
         last: Outcome,
         /// Until when.
         until: Timestamp,
@@ -85,15 +85,29 @@ pub struct Approval {
     pub comment: Option<String>,
 }
 
+/// The ended attempts of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tries {
+    /// Those that had a ticket: they count against `retry`.
+    pub paid: u32,
+    /// Those that ended before their ticket: they are tried again free, up to a limit.
+    pub free: u32,
+}
+
+impl Tries {
+    /// All of them.
+    pub fn made(self) -> u32 {
+        self.paid.saturating_add(self.free)
+    }
+}
+
 /// An attempt that has not ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveAttempt {
     /// Which.
     pub attempt: AttemptId,
-    /// Attempts before it that count against `retry`.
-    pub paid: u32,
-    /// Attempts before it that ended without a ticket.
-    pub free: u32,
+    /// The attempts before it.
+    pub tries: Tries,
     /// How far it is.
     pub phase: AttemptPhase,
 }
@@ -136,6 +150,8 @@ pub struct Ended {
     pub outcome: Outcome,
     /// When.
     pub at: Timestamp,
+    /// Why, for people, where neither outcome nor record says it.
+    pub reason: Option<String>,
     /// The number of attempts made; 0 for nodes without attempts.
     pub attempts: u32,
     /// The record of the last attempt.

@@ -1,0 +1,283 @@
+//! What follows from a change: halting, arrivals, places, `finally`, the end.
+
+use pipekeeper_model::{
+    AttemptId, NodeId, Outcome, SkipReason,
+    plan::{Body, OnFailure, Section, Start, defaults},
+};
+
+use super::{Draft, judge};
+use crate::{
+    Effect, Fact, daytime,
+    fold::Fold,
+    roll_up::roll_up,
+    run::FinallyPhase,
+    state::{NodeState, Tries},
+    subject,
+};
+
+impl Draft<'_> {
+    /// Draws every consequence of what was recorded so far.
+    pub(super) fn advance(&mut self) {
+        loop {
+            if let Some(node) = self.settled.pop_first() {
+                self.halt_after(node);
+            } else if let Some(node) = self.arrivals.pop_first() {
+                self.arrive(node);
+            } else if self.open_main() == 0 && self.finally() == FinallyPhase::Before {
+                self.begin_finally();
+            } else {
+                break;
+            }
+        }
+        if self.open_main() == 0 && self.open_finally() == 0 && !self.is_finished() {
+            self.finish();
+        } else {
+            self.fill_places();
+        }
+    }
+
+    /// One failure stops what has not started, unless the pipeline says otherwise.
+    fn halt_after(&mut self, node: NodeId) {
+        let fails = self
+            .node(node)
+            .is_some_and(|node| node.section == Section::Main && !node.allow_failure)
+            && match self.state(node).and_then(NodeState::outcome) {
+                Some(
+                    Outcome::Failed
+                    | Outcome::Errored
+                    | Outcome::Lost
+                    | Outcome::TimedOut
+                    | Outcome::Rejected,
+                ) => true,
+                Some(Outcome::Succeeded | Outcome::Skipped | Outcome::Superseded | Outcome::Cancelled)
+                | None => false,
+            };
+        if !fails || self.is_halted() || self.is_stopping() || self.plan().on_failure == OnFailure::Continue {
+            return;
+        }
+        self.record(Fact::RunHalted { node });
+        let failed = self.name(node);
+        for other in self.open_nodes(Section::Main) {
+            if !self.has_started(other) && !judge::judges_outcomes(self.node(other)) {
+                let reason = SkipReason::EarlierFailure { node: failed.clone() };
+                self.record(Fact::NodeSkipped {
+                    node: other,
+                    reason,
+                    passes: false,
+                });
+            }
+        }
+    }
+
+    fn has_started(&self, node: NodeId) -> bool {
+        match self.state(node) {
+            Some(NodeState::Running(_) | NodeState::Backoff { .. } | NodeState::Done(_)) => true,
+            Some(NodeState::Ready { tries, .. }) => tries.made() > 0,
+            Some(
+                NodeState::Waiting
+                | NodeState::AwaitingStart { .. }
+                | NodeState::AwaitingTime { .. }
+                | NodeState::Deciding(_)
+                | NodeState::Skipped { .. },
+            )
+            | None => false,
+        }
+    }
+
+    /// All needs of a node are settled: it is judged, and started if nothing else is waited for.
+    fn arrive(&mut self, id: NodeId) {
+        let Some(node) = self.node(id) else { return };
+        if self.state(id) != Some(&NodeState::Waiting) || self.is_pending() {
+            return;
+        }
+        match (node.section, self.finally()) {
+            (Section::Finally, FinallyPhase::Before | FinallyPhase::Stopped) => return,
+            (Section::Finally, FinallyPhase::Open { .. }) | (Section::Main, _) => {}
+        }
+        match judge::judge(self, id, node) {
+            judge::Verdict::Skip { reason, passes } => self.record(Fact::NodeSkipped {
+                node: id,
+                reason,
+                passes,
+            }),
+            judge::Verdict::Broken { reason } => {
+                self.record(Fact::NodeFinished {
+                    node: id,
+                    outcome: Outcome::Errored,
+                    reason: Some(reason),
+                });
+            }
+            judge::Verdict::Go if self.is_adopted(id) => self.record(Fact::NodeAdopted { node: id }),
+            judge::Verdict::Go => self.await_start(id),
+        }
+    }
+
+    fn is_adopted(&self, id: NodeId) -> bool {
+        let is_work = self
+            .node(id)
+            .is_some_and(|node| matches!(node.body, Body::Work(_)));
+        is_work
+            && self
+                .body()
+                .request
+                .adopted
+                .as_ref()
+                .is_some_and(|adoption| adoption.nodes.contains_key(&id))
+    }
+
+    fn await_start(&mut self, id: NodeId) {
+        let Some(node) = self.node(id) else { return };
+        match &node.start {
+            Start::Auto => self.begin(id),
+            Start::Manual | Start::Confirm { .. } => {
+                self.record(Fact::StartAwaited {
+                    node: id,
+                    expires: self.at() + defaults::GATE,
+                });
+            }
+            Start::Timed(when) => match daytime::instant(when, self.at()) {
+                Ok(until) if until > self.at() => self.record(Fact::WaitBegan { node: id, until }),
+                Ok(_) => self.begin(id),
+                Err(reason) => {
+                    self.record(Fact::NodeFinished {
+                        node: id,
+                        outcome: Outcome::Errored,
+                        reason: Some(reason),
+                    });
+                }
+            },
+        }
+    }
+
+    /// Nothing but a place, people or the node's own time is between it and its work.
+    pub(super) fn begin(&mut self, id: NodeId) {
+        let Some(node) = self.node(id) else { return };
+        match &node.body {
+            Body::Work(_) => self.record(Fact::NodeReadied { node: id }),
+            Body::Approve(gate) => {
+                let subject = subject(&self.body().request, node);
+                self.record(Fact::GateOpened {
+                    node: id,
+                    subject,
+                    expires: self.at() + node.timeout,
+                });
+                if !gate.keep_all {
+                    self.perform(Effect::SupersedeAtGate {
+                        run: self.run(),
+                        gate: node.name.clone(),
+                    });
+                }
+            }
+            Body::Wait(wait) => match daytime::instant(&wait.wait_for, self.at()) {
+                Ok(until) if until > self.at() => self.record(Fact::WaitBegan { node: id, until }),
+                Ok(_) => {
+                    self.record(Fact::NodeFinished {
+                        node: id,
+                        outcome: Outcome::Succeeded,
+                        reason: None,
+                    });
+                }
+                Err(reason) => {
+                    self.record(Fact::NodeFinished {
+                        node: id,
+                        outcome: Outcome::Errored,
+                        reason: Some(reason),
+                    });
+                }
+            },
+            Body::Promote(_) | Body::Sync(_) => {
+                self.record(Fact::NodeSkipped {
+                    node: id,
+                    reason: SkipReason::NeedsPromotion,
+                    passes: false,
+                });
+            }
+            Body::Call(call) => {
+                let reason = Some(format!("this version cannot call `{}`", call.pipeline));
+                self.record(Fact::NodeFinished {
+                    node: id,
+                    outcome: Outcome::Errored,
+                    reason,
+                });
+            }
+        }
+    }
+
+    /// Gives free places to ready nodes, first in the plan first.
+    fn fill_places(&mut self) {
+        let places = self.plan().max_parallel.unwrap_or(u32::MAX);
+        while self.running() < places {
+            let Some(id) = self.first_ready() else { break };
+            let tries = match self.state(id) {
+                Some(NodeState::Ready { tries, .. }) => *tries,
+                Some(_) | None => Tries::default(),
+            };
+            let attempt = AttemptId {
+                run: self.run(),
+                node: id,
+                number: tries.made() + 1,
+            };
+            self.record(Fact::AttemptScheduled {
+                attempt,
+                check_in_by: self.at() + defaults::CHECK_IN,
+            });
+            self.perform(Effect::LaunchAttempt { attempt });
+        }
+    }
+
+    fn begin_finally(&mut self) {
+        if !self.has_finally() {
+            return self.record(Fact::FinallyStopped);
+        }
+        if self.any_ticket() {
+            self.record(Fact::FinallyBegan {
+                deadline: self.at() + defaults::FINALLY,
+            });
+            let free = self
+                .open_nodes(Section::Finally)
+                .into_iter()
+                .filter(|id| self.unsettled(*id) == 0)
+                .collect();
+            self.arrivals = free;
+        } else {
+            self.skip_open(Section::Finally);
+            self.record(Fact::FinallyStopped);
+        }
+    }
+
+    /// Settles every node of a section that has no live attempt.
+    pub(super) fn skip_open(&mut self, section: Section) {
+        for node in self.open_nodes(section) {
+            if matches!(self.state(node), Some(NodeState::Running(_))) {
+                continue;
+            }
+            if self.has_started(node) {
+                let reason = Some("stopped before its next attempt".to_owned());
+                self.record(Fact::NodeFinished {
+                    node,
+                    outcome: Outcome::Cancelled,
+                    reason,
+                });
+            } else {
+                self.record(Fact::NodeSkipped {
+                    node,
+                    reason: SkipReason::RunStopped,
+                    passes: false,
+                });
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        let outcome = self.outcome_so_far();
+        self.record(Fact::RunFinished { outcome });
+        self.perform(Effect::Notify {
+            run: self.run(),
+            outcome,
+        });
+    }
+
+    pub(super) fn outcome_so_far(&self) -> Outcome {
+        roll_up(self.plan(), self.phase(), |id| self.state(id))
+    }
+}

@@ -1,0 +1,196 @@
+//! Tickets, observations and launches that failed.
+
+use pipekeeper_model::{
+    AttemptId, AttemptOutcome, AttemptRecord, Holder, Millis, NodeId, Outcome,
+    plan::{Section, defaults},
+};
+
+use super::{Draft, Rejection, judge};
+use crate::{
+    Effect, EffectKey, Fact, Next, Seen,
+    fold::Fold,
+    run::FinallyPhase,
+    state::{AttemptPhase, LiveAttempt, NodeState},
+};
+
+/// How often an attempt that never had a ticket is tried again without counting against `retry`.
+const FREE_TRIES: u32 = 5;
+/// The pause before the first free try; doubled for each further one.
+const FREE_BACKOFF: Millis = Millis::seconds(1);
+/// How long after its timeout the engine stops an attempt whose supervisor did not.
+const TIMEOUT_MARGIN: Millis = Millis::seconds(30);
+
+pub(super) fn ticket_asked(
+    draft: &mut Draft<'_>,
+    attempt: AttemptId,
+    holder: &Holder,
+) -> Result<(), Rejection> {
+    let live = live(draft, attempt)?;
+    match &live.phase {
+        AttemptPhase::Launching { .. } => {}
+        AttemptPhase::Ticketed { holder: granted, .. } | AttemptPhase::Stopping { holder: granted, .. } => {
+            return if granted == holder {
+                Err(Rejection::Duplicate)
+            } else {
+                Err(Rejection::illegal("another supervisor has the ticket"))
+            };
+        }
+    }
+    let node = draft
+        .node(attempt.node)
+        .ok_or_else(|| Rejection::illegal("the plan has no such node"))?;
+    // What made the node ready cannot be undone, as settled nodes never change; this guards the guard.
+    if !judge::may_start(draft, node) {
+        return Err(Rejection::illegal("its needs do not allow it to start"));
+    }
+    let deadline = draft.at() + node.timeout + defaults::GRACE + TIMEOUT_MARGIN;
+    draft.record(Fact::TicketGranted {
+        attempt,
+        holder: holder.clone(),
+        deadline,
+    });
+    Ok(())
+}
+
+pub(super) fn observed(draft: &mut Draft<'_>, attempt: AttemptId, seen: &Seen) -> Result<(), Rejection> {
+    let live = live(draft, attempt)?;
+    match (seen, &live.phase) {
+        (Seen::Finished { record, .. }, AttemptPhase::Launching { .. }) => {
+            // Success needs a ticket; without one only the news that it cannot start is believed.
+            let reason = record
+                .reason
+                .clone()
+                .unwrap_or_else(|| "it ended without a ticket".to_owned());
+            never_started(draft, &live, reason);
+        }
+        (
+            Seen::Finished { holder, record },
+            AttemptPhase::Ticketed { holder: granted, .. } | AttemptPhase::Stopping { holder: granted, .. },
+        ) => {
+            if holder != granted {
+                return Err(Rejection::illegal("the record is not the ticketed supervisor's"));
+            }
+            ended(draft, &live, record.as_ref().clone());
+        }
+        (Seen::Gone { reason }, AttemptPhase::Launching { .. }) => {
+            never_started(draft, &live, reason.clone())
+        }
+        (Seen::Gone { reason }, AttemptPhase::Ticketed { .. } | AttemptPhase::Stopping { .. }) => {
+            let record = AttemptRecord::without_steps(AttemptOutcome::Lost, reason.clone(), draft.at());
+            ended(draft, &live, record);
+        }
+    }
+    Ok(())
+}
+
+/// A launch that will not be tried again ends its attempt; other effects have nothing to say to the run.
+pub(super) fn effect_failed(draft: &mut Draft<'_>, key: &EffectKey, reason: &str) -> Result<(), Rejection> {
+    let attempt = key
+        .0
+        .strip_suffix("/launch")
+        .and_then(|attempt| attempt.parse().ok());
+    let Some(attempt) = attempt else {
+        return Err(Rejection::stale("no node waits for that effect"));
+    };
+    let live = live(draft, attempt)?;
+    match live.phase {
+        AttemptPhase::Launching { .. } => {
+            let record = AttemptRecord::without_steps(AttemptOutcome::Errored, reason, draft.at());
+            settle(draft, &live, record, Outcome::Errored);
+            Ok(())
+        }
+        AttemptPhase::Ticketed { .. } | AttemptPhase::Stopping { .. } => {
+            Err(Rejection::stale("the attempt was launched after all"))
+        }
+    }
+}
+
+fn live(draft: &Draft<'_>, attempt: AttemptId) -> Result<LiveAttempt, Rejection> {
+    if attempt.run != draft.run() {
+        return Err(Rejection::illegal("the attempt belongs to another run"));
+    }
+    match draft.state(attempt.node) {
+        Some(NodeState::Running(live)) if live.attempt == attempt => Ok(live.clone()),
+        Some(_) => Err(Rejection::stale("the attempt has ended")),
+        None => Err(Rejection::illegal("the plan has no such node")),
+    }
+}
+
+/// An attempt ended before its ticket: no user code ran, so it is tried again free.
+pub(super) fn never_started(draft: &mut Draft<'_>, live: &LiveAttempt, reason: String) {
+    let record = AttemptRecord::without_steps(AttemptOutcome::Errored, reason, draft.at());
+    if may_retry(draft, live.attempt.node) && live.tries.free < FREE_TRIES {
+        let until = draft.at() + doubled(FREE_BACKOFF, live.tries.free);
+        let next = Next::Retried { until, paid: false };
+        draft.record(Fact::AttemptFinished {
+            attempt: live.attempt,
+            record: Box::new(record),
+            next,
+        });
+    } else {
+        settle(draft, live, record, Outcome::Errored);
+    }
+    draft.perform(Effect::StopAttempt {
+        attempt: live.attempt,
+        grace: defaults::GRACE,
+    });
+}
+
+fn ended(draft: &mut Draft<'_>, live: &LiveAttempt, record: AttemptRecord) {
+    let outcome = match &live.phase {
+        // It was stopped and ended for it; what ended by itself in the meantime keeps its own outcome.
+        AttemptPhase::Stopping { outcome, .. } => match record.outcome {
+            AttemptOutcome::Cancelled | AttemptOutcome::Lost | AttemptOutcome::TimedOut => *outcome,
+            AttemptOutcome::Succeeded | AttemptOutcome::Failed | AttemptOutcome::Errored => {
+                record.outcome.to_outcome()
+            }
+        },
+        AttemptPhase::Launching { .. } | AttemptPhase::Ticketed { .. } => record.outcome.to_outcome(),
+    };
+    let retry = draft.node(live.attempt.node).map(|node| &node.retry);
+    let again =
+        retry.is_some_and(|retry| retry.on.contains(&outcome) && live.tries.paid + 1 < retry.attempts);
+    if again && may_retry(draft, live.attempt.node) {
+        let pause = retry.map_or(Millis(0), |retry| retry.backoff);
+        let until = draft.at() + doubled(pause, live.tries.paid);
+        let next = Next::Retried { until, paid: true };
+        draft.record(Fact::AttemptFinished {
+            attempt: live.attempt,
+            record: Box::new(record),
+            next,
+        });
+        if until <= draft.at() {
+            draft.record(Fact::NodeReadied {
+                node: live.attempt.node,
+            });
+        }
+    } else {
+        settle(draft, live, record, outcome);
+    }
+}
+
+fn settle(draft: &mut Draft<'_>, live: &LiveAttempt, record: AttemptRecord, outcome: Outcome) {
+    let next = Next::Settled { outcome };
+    draft.record(Fact::AttemptFinished {
+        attempt: live.attempt,
+        record: Box::new(record),
+        next,
+    });
+}
+
+/// Whether anything of this node may still start.
+fn may_retry(draft: &Draft<'_>, node: NodeId) -> bool {
+    match draft.node(node).map(|node| node.section) {
+        Some(Section::Main) => !draft.is_stopping(),
+        Some(Section::Finally) => draft.finally() != FinallyPhase::Stopped,
+        None => false,
+    }
+}
+
+fn doubled(pause: Millis, times: u32) -> Millis {
+    Millis(
+        pause
+            .0
+            .saturating_mul(1_u64.checked_shl(times.min(16)).unwrap_or(u64::MAX)),
+    )
+}

@@ -1,0 +1,274 @@
+//! A draft of what a run will be: the run itself with what this decision changes laid over it.
+//!
+//! Rules read and write the draft; nothing is cloned but the nodes that change.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use pipekeeper_model::{
+    Actor, NodeId, Plan, RunId, Timestamp,
+    plan::{Node, Section},
+};
+
+use super::Decision;
+use crate::{
+    Effect, Event, Fact, RunPhase, RunRequest,
+    fold::{self, Fold},
+    run::{Body, FinallyPhase, Tickets},
+    state::NodeState,
+};
+
+pub(super) struct Draft<'a> {
+    run: RunId,
+    body: &'a Body,
+    at: Timestamp,
+    actor: &'a Actor,
+    states: BTreeMap<NodeId, NodeState>,
+    unsettled: BTreeMap<NodeId, u32>,
+    phase: Option<RunPhase>,
+    halted: bool,
+    finally: FinallyPhase,
+    tickets: Tickets,
+    running: u32,
+    open_main: u32,
+    open_finally: u32,
+    ready: BTreeSet<NodeId>,
+    /// Nodes that settled in this decision and whose consequences are not drawn yet.
+    pub(super) settled: BTreeSet<NodeId>,
+    /// Nodes whose needs are all settled and that were not looked at yet.
+    pub(super) arrivals: BTreeSet<NodeId>,
+    events: Vec<Event>,
+    effects: Vec<Effect>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(run: RunId, body: &'a Body, at: Timestamp, actor: &'a Actor) -> Self {
+        Self {
+            run,
+            body,
+            at,
+            actor,
+            states: BTreeMap::new(),
+            unsettled: BTreeMap::new(),
+            phase: None,
+            halted: body.halted_by.is_some(),
+            finally: body.finally,
+            tickets: body.tickets,
+            running: body.index.running,
+            open_main: body.index.open_main,
+            open_finally: body.index.open_finally,
+            ready: BTreeSet::new(),
+            settled: BTreeSet::new(),
+            arrivals: BTreeSet::new(),
+            events: Vec::new(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// Puts the run's creation in front; it is part of the run below the draft already.
+    pub(super) fn begin_with(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    pub(super) fn into_decision(self) -> Decision {
+        Decision {
+            events: self.events,
+            effects: self.effects,
+        }
+    }
+
+    /// Records a fact and lays what it changes over the run.
+    pub(super) fn record(&mut self, fact: Fact) {
+        let event = Event {
+            at: self.at,
+            actor: self.actor.clone(),
+            fact,
+        };
+        fold::fold(self, &event);
+        self.events.push(event);
+    }
+
+    pub(super) fn perform(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    pub(super) fn run(&self) -> RunId {
+        self.run
+    }
+
+    pub(super) fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    pub(super) fn actor(&self) -> &Actor {
+        self.actor
+    }
+
+    pub(super) fn body(&self) -> &'a Body {
+        self.body
+    }
+
+    pub(super) fn plan(&self) -> &'a Plan {
+        &self.body.request.plan
+    }
+
+    pub(super) fn node(&self, id: NodeId) -> Option<&'a Node> {
+        self.plan().node(id)
+    }
+
+    pub(super) fn name(&self, id: NodeId) -> String {
+        self.node(id).map(|node| node.name.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn phase(&self) -> &RunPhase {
+        self.phase.as_ref().unwrap_or(&self.body.phase)
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        matches!(self.phase(), RunPhase::Finished { .. })
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        matches!(self.phase(), RunPhase::Stopping { .. })
+    }
+
+    pub(super) fn is_pending(&self) -> bool {
+        matches!(self.phase(), RunPhase::Pending)
+    }
+
+    pub(super) fn is_halted(&self) -> bool {
+        self.halted
+    }
+
+    pub(super) fn finally(&self) -> FinallyPhase {
+        self.finally
+    }
+
+    pub(super) fn any_ticket(&self) -> bool {
+        self.tickets == Tickets::Some
+    }
+
+    pub(super) fn running(&self) -> u32 {
+        self.running
+    }
+
+    pub(super) fn open_main(&self) -> u32 {
+        self.open_main
+    }
+
+    pub(super) fn open_finally(&self) -> u32 {
+        self.open_finally
+    }
+
+    pub(super) fn has_finally(&self) -> bool {
+        self.plan()
+            .nodes
+            .iter()
+            .any(|node| node.section == Section::Finally)
+    }
+
+    pub(super) fn unsettled(&self, id: NodeId) -> u32 {
+        let below = || {
+            self.body
+                .index
+                .unsettled_needs
+                .get(id.index())
+                .copied()
+                .unwrap_or(0)
+        };
+        self.unsettled.get(&id).copied().unwrap_or_else(below)
+    }
+
+    /// The ready node that comes first in the plan.
+    pub(super) fn first_ready(&self) -> Option<NodeId> {
+        let below = self
+            .body
+            .index
+            .ready
+            .iter()
+            .find(|id| !self.states.contains_key(id))
+            .copied();
+        [below, self.ready.first().copied()].into_iter().flatten().min()
+    }
+
+    /// The nodes whose own deadline has come.
+    pub(super) fn due(&self) -> Vec<NodeId> {
+        let at = self.at;
+        self.body
+            .index
+            .deadlines
+            .iter()
+            .take_while(|(due, _)| *due <= at)
+            .map(|(_, node)| *node)
+            .collect()
+    }
+
+    /// Every node that is not settled, of one section.
+    pub(super) fn open_nodes(&self, section: Section) -> Vec<NodeId> {
+        let plan = self.plan();
+        let open = |id: &NodeId| self.state(*id).is_some_and(|state| !state.is_settled());
+        plan.ids()
+            .zip(&plan.nodes)
+            .filter(|(id, node)| node.section == section && open(id))
+            .map(|(id, _)| id)
+            .collect()
+    }
+}
+
+impl Fold for Draft<'_> {
+    fn request(&self) -> &Arc<RunRequest> {
+        &self.body.request
+    }
+
+    fn state(&self, node: NodeId) -> Option<&NodeState> {
+        self.states
+            .get(&node)
+            .or_else(|| self.body.nodes.get(node.index()))
+    }
+
+    fn set_state(&mut self, id: NodeId, state: NodeState) {
+        let Some(before) = self.state(id) else { return };
+        let (was_settled, was_running) = (before.is_settled(), matches!(before, NodeState::Running(_)));
+        let (is_settled, is_running) = (state.is_settled(), matches!(state, NodeState::Running(_)));
+        if matches!(state, NodeState::Ready { .. }) {
+            self.ready.insert(id);
+        } else {
+            self.ready.remove(&id);
+        }
+        self.running = self.running.saturating_sub(u32::from(was_running)) + u32::from(is_running);
+        self.states.insert(id, state);
+        if is_settled && !was_settled {
+            match self.node(id).map_or(Section::Main, |node| node.section) {
+                Section::Main => self.open_main = self.open_main.saturating_sub(1),
+                Section::Finally => self.open_finally = self.open_finally.saturating_sub(1),
+            }
+            self.settled.insert(id);
+            let dependents = Arc::clone(&self.body.index.dependents);
+            for dependent in dependents.get(id.index()).into_iter().flatten() {
+                let left = self.unsettled(*dependent).saturating_sub(1);
+                self.unsettled.insert(*dependent, left);
+                if left == 0 {
+                    self.arrivals.insert(*dependent);
+                }
+            }
+        }
+    }
+
+    fn set_phase(&mut self, phase: RunPhase) {
+        self.phase = Some(phase);
+    }
+
+    fn set_halted(&mut self, _by: NodeId) {
+        self.halted = true;
+    }
+
+    fn set_finally(&mut self, phase: FinallyPhase) {
+        self.finally = phase;
+    }
+
+    fn set_ticketed(&mut self) {
+        self.tickets = Tickets::Some;
+    }
+}

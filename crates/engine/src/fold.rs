@@ -1,0 +1,389 @@
+//! The fold: how a fact changes a run. No rules here, and nothing that can fail.
+//!
+//! [`evolve`] folds into a [`Run`]; `decide` folds into its draft the same way, so both always agree.
+
+use std::sync::Arc;
+
+use pipekeeper_model::{NodeId, Outcome, plan::Section};
+use thiserror::Error;
+
+use crate::{
+    Event, Fact, Next, Run, RunPhase, RunRequest,
+    run::{Body, FinallyPhase, Index, Tickets},
+    state::{AdoptedFrom, Approval, AttemptPhase, Ended, LiveAttempt, NodeState, OpenGate, Tries},
+};
+
+/// Folds one event into a run.
+pub fn evolve(run: &mut Run, event: &Event) {
+    if let Fact::RunCreated { request } = &event.fact {
+        if run.body.is_none() {
+            run.body = Some(created(Arc::clone(request), event));
+        }
+    } else if let Some(body) = &mut run.body {
+        fold(body, event);
+    }
+}
+
+/// A stored log of events that no run can have written.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CorruptLog {
+    /// It is empty, or does not begin with the run's creation.
+    #[error("replay the run: its log does not begin with `run_created`")]
+    NoBeginning,
+    /// An event names a node that the plan does not have.
+    #[error("replay the run: event {sequence} names a node that its plan does not have")]
+    UnknownNode {
+        /// The event's number, from 1.
+        sequence: usize,
+    },
+}
+
+/// Folds a whole log into a run.
+///
+/// # Errors
+/// If the log cannot have been written by [`crate::decide`].
+pub fn replay<'a>(mut run: Run, events: impl IntoIterator<Item = &'a Event>) -> Result<Run, CorruptLog> {
+    for (at, event) in events.into_iter().enumerate() {
+        if let Some(node) = event.fact.node()
+            && run.node(node).is_none()
+        {
+            return Err(CorruptLog::UnknownNode { sequence: at + 1 });
+        }
+        evolve(&mut run, event);
+    }
+    if run.body.is_some() {
+        Ok(run)
+    } else {
+        Err(CorruptLog::NoBeginning)
+    }
+}
+
+/// What a fact is folded into.
+pub(crate) trait Fold {
+    fn request(&self) -> &Arc<RunRequest>;
+    fn state(&self, node: NodeId) -> Option<&NodeState>;
+    fn set_state(&mut self, node: NodeId, state: NodeState);
+    fn set_phase(&mut self, phase: RunPhase);
+    fn set_halted(&mut self, by: NodeId);
+    fn set_finally(&mut self, phase: FinallyPhase);
+    fn set_ticketed(&mut self);
+}
+
+pub(crate) fn created(request: Arc<RunRequest>, event: &Event) -> Body {
+    let nodes = vec![NodeState::Waiting; request.plan.nodes.len()];
+    let index = Index::of(&request.plan, &nodes);
+    Body {
+        request,
+        actor: event.actor.clone(),
+        created_at: event.at,
+        phase: RunPhase::Running,
+        halted_by: None,
+        finally: FinallyPhase::Before,
+        tickets: Tickets::None,
+        nodes,
+        index,
+    }
+}
+
+#[expect(
+    clippy::too_many_lines,
+    reason = "one arm for each fact reads best in one place"
+)]
+pub(crate) fn fold(into: &mut impl Fold, event: &Event) {
+    let at = event.at;
+    match &event.fact {
+        Fact::RunCreated { .. } | Fact::StartGiven { .. } | Fact::GateRejected { .. } => {}
+        Fact::TurnAwaited => into.set_phase(RunPhase::Pending),
+        Fact::TurnCame => into.set_phase(RunPhase::Running),
+        Fact::NodeReadied { node } => {
+            let tries = tries(into, *node);
+            into.set_state(*node, NodeState::Ready { since: at, tries });
+        }
+        Fact::NodeSkipped { node, reason, passes } => {
+            into.set_state(
+                *node,
+                NodeState::Skipped {
+                    reason: reason.clone(),
+                    passes: *passes,
+                },
+            );
+        }
+        Fact::NodeAdopted { node } => adopt(into, *node, event),
+        Fact::StartAwaited { node, expires } => {
+            into.set_state(
+                *node,
+                NodeState::AwaitingStart {
+                    since: at,
+                    expires: *expires,
+                    looked: None,
+                },
+            );
+        }
+        Fact::StartLooked { node } => {
+            if let Some(NodeState::AwaitingStart { since, expires, .. }) = into.state(*node) {
+                let looked = Some(event.actor.clone());
+                into.set_state(
+                    *node,
+                    NodeState::AwaitingStart {
+                        since: *since,
+                        expires: *expires,
+                        looked,
+                    },
+                );
+            }
+        }
+        Fact::WaitBegan { node, until } => {
+            into.set_state(
+                *node,
+                NodeState::AwaitingTime {
+                    since: at,
+                    until: *until,
+                },
+            );
+        }
+        Fact::GateOpened {
+            node,
+            subject,
+            expires,
+        } => {
+            let gate = OpenGate {
+                subject: subject.clone(),
+                since: at,
+                expires: *expires,
+                approvals: Vec::new(),
+            };
+            into.set_state(*node, NodeState::Deciding(gate));
+        }
+        Fact::GateApproved { node, comment, .. } => {
+            if let Some(NodeState::Deciding(gate)) = into.state(*node) {
+                let mut gate = gate.clone();
+                gate.approvals.push(Approval {
+                    by: event.actor.clone(),
+                    at,
+                    comment: comment.clone(),
+                });
+                into.set_state(*node, NodeState::Deciding(gate));
+            }
+        }
+        Fact::AttemptScheduled { attempt, check_in_by } => {
+            let tries = tries(into, attempt.node);
+            let phase = AttemptPhase::Launching {
+                since: at,
+                check_in_by: *check_in_by,
+            };
+            into.set_state(
+                attempt.node,
+                NodeState::Running(LiveAttempt {
+                    attempt: *attempt,
+                    tries,
+                    phase,
+                }),
+            );
+        }
+        Fact::TicketGranted {
+            attempt,
+            holder,
+            deadline,
+        } => {
+            into.set_ticketed();
+            let phase = AttemptPhase::Ticketed {
+                holder: holder.clone(),
+                since: at,
+                deadline: *deadline,
+            };
+            set_attempt_phase(into, attempt.node, phase);
+        }
+        Fact::StopAsked {
+            attempt,
+            outcome,
+            deadline,
+        } => {
+            if let Some(NodeState::Running(live)) = into.state(attempt.node)
+                && let Some(holder) = live.phase.holder().cloned()
+            {
+                let phase = AttemptPhase::Stopping {
+                    holder,
+                    outcome: *outcome,
+                    deadline: *deadline,
+                };
+                set_attempt_phase(into, attempt.node, phase);
+            }
+        }
+        Fact::AttemptFinished { .. } => finish_attempt(into, event),
+        Fact::NodeFinished {
+            node,
+            outcome,
+            reason,
+        } => finish_node(into, *node, *outcome, reason.clone(), event),
+        Fact::RunHalted { node } => into.set_halted(*node),
+        Fact::CancelBegan { reason } => into.set_phase(RunPhase::Stopping {
+            reason: reason.clone(),
+        }),
+        Fact::FinallyBegan { deadline } => into.set_finally(FinallyPhase::Open { deadline: *deadline }),
+        Fact::FinallyStopped => into.set_finally(FinallyPhase::Stopped),
+        Fact::RunFinished { outcome } => into.set_phase(RunPhase::Finished {
+            outcome: *outcome,
+            at,
+        }),
+    }
+}
+
+fn tries(into: &impl Fold, node: NodeId) -> Tries {
+    match into.state(node) {
+        Some(NodeState::Ready { tries, .. } | NodeState::Backoff { tries, .. }) => *tries,
+        Some(NodeState::Running(live)) => live.tries,
+        Some(
+            NodeState::Waiting
+            | NodeState::AwaitingStart { .. }
+            | NodeState::AwaitingTime { .. }
+            | NodeState::Deciding(_)
+            | NodeState::Done(_)
+            | NodeState::Skipped { .. },
+        )
+        | None => Tries::default(),
+    }
+}
+
+fn set_attempt_phase(into: &mut impl Fold, node: NodeId, phase: AttemptPhase) {
+    if let Some(NodeState::Running(live)) = into.state(node) {
+        let live = LiveAttempt {
+            attempt: live.attempt,
+            tries: live.tries,
+            phase,
+        };
+        into.set_state(node, NodeState::Running(live));
+    }
+}
+
+fn finish_attempt(into: &mut impl Fold, event: &Event) {
+    let Fact::AttemptFinished {
+        attempt,
+        record,
+        next,
+    } = &event.fact
+    else {
+        return;
+    };
+    let before = tries(into, attempt.node);
+    let state = match next {
+        Next::Settled { outcome } => NodeState::Done(Box::new(Ended {
+            outcome: *outcome,
+            at: event.at,
+            reason: None,
+            attempts: attempt.number,
+            record: Some(record.clone()),
+            adopted: None,
+            decisions: Vec::new(),
+        })),
+        Next::Retried { until, paid } => NodeState::Backoff {
+            tries: Tries {
+                paid: before.paid + u32::from(*paid),
+                free: before.free + u32::from(!*paid),
+            },
+            last: record.outcome.to_outcome(),
+            until: *until,
+        },
+    };
+    into.set_state(attempt.node, state);
+}
+
+fn finish_node(into: &mut impl Fold, node: NodeId, outcome: Outcome, reason: Option<String>, event: &Event) {
+    let decisions = match into.state(node) {
+        Some(NodeState::Deciding(gate)) => gate.approvals.clone(),
+        Some(
+            NodeState::Waiting
+            | NodeState::AwaitingStart { .. }
+            | NodeState::AwaitingTime { .. }
+            | NodeState::Ready { .. }
+            | NodeState::Running(_)
+            | NodeState::Backoff { .. }
+            | NodeState::Done(_)
+            | NodeState::Skipped { .. },
+        )
+        | None => Vec::new(),
+    };
+    let attempts = tries(into, node).made();
+    let ended = Ended {
+        outcome,
+        at: event.at,
+        reason,
+        attempts,
+        record: None,
+        adopted: None,
+        decisions,
+    };
+    into.set_state(node, NodeState::Done(Box::new(ended)));
+}
+
+fn adopt(into: &mut impl Fold, node: NodeId, event: &Event) {
+    let request = Arc::clone(into.request());
+    let Some(adoption) = &request.adopted else { return };
+    let Some(result) = adoption.nodes.get(&node) else {
+        return;
+    };
+    let adopted = AdoptedFrom {
+        run: adoption.from,
+        attempt: result.attempt,
+        outputs: result.outputs.clone(),
+        artifacts: result.artifacts.clone(),
+    };
+    let ended = Ended {
+        outcome: Outcome::Succeeded,
+        at: event.at,
+        reason: None,
+        attempts: 0,
+        record: None,
+        adopted: Some(adopted),
+        decisions: Vec::new(),
+    };
+    into.set_state(node, NodeState::Done(Box::new(ended)));
+}
+
+impl Fold for Body {
+    fn request(&self) -> &Arc<RunRequest> {
+        &self.request
+    }
+
+    fn state(&self, node: NodeId) -> Option<&NodeState> {
+        self.nodes.get(node.index())
+    }
+
+    fn set_state(&mut self, node: NodeId, state: NodeState) {
+        let section = self
+            .request
+            .plan
+            .node(node)
+            .map_or(Section::Main, |node| node.section);
+        let Some(slot) = self.nodes.get_mut(node.index()) else {
+            return;
+        };
+        let settles = !slot.is_settled() && state.is_settled();
+        self.index.leave(node, section, slot);
+        self.index.enter(node, section, &state);
+        *slot = state;
+        if settles {
+            let dependents = Arc::clone(&self.index.dependents);
+            for dependent in dependents.get(node.index()).into_iter().flatten() {
+                if let Some(count) = self.index.unsettled_needs.get_mut(dependent.index()) {
+                    *count = count.saturating_sub(1);
+                }
+            }
+        }
+    }
+
+    fn set_phase(&mut self, phase: RunPhase) {
+        self.phase = phase;
+    }
+
+    fn set_halted(&mut self, by: NodeId) {
+        self.halted_by = Some(by);
+    }
+
+    fn set_finally(&mut self, phase: FinallyPhase) {
+        self.finally = phase;
+    }
+
+    fn set_ticketed(&mut self) {
+        self.tickets = Tickets::Some;
+    }
+}
