@@ -20,4 +20,11 @@
 //! The rule for the controller: whenever the stream ends, read `exit.json`; if there is none and no process holds
 //! `lock`, the attempt is lost if `ticket` exists, and never started if not.
 
+pub mod archive;
+mod copy;
+mod interrupt;
+mod mask;
+mod outputs;
 pub mod protocol;
+
+pub use copy::{Copied, Copier, copy_tree};
