@@ -1,0 +1,225 @@
+//! Reading one mirror through libgit2. Everything here blocks.
+
+use std::path::Path;
+
+use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Reference, Tree};
+use pipekeeper_model::{GitRef, Name, Sha, Timestamp};
+
+use crate::{CommitInfo, SourceError, Want, text};
+
+const MAX_SUBJECT: usize = 200;
+const MAX_AUTHOR: usize = 100;
+
+/// An open mirror.
+pub(crate) struct Mirror {
+    name: Name,
+    pub(crate) git: git2::Repository,
+}
+
+/// The ref that keeps a fetched commit or tag object alive.
+pub(crate) fn pin(sha: &Sha) -> String {
+    format!("refs/pipe/{sha}")
+}
+
+impl Mirror {
+    /// Opens a mirror that a fetch has made.
+    pub(crate) fn open(name: &Name, path: &Path) -> Result<Self, SourceError> {
+        match git2::Repository::open_bare(path) {
+            Ok(git) => Ok(Self {
+                name: name.clone(),
+                git,
+            }),
+            Err(error) if error.code() == ErrorCode::NotFound => Err(SourceError::NotFound {
+                repository: name.clone(),
+                wanted: "its mirror".to_owned(),
+            }),
+            Err(error) => Err(damaged(name, path, error)),
+        }
+    }
+
+    /// Makes an empty mirror.
+    pub(crate) fn make(name: &Name, path: &Path) -> Result<(), SourceError> {
+        let mut options = git2::RepositoryInitOptions::new();
+        options.bare(true).external_template(false);
+        git2::Repository::init_opts(path, &options)
+            .map(drop)
+            .map_err(|error| damaged(name, path, error))
+    }
+
+    /// The commit that a pinned id names, if an earlier fetch pinned it.
+    pub(crate) fn pinned(&self, sha: &Sha) -> Result<Option<Sha>, SourceError> {
+        match self.reference(&pin(sha))? {
+            Some(reference) => self.commit_of(&reference).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Finds what a fetch brought and pins it.
+    pub(crate) fn settle(&self, want: &Want) -> Result<Option<Sha>, SourceError> {
+        match want {
+            Want::Commit(sha) => {
+                if self.reference(&pin(sha))?.is_none() {
+                    match self.git.find_object(oid(sha), None) {
+                        Ok(_) => self.set_pin(sha)?,
+                        Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
+                        Err(error) => return Err(self.damaged(error)),
+                    }
+                }
+                self.pinned(sha)
+            }
+            Want::Ref(git_ref) => {
+                let Some(reference) = self.reference(&git_ref.to_full())? else {
+                    return Ok(None);
+                };
+                let commit = self.commit_of(&reference)?;
+                self.set_pin(&commit)?;
+                Ok(Some(commit))
+            }
+        }
+    }
+
+    /// Whether every ref leads to an object that can be read.
+    pub(crate) fn is_sound(&self) -> bool {
+        let Ok(references) = self.git.references() else {
+            return false;
+        };
+        references.into_iter().all(|reference| {
+            reference.is_ok_and(|reference| {
+                reference
+                    .target()
+                    .is_some_and(|id| self.git.find_object(id, None).is_ok())
+            })
+        })
+    }
+
+    /// Branches and tags with what they point at.
+    pub(crate) fn refs(&self) -> Result<Vec<(GitRef, Sha)>, SourceError> {
+        let mut refs = Vec::new();
+        for reference in self.git.references().map_err(|error| self.damaged(error))? {
+            let reference = reference.map_err(|error| self.damaged(error))?;
+            let git_ref = reference
+                .name()
+                .ok()
+                .and_then(|name| GitRef::from_full(name).ok());
+            if let (Some(git_ref), Some(id)) = (git_ref, reference.target()) {
+                refs.push((git_ref, self.sha(id)?));
+            }
+        }
+        refs.sort();
+        Ok(refs)
+    }
+
+    pub(crate) fn commit(&self, sha: &Sha) -> Result<git2::Commit<'_>, SourceError> {
+        self.git.find_commit(oid(sha)).map_err(|error| {
+            if error.code() == ErrorCode::NotFound {
+                self.not_found(sha)
+            } else {
+                self.damaged(error)
+            }
+        })
+    }
+
+    pub(crate) fn tree(&self, sha: &Sha) -> Result<Tree<'_>, SourceError> {
+        self.commit(sha)?.tree().map_err(|error| self.damaged(error))
+    }
+
+    pub(crate) fn describe(&self, sha: &Sha) -> Result<CommitInfo, SourceError> {
+        let commit = self.commit(sha)?;
+        let author = commit.author();
+        Ok(CommitInfo {
+            sha: sha.clone(),
+            subject: text::display_line(&String::from_utf8_lossy(commit.message_bytes()), MAX_SUBJECT),
+            author: text::display_line(&String::from_utf8_lossy(author.name_bytes()), MAX_AUTHOR),
+            committed: Timestamp(commit.time().seconds().saturating_mul(1_000)),
+        })
+    }
+
+    pub(crate) fn merge_base(&self, one: &Sha, other: &Sha) -> Result<Option<Sha>, SourceError> {
+        let (one, other) = (self.commit(one)?.id(), self.commit(other)?.id());
+        match self.git.merge_base(one, other) {
+            Ok(id) => self.sha(id).map(Some),
+            Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
+            Err(error) => Err(self.damaged(error)),
+        }
+    }
+
+    /// For `map_err` on reads that can fail only if the mirror or the machine is at fault.
+    pub(crate) fn damaged(&self, error: git2::Error) -> SourceError {
+        damaged(&self.name, self.git.path(), error)
+    }
+
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
+    }
+
+    fn reference(&self, name: &str) -> Result<Option<Reference<'_>>, SourceError> {
+        match self.git.find_reference(name) {
+            Ok(reference) => Ok(Some(reference)),
+            Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
+            Err(error) => Err(self.damaged(error)),
+        }
+    }
+
+    fn commit_of(&self, reference: &Reference<'_>) -> Result<Sha, SourceError> {
+        let object = reference
+            .target()
+            .ok_or_else(|| git2::Error::from_str("a ref points at another ref"))
+            .and_then(|id| self.git.find_object(id, None))
+            .map_err(|error| self.damaged(error))?;
+        match object.kind() {
+            Some(ObjectType::Commit | ObjectType::Tag) => {
+                let commit = object.peel_to_commit().map_err(|error| {
+                    if error.code() == ErrorCode::NotFound {
+                        self.damaged(error)
+                    } else {
+                        self.not_found(object.id())
+                    }
+                })?;
+                commit.tree().map_err(|error| self.damaged(error))?;
+                self.sha(commit.id())
+            }
+            Some(ObjectType::Any | ObjectType::Tree | ObjectType::Blob) | None => {
+                Err(self.not_found(object.id()))
+            }
+        }
+    }
+
+    fn set_pin(&self, sha: &Sha) -> Result<(), SourceError> {
+        self.git
+            .reference(&pin(sha), oid(sha), true, "")
+            .map(drop)
+            .map_err(|error| self.damaged(error))
+    }
+
+    fn not_found(&self, wanted: impl ToString) -> SourceError {
+        SourceError::NotFound {
+            repository: self.name.clone(),
+            wanted: wanted.to_string(),
+        }
+    }
+
+    fn sha(&self, id: Oid) -> Result<Sha, SourceError> {
+        id.to_string()
+            .parse()
+            .map_err(|error| self.damaged(git2::Error::from_str(&format!("{error}"))))
+    }
+}
+
+/// The object id of a commit id. An id of another hash is no object of a SHA-1 mirror, hence the zero id, which none has.
+fn oid(sha: &Sha) -> Oid {
+    Oid::from_str(sha.as_str()).unwrap_or(Oid::ZERO_SHA1)
+}
+
+/// Failures of the machine are not the mirror's: throwing it away would not help.
+fn damaged(name: &Name, path: &Path, error: git2::Error) -> SourceError {
+    if matches!(
+        error.class(),
+        ErrorClass::Os | ErrorClass::NoMemory | ErrorClass::Filesystem
+    ) {
+        return SourceError::io("read the mirror", path)(std::io::Error::other(error));
+    }
+    SourceError::Corrupt {
+        repository: name.clone(),
+        source: error,
+    }
+}
