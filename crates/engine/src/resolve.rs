@@ -145,7 +145,7 @@ fn fill(scope: &NodeScope<'_, Existing<'_>>, text: &str) -> Result<String, Resol
         return Ok(text.to_owned());
     }
     let error = |reason: String| ResolveError::Template {
-        text: text.clone(),
+        text: text.to_owned(),
         reason,
     };
     let template = Template::parse(text).map_err(|problem| error(problem.to_string()))?;

@@ -1,0 +1,223 @@
+//! The way in: what servers and command lines say to a running controller, and what they hear from it.
+
+use std::sync::Arc;
+
+use pipekeeper_engine::{Event, Input, Rejection, RunRequest};
+use pipekeeper_model::{Actor, AttemptId, RunId};
+use pipekeeper_store::DeliveryId;
+use thiserror::Error;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::{IntakeError, Wish};
+
+/// Speaks to a running controller; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) news: broadcast::Sender<News>,
+}
+
+/// What the controller is told.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Submit {
+        run: RunId,
+        actor: Actor,
+        input: Input,
+        reply: oneshot::Sender<Result<(), SubmitError>>,
+    },
+    Create {
+        actor: Actor,
+        request: Arc<RunRequest>,
+        reply: oneshot::Sender<Result<RunId, SubmitError>>,
+    },
+    Wish {
+        actor: Actor,
+        wish: Wish,
+        reply: oneshot::Sender<Result<RunId, SubmitError>>,
+    },
+    Retry {
+        run: RunId,
+        actor: Actor,
+        which: RetryWhich,
+        reply: oneshot::Sender<Result<RunId, SubmitError>>,
+    },
+    DeliveryStored,
+    Drain,
+}
+
+/// Which nodes of a finished run `pipe retry` runs again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryWhich {
+    /// All of them.
+    All,
+    /// Those that did not succeed, and what comes after them.
+    Failed,
+}
+
+/// Why a request to the controller led to nothing.
+#[derive(Clone, Debug, Error)]
+pub enum SubmitError {
+    /// The engine refused it.
+    #[error("{0}")]
+    Rejected(#[from] Rejection),
+    /// There is no such run.
+    #[error("there is no run {0}")]
+    NoSuchRun(RunId),
+    /// The run was set aside.
+    #[error("run {run} is quarantined: {reason}")]
+    Quarantined {
+        /// The run.
+        run: RunId,
+        /// Why.
+        reason: String,
+    },
+    /// The plan asks for what the backend or this version cannot do.
+    #[error("the pipeline uses what this server cannot do: {what}")]
+    Unsupported {
+        /// Which keys, with their places.
+        what: String,
+    },
+    /// The run could not be made from its source.
+    #[error("{0}")]
+    Intake(#[from] IntakeError),
+    /// The store cannot write now; trying again later may work.
+    #[error("the server cannot store anything now: {reason}")]
+    Unavailable {
+        /// What the store said.
+        reason: String,
+    },
+    /// The controller is shutting down.
+    #[error("the server is shutting down")]
+    Closed,
+}
+
+/// What happened, for pages, terminals and whoever listens. Hints: the store has the truth.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// A run has new events.
+    Run {
+        /// The run.
+        run: RunId,
+        /// How many events it has now.
+        version: u64,
+        /// The new ones.
+        events: Arc<[Event]>,
+    },
+    /// Something about a live attempt that is not recorded.
+    Attempt {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What.
+        what: AttemptNews,
+    },
+    /// A delivery was settled.
+    Delivery(DeliveryId),
+}
+
+/// News of a live attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttemptNews {
+    /// Something keeps it from starting.
+    Waiting {
+        /// What.
+        reason: String,
+    },
+    /// A step began.
+    StepStarted {
+        /// Its index.
+        step: usize,
+    },
+    /// The log has so many bytes now.
+    LogGrew {
+        /// How many.
+        bytes: u64,
+    },
+    /// It has been silent.
+    Silent {
+        /// For how many seconds.
+        seconds: u64,
+        /// Its processes, for people.
+        processes: String,
+    },
+}
+
+impl Handle {
+    /// Gives an input to a run and waits until its consequences are stored.
+    ///
+    /// # Errors
+    /// If the run refuses it, is not there, or nothing can be stored.
+    pub async fn submit(&self, run: RunId, actor: Actor, input: Input) -> Result<(), SubmitError> {
+        self.ask(|reply| Command::Submit {
+            run,
+            actor,
+            input,
+            reply,
+        })
+        .await
+    }
+
+    /// Makes a run of a request.
+    ///
+    /// # Errors
+    /// If its plan is refused or nothing can be stored.
+    pub async fn create(&self, actor: Actor, request: Arc<RunRequest>) -> Result<RunId, SubmitError> {
+        self.ask(|reply| Command::Create {
+            actor,
+            request,
+            reply,
+        })
+        .await
+    }
+
+    /// Makes a run that a person asks for: fetches, plans, creates.
+    ///
+    /// # Errors
+    /// If project, pipeline or revision are not there, the file is wrong, or nothing can be stored.
+    pub async fn wish(&self, actor: Actor, wish: Wish) -> Result<RunId, SubmitError> {
+        self.ask(|reply| Command::Wish { actor, wish, reply }).await
+    }
+
+    /// Makes a new run on the plan of a finished one.
+    ///
+    /// # Errors
+    /// If it is not finished or not there, or nothing can be stored.
+    pub async fn retry(&self, run: RunId, actor: Actor, which: RetryWhich) -> Result<RunId, SubmitError> {
+        self.ask(|reply| Command::Retry {
+            run,
+            actor,
+            which,
+            reply,
+        })
+        .await
+    }
+
+    /// Says that a delivery was stored. Only a hint: forgetting it costs time, not the delivery.
+    pub fn delivery_stored(&self) {
+        // A full queue means that the controller will look at the store anyway.
+        let _ = self.commands.try_send(Command::DeliveryStored);
+    }
+
+    /// Listens to what happens from now on.
+    pub fn listen(&self) -> broadcast::Receiver<News> {
+        self.news.subscribe()
+    }
+
+    /// Asks the controller to end: nothing new starts, what is stored stays, attempts work on.
+    pub async fn drain(&self) {
+        // A closed channel means that it has ended.
+        let _ = self.commands.send(Command::Drain).await;
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, SubmitError>>) -> Command,
+    ) -> Result<T, SubmitError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands
+            .send(command(reply))
+            .await
+            .map_err(|_| SubmitError::Closed)?;
+        answer.await.map_err(|_| SubmitError::Closed)?
+    }
+}

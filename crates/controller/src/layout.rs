@@ -1,0 +1,51 @@
+//! Where a controller's files are: logs, artifacts and caches are files, not rows.
+
+use std::path::{Path, PathBuf};
+
+use pipekeeper_model::{AttemptId, Digest, RunId};
+
+/// The folders below one data folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// The layout below a data folder.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The data folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder of a run's logs.
+    pub fn run_logs(&self, run: RunId) -> PathBuf {
+        self.root.join("logs").join(run.to_string())
+    }
+
+    /// The log of an attempt.
+    pub fn log(&self, attempt: AttemptId) -> PathBuf {
+        self.run_logs(attempt.run)
+            .join(format!("n{}-a{}.log", attempt.node.0, attempt.number))
+    }
+
+    /// The folder of all artifacts.
+    pub fn artifacts(&self) -> PathBuf {
+        self.root.join("artifacts")
+    }
+
+    /// An artifact's archive.
+    pub fn artifact(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.to_hex();
+        let fan: String = hex.chars().take(2).collect();
+        self.artifacts().join(fan).join(format!("{hex}.tar.zst"))
+    }
+
+    /// The folder of all archive caches.
+    pub fn caches(&self) -> PathBuf {
+        self.root.join("caches")
+    }
+}

@@ -1,0 +1,145 @@
+//! What the controller needs from outside. `pipe` picks the implementations; the simulator brings its own.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use pipekeeper_backend::{Backend, LaunchError, Observation, SecretValue, SourceInput};
+use pipekeeper_engine::{Decision, Envelope, Input, Rejection, Run, RunRequest};
+use pipekeeper_model::{Digest, Name, Timestamp, plan::Secret};
+use pipekeeper_store::Store;
+use tokio::sync::mpsc;
+
+use crate::Layout;
+
+/// Everything that a controller works with.
+pub struct Ports {
+    /// The truth.
+    pub store: Arc<dyn Store>,
+    /// Where attempts run.
+    pub backend: Arc<dyn Backend>,
+    /// What the backend sees.
+    pub observations: mpsc::UnboundedReceiver<Observation>,
+    /// What attempts are given.
+    pub supplies: Arc<dyn Supplies>,
+    /// Where deliveries become runs; none where no webhooks arrive.
+    pub intake: Option<Arc<dyn Intake>>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The rules.
+    pub rules: Arc<dyn Rules>,
+    /// Where logs, artifacts and caches are.
+    pub layout: Layout,
+}
+
+/// The time, and waiting for it.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> Timestamp;
+
+    /// Resolves at or after `at`.
+    fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()>;
+}
+
+/// The rules about runs: [`EngineRules`], or a broken copy of them in a test of the tests.
+pub trait Rules: Send + Sync {
+    /// See [`pipekeeper_engine::decide`].
+    ///
+    /// # Errors
+    /// If the input means nothing.
+    fn decide(&self, run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection>;
+}
+
+/// The engine itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EngineRules;
+
+impl Rules for EngineRules {
+    fn decide(&self, run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection> {
+        pipekeeper_engine::decide(run, input)
+    }
+}
+
+/// What attempts are given: source, secrets, variables of the host.
+#[async_trait]
+pub trait Supplies: Send + Sync {
+    /// What a workspace of this run starts with.
+    async fn source(&self, request: &RunRequest) -> Result<SourceInput, LaunchError>;
+
+    /// A digest over the contents of the source's files that match the globs; for cache keys.
+    async fn digest_files(&self, request: &RunRequest, globs: &[String]) -> Result<Digest, LaunchError>;
+
+    /// The values of these secrets, and what else to mask.
+    async fn secrets(&self, request: &RunRequest, wanted: &[Secret])
+    -> Result<Vec<SecretValue>, LaunchError>;
+
+    /// Variables beside those of DESIGN section 4, such as `PATH`.
+    fn variables(&self) -> &BTreeMap<String, String>;
+}
+
+/// Turns deliveries and wishes into run requests: parses, matches, fetches, plans.
+#[async_trait]
+pub trait Intake: Send + Sync {
+    /// What a delivery leads to. May be asked again after a crash and must answer the same.
+    async fn admit(&self, delivery: &pipekeeper_store::Delivery) -> Result<Admitted, IntakeError>;
+
+    /// The run that a person wants.
+    async fn wish(&self, wish: &Wish) -> Result<Arc<RunRequest>, IntakeError>;
+}
+
+/// What a delivery leads to.
+#[derive(Clone, Debug)]
+pub enum Admitted {
+    /// These runs.
+    Runs {
+        /// The requests, with the one who caused them.
+        requests: Vec<(pipekeeper_model::Actor, Arc<RunRequest>)>,
+        /// Pipelines that it does not start, with the reason.
+        notes: Vec<String>,
+        /// The ref's move.
+        moved: Option<pipekeeper_store::RefMove>,
+    },
+    /// No run.
+    Nothing {
+        /// What to record.
+        outcome: pipekeeper_store::DeliveryOutcome,
+        /// The ref's move.
+        moved: Option<pipekeeper_store::RefMove>,
+    },
+}
+
+/// A run that a person asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// The project.
+    pub project: Name,
+    /// The pipeline.
+    pub pipeline: Name,
+    /// A branch, a tag or a full commit id; none means the default branch.
+    pub revision: Option<String>,
+    /// Parameters as text.
+    pub params: BTreeMap<Name, String>,
+}
+
+/// A delivery or a wish could not be handled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IntakeError {
+    /// It may go better later.
+    #[error("{reason}")]
+    Transient {
+        /// What is in the way.
+        reason: String,
+    },
+    /// It never will.
+    #[error("{reason}")]
+    Terminal {
+        /// What is wrong.
+        reason: String,
+    },
+    /// What was asked for is not there.
+    #[error("{reason}")]
+    NotFound {
+        /// What is missing.
+        reason: String,
+    },
+}
