@@ -108,7 +108,7 @@ pub enum EvalErrorKind {
         length: usize,
     },
     /// A value has the wrong type.
-    #[error("{what} needs {expected}, found {found}")]
+    #[error("`{what}` needs {expected}, found {found}")]
     WrongType {
         /// The operator or function.
         what: &'static str,

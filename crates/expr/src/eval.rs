@@ -10,6 +10,7 @@ use crate::error::{EvalError, EvalErrorKind};
 use crate::fuel::Fuel;
 use crate::function::Function;
 use crate::operate::{self, wrong_type};
+use crate::pattern::Patterns;
 use crate::scope::{Resolved, Scope};
 use crate::value::Value;
 
@@ -19,6 +20,7 @@ pub(crate) fn evaluate(root: &Node, scope: &dyn Scope, fuel: &mut Fuel) -> Resul
         scope,
         fuel,
         locals: Vec::new(),
+        patterns: Patterns::default(),
     };
     let value = evaluator.node(root)?;
     evaluator.owned(root, value)
@@ -38,6 +40,7 @@ struct Evaluator<'a, 'f> {
     scope: &'a dyn Scope,
     fuel: &'f mut Fuel,
     locals: Vec<Val<'a>>,
+    patterns: Patterns,
 }
 
 fn at(node: &Node, kind: impl Into<EvalErrorKind>) -> EvalError {
@@ -234,7 +237,7 @@ impl<'a> Evaluator<'a, '_> {
         let result = if function == Function::Changed {
             self.changed(&values)
         } else {
-            function.apply(&values, self.fuel)
+            function.apply(&values, &mut self.patterns, self.fuel)
         };
         result.map(Cow::Owned).map_err(|kind| at(node, kind))
     }
@@ -260,7 +263,7 @@ fn entries<'v>(value: &'v Value, name: &str) -> Result<&'v BTreeMap<String, Valu
         Value::Map(entries) => Ok(entries),
         Value::Null => Err(EvalErrorKind::NullMember(name.to_owned())),
         Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::String(_) | Value::List(_) => {
-            Err(wrong_type("a member", "map", value))
+            Err(wrong_type(".", "map", value))
         }
     }
 }
@@ -291,8 +294,8 @@ fn element<'a>(value: Val<'a>, index: &Value) -> Result<Val<'a>, EvalErrorKind> 
         }
         (Value::Map(_), Value::String(name)) => member(value, name),
         (Value::Null, _) => Err(EvalErrorKind::NullMember(index.to_string())),
-        (Value::List(_), other) => Err(wrong_type("the index of a list", "int", other)),
-        (Value::Map(_), other) => Err(wrong_type("the index of a map", "string", other)),
+        (Value::List(_), other) => Err(wrong_type("[]", "int", other)),
+        (Value::Map(_), other) => Err(wrong_type("[]", "string", other)),
         (other, _) => Err(wrong_type("[]", "list or map", other)),
     }
 }

@@ -4,12 +4,11 @@
 
 use std::borrow::Cow;
 
-use regex::{Regex, RegexBuilder};
-
 use crate::ast::Style;
 use crate::error::EvalErrorKind;
 use crate::fuel::Fuel;
 use crate::operate::{bounded, wrong_type};
+use crate::pattern::Patterns;
 use crate::types::Type;
 use crate::value::Value;
 
@@ -66,10 +65,6 @@ impl Parameter {
         }
     }
 }
-
-/// The cost of compiling a pattern, which is far dearer than a node.
-const PATTERN_COST: usize = 500;
-const PATTERN_BYTES: usize = 1 << 18;
 
 impl Function {
     pub(crate) const ALL: [Function; 15] = [
@@ -153,7 +148,12 @@ impl Function {
     }
 
     /// Calls the function; `changed` has no value of its own.
-    pub(crate) fn apply(self, arguments: &[Cow<'_, Value>], fuel: &mut Fuel) -> Result<Value, EvalErrorKind> {
+    pub(crate) fn apply(
+        self,
+        arguments: &[Cow<'_, Value>],
+        patterns: &mut Patterns,
+        fuel: &mut Fuel,
+    ) -> Result<Value, EvalErrorKind> {
         let text = |at| self.text(arguments, at);
         for argument in arguments {
             if let Value::String(text) = &**argument {
@@ -165,10 +165,7 @@ impl Function {
             Function::Contains => text(0)?.contains(text(1)?).into(),
             Function::StartsWith => text(0)?.starts_with(text(1)?).into(),
             Function::EndsWith => text(0)?.ends_with(text(1)?).into(),
-            Function::Matches => {
-                fuel.spend(PATTERN_COST)?;
-                pattern(text(1)?)?.is_match(text(0)?).into()
-            }
+            Function::Matches => patterns.matches(text(0)?, text(1)?, fuel)?.into(),
             Function::LowerAscii => text(0)?.to_ascii_lowercase().into(),
             Function::UpperAscii => text(0)?.to_ascii_uppercase().into(),
             Function::Trim => text(0)?.trim().into(),
@@ -274,17 +271,6 @@ impl Function {
             }
         }
     }
-}
-
-/// Compiles a pattern, in time and space linear in its length.
-pub(crate) fn pattern(pattern: &str) -> Result<Regex, EvalErrorKind> {
-    RegexBuilder::new(pattern)
-        .size_limit(PATTERN_BYTES)
-        .dfa_size_limit(PATTERN_BYTES)
-        .build()
-        .map_err(|_| EvalErrorKind::BadPattern {
-            pattern: pattern.to_owned(),
-        })
 }
 
 fn replace(text: &str, from: &str, to: &str, fuel: &mut Fuel) -> Result<String, EvalErrorKind> {

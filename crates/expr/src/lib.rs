@@ -16,6 +16,7 @@ mod fuel;
 mod function;
 mod operate;
 mod parse;
+mod pattern;
 mod reference;
 mod scope;
 mod template;

@@ -1,6 +1,6 @@
 //! Text to tree, with bounds on length, nesting and macros; entry function [`expression`].
 //!
-//! The grammar is CEL's; `tests/cel.rs` compares it with the `cel` crate's. It is written by hand because a
+//! The grammar is CEL's; `tests/agreement.rs` compares it with the `cel` crate. It is written by hand because a
 //! generated parser would cost a millisecond at its first use and bound neither its stack nor its messages.
 
 mod lexer;
@@ -13,8 +13,10 @@ use lexer::{Lexer, Token};
 
 /// The most bytes of an expression.
 pub(crate) const MAX_LENGTH: usize = 1024;
-/// The most levels of an expression, in the text and in the tree.
-const MAX_DEPTH: u16 = 96;
+/// The most levels in the text, each of which takes the parser ten calls.
+const MAX_NESTING: u16 = 32;
+/// The most levels of the tree, which a chain such as `a + b + c` reaches without nesting.
+const MAX_HEIGHT: u16 = 96;
 
 /// How an expression ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -134,24 +136,24 @@ impl<'s> Parser<'s> {
             .map(|child| child.height)
             .max()
             .unwrap_or(0);
-        if node.height > MAX_DEPTH {
-            return Err(self.too_deep(span));
+        if node.height > MAX_HEIGHT {
+            return Err(self.too_deep(span, MAX_HEIGHT));
         }
         Ok(node)
     }
 
-    fn too_deep(&self, span: Span) -> ParseError {
+    fn too_deep(&self, span: Span, levels: u16) -> ParseError {
         self.error(
             span,
-            format!("the expression is more than {MAX_DEPTH} levels deep"),
+            format!("the expression is more than {levels} levels deep"),
             None,
         )
     }
 
     /// `a ? b : c`, and all that binds tighter.
     fn conditional(&mut self) -> Result<Node, ParseError> {
-        if self.nesting >= MAX_DEPTH {
-            return Err(self.too_deep(self.span));
+        if self.nesting >= MAX_NESTING {
+            return Err(self.too_deep(self.span, MAX_NESTING));
         }
         self.nesting += 1;
         let condition = self.any()?;

@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(entries["big"], Value::Float(18446744073709551615.0));
         assert_eq!(
             serde_json::to_string(&value).unwrap(),
-            r#"{"big":1.8446744073709552e19,"f":1.5,"l":[null,true,"x"],"m":{},"n":1}"#
+            r#"{"big":1.8446744073709552e+19,"f":1.5,"l":[null,true,"x"],"m":{},"n":1}"#
         );
     }
 

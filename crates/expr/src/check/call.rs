@@ -4,7 +4,8 @@ use super::Checker;
 use crate::ast::{Callee, Kind, Node, Style};
 use crate::environment::Changed;
 use crate::error::{Span, suggestion};
-use crate::function::{Function, pattern};
+use crate::function::Function;
+use crate::pattern;
 use crate::types::Type;
 use crate::value::Value;
 
@@ -53,7 +54,7 @@ impl Checker<'_> {
                 },
             ],
         ) = (function, arguments)
-            && let Err(error) = pattern(text)
+            && let Err(error) = pattern::compile(text)
         {
             self.error(*span, error.to_string(), None);
         }
