@@ -1,6 +1,9 @@
 //! The written contract between the controller and whatever runs attempts.
 
-use std::{collections::{BTreeMap, BTreeSet}, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use async_trait::async_trait;
 use pipekeeper_model::{

@@ -3,8 +3,14 @@
 //! A backend launches, observes and stops; which attempt runs when, and whether it may, is the engine's business.
 
 mod contract;
+pub mod dummy;
+mod local;
+#[cfg(any(test, feature = "contract"))]
+pub mod suite;
 
 pub use contract::{
-    Backend, CacheMount, InputArtifact, KeepWorkspace, Launch, LaunchError, LaunchStep, LaunchScript, Observation, Orphan,
-    SecretValue, SourceInput, Ticket, What,
+    Backend, CacheMount, InputArtifact, KeepWorkspace, Launch, LaunchError, LaunchScript, LaunchStep,
+    Observation, Orphan, SecretValue, SourceInput, Ticket, What,
 };
+pub use dummy::DummyBackend;
+pub use local::{AgentProgram, LocalBackend, LocalOptions, artifact_path};

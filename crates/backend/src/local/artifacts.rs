@@ -1,0 +1,64 @@
+//! The folder of artifacts, by digest. What is in it is whole, and never changes.
+
+use std::{
+    fs::{self, File},
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+};
+
+use pipekeeper_model::{AttemptId, Digest};
+
+/// Where an artifact's archive lies below the folder of artifacts.
+pub fn artifact_path(artifacts: &Path, digest: &Digest) -> PathBuf {
+    let hex = digest.to_hex();
+    let shelf: String = hex.chars().take(2).collect();
+    artifacts.join(shelf).join(format!("{hex}.tar.zst"))
+}
+
+/// Moves an archive of `attempt` to its place; one that is there already stays.
+pub(super) fn keep(artifacts: &Path, attempt: AttemptId, archive: &Path, digest: &Digest) -> io::Result<()> {
+    let place = artifact_path(artifacts, digest);
+    if place.exists() {
+        return Ok(());
+    }
+    let shelf = place.parent().unwrap_or(artifacts);
+    fs::create_dir_all(shelf)?;
+    File::open(archive)?.sync_all()?;
+    match fs::rename(archive, &place) {
+        Err(error) if error.kind() == ErrorKind::CrossesDevices => {
+            let copy = shelf.join(format!(".{attempt}-{}", digest.to_hex()));
+            fs::copy(archive, &copy)?;
+            File::open(&copy)?.sync_all()?;
+            fs::rename(&copy, &place)?;
+        }
+        moved => moved?,
+    }
+    File::open(shelf)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use pipekeeper_model::{NodeId, RunId};
+
+    use super::*;
+
+    #[test]
+    fn keeping_may_be_repeated() {
+        let temp = tempfile::tempdir().unwrap();
+        let attempt = AttemptId {
+            run: RunId(1),
+            node: NodeId(0),
+            number: 1,
+        };
+        let (archive, digest) = (temp.path().join("a"), Digest::of(b"one"));
+        assert!(
+            keep(temp.path(), attempt, &archive, &digest).is_err(),
+            "there is nothing to keep"
+        );
+        fs::write(&archive, "one").unwrap();
+        keep(temp.path(), attempt, &archive, &digest).unwrap();
+        keep(temp.path(), attempt, &archive, &digest).unwrap();
+        assert_eq!(fs::read(artifact_path(temp.path(), &digest)).unwrap(), b"one");
+        assert!(!archive.exists());
+    }
+}

@@ -1,0 +1,238 @@
+//! The local backend: every attempt is a process group of its own under a supervisor, with its state in files.
+//!
+//! It schedules nothing and stores nothing about runs. Entry type: [`LocalBackend`].
+//!
+//! ```text
+//! root/attempts/r57-n3-a1/   spec.json sock alive ticket exit.json …   made by mkdir: the second launch adopts
+//! root/kept/r57-n3-a1/       what is left for people after the attempt was forgotten
+//! artifacts/ab/abcdef….tar.zst
+//! ```
+//! `alive` is locked from before a supervisor is spawned until it is gone, so its lock and the files beside it always
+//! tell what became of an attempt, whoever died, and two backends on one root cannot start it twice.
+
+mod artifacts;
+mod folder;
+mod forget;
+mod lane;
+mod leftovers;
+mod reach;
+mod record;
+mod spec;
+mod supervisor;
+mod wire;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use pipekeeper_model::{AttemptId, Holder, Millis, plan::Feature};
+use tokio::sync::{mpsc, oneshot};
+
+pub use artifacts::artifact_path;
+
+use self::{
+    lane::{Lane, Order, Request},
+    spec::to_spec,
+};
+use crate::{Backend, Launch, LaunchError, Observation, Ticket};
+
+/// What a local backend is made with.
+#[derive(Debug)]
+pub struct LocalOptions {
+    /// The folder of its attempts; private to it and its successors.
+    pub root: PathBuf,
+    /// The folder of artifacts, by digest.
+    pub artifacts: PathBuf,
+    /// How a supervisor is started.
+    pub agent: AgentProgram,
+    /// The host's variables that every attempt sees, `PATH` among them.
+    pub host_env: BTreeMap<String, String>,
+    /// Where observations go.
+    pub on_observation: mpsc::UnboundedSender<Observation>,
+}
+
+/// The program that supervises attempts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentProgram {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments; `--dir DIR` is added.
+    pub args: Vec<String>,
+}
+
+/// Runs attempts as processes of this host.
+#[derive(Debug)]
+pub struct LocalBackend {
+    shared: Arc<Shared>,
+    features: BTreeSet<Feature>,
+}
+
+/// What the lanes of all attempts share.
+#[derive(Debug)]
+struct Shared {
+    options: LocalOptions,
+    lanes: Mutex<BTreeMap<AttemptId, mpsc::UnboundedSender<Request>>>,
+}
+
+impl LocalBackend {
+    /// Makes the backend; nothing is touched before the first call.
+    pub fn new(options: LocalOptions) -> Self {
+        // Supervisors run elsewhere: what they are told must not depend on our working folder.
+        let options = LocalOptions {
+            root: absolute(&options.root),
+            artifacts: absolute(&options.artifacts),
+            ..options
+        };
+        Self {
+            shared: Arc::new(Shared {
+                options,
+                lanes: Mutex::default(),
+            }),
+            features: BTreeSet::from([Feature::Secrets]),
+        }
+    }
+
+    /// Where the workspace and all else of a forgotten attempt is kept, if it was to be kept.
+    pub fn kept_folder(root: &Path, attempt: AttemptId) -> PathBuf {
+        root.join("kept").join(attempt.to_string())
+    }
+
+    async fn ask(&self, attempt: AttemptId, order: Order) -> Result<(), LaunchError> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.send(attempt, Request { order, reply });
+        let lost = |_| LaunchError::Transient {
+            reason: format!("the lane of `{attempt}` is closed"),
+        };
+        answer.await.map_err(lost)?
+    }
+}
+
+#[async_trait]
+impl Backend for LocalBackend {
+    fn supports(&self) -> &BTreeSet<Feature> {
+        &self.features
+    }
+
+    async fn launch(&self, launch: Launch) -> Result<(), LaunchError> {
+        let spec = to_spec(&launch, &self.shared.options);
+        self.ask(launch.attempt, Order::Launch(Box::new(spec))).await
+    }
+
+    async fn answer(&self, attempt: AttemptId, holder: &Holder, ticket: Ticket) -> Result<(), LaunchError> {
+        self.ask(attempt, Order::Answer(holder.clone(), ticket)).await
+    }
+
+    async fn stop(&self, attempt: AttemptId, grace: Millis) -> Result<(), LaunchError> {
+        self.ask(attempt, Order::Stop(grace)).await
+    }
+
+    async fn observe(&self, attempt: AttemptId) -> Result<(), LaunchError> {
+        self.ask(attempt, Order::Observe).await
+    }
+
+    async fn forget(&self, attempt: AttemptId) -> Result<(), LaunchError> {
+        self.ask(attempt, Order::Forget).await
+    }
+
+    async fn list(&self) -> Result<Vec<AttemptId>, LaunchError> {
+        let folder = self.shared.attempts_folder();
+        blocking(move || list_folder(&folder))
+            .await
+            .map_err(|error| to_launch_error("list attempts", &error))
+    }
+}
+
+/// The lanes end with their backend; the attempts do not.
+impl Drop for LocalBackend {
+    fn drop(&mut self) {
+        self.shared.lanes().clear();
+    }
+}
+
+impl Shared {
+    fn attempts_folder(&self) -> PathBuf {
+        self.options.root.join("attempts")
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, BTreeMap<AttemptId, mpsc::UnboundedSender<Request>>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn send(self: &Arc<Self>, attempt: AttemptId, request: Request) {
+        let mut lanes = self.lanes();
+        let request = match lanes.get(&attempt) {
+            Some(lane) => match lane.send(request) {
+                Ok(()) => return,
+                Err(closed) => closed.0,
+            },
+            None => request,
+        };
+        let (lane, requests) = mpsc::unbounded_channel();
+        tokio::spawn(Lane::new(Arc::clone(self), attempt).run(requests));
+        if lane.send(request).is_ok() {
+            lanes.insert(attempt, lane);
+        }
+    }
+
+    /// Lets an idle lane end, unless something is on its way to it.
+    fn retire(&self, attempt: AttemptId, requests: &mpsc::UnboundedReceiver<Request>) -> bool {
+        let mut lanes = self.lanes();
+        let idle = requests.is_empty();
+        if idle {
+            lanes.remove(&attempt);
+        }
+        idle
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn list_folder(folder: &Path) -> io::Result<Vec<AttemptId>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut attempts = Vec::new();
+    for entry in entries {
+        attempts.extend(
+            entry?
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse::<AttemptId>().ok()),
+        );
+    }
+    attempts.sort_unstable();
+    Ok(attempts)
+}
+
+/// Runs file work where it may block.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+fn to_launch_error(doing: &str, error: &io::Error) -> LaunchError {
+    let reason = format!("{doing}: {error}");
+    let hopeless = matches!(
+        error.kind(),
+        io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::InvalidFilename
+            | io::ErrorKind::ReadOnlyFilesystem
+    );
+    if hopeless {
+        LaunchError::Terminal { reason }
+    } else {
+        LaunchError::Transient { reason }
+    }
+}

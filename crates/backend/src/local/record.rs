@@ -1,0 +1,138 @@
+//! Turns what a supervisor left into the attempt's record, with its artifacts and summary in place.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
+use pipekeeper_agent::protocol::{ArtifactRecord, ExitRecord, RecordOutcome, StepRecord};
+use pipekeeper_model::{
+    ArtifactResult, AttemptId, AttemptOutcome, AttemptRecord, Digest, StepResult, Timestamp,
+};
+
+use super::{artifacts, folder::Folder};
+
+const SUMMARY_LIMIT: u64 = 64 << 10;
+
+/// Collects an ended attempt; may be repeated. What cannot be kept makes it errored.
+pub(super) fn collect(
+    artifacts: &Path,
+    attempt: AttemptId,
+    folder: &Folder,
+    record: ExitRecord,
+) -> AttemptRecord {
+    let (mut outcome, mut reason) = to_outcome(&record);
+    let mut kept = Vec::new();
+    for artifact in &record.artifacts {
+        match keep(artifacts, attempt, folder, artifact) {
+            Ok(result) => kept.push(result),
+            Err(error) => {
+                outcome = AttemptOutcome::Errored;
+                reason = Some(format!("keep artifact `{}`: {error}", artifact.name));
+            }
+        }
+    }
+    let ended_at = to_timestamp(record.ended_ms);
+    AttemptRecord {
+        outcome,
+        reason,
+        steps: record.steps.into_iter().map(to_step).collect(),
+        outputs: record.outputs,
+        artifacts: kept,
+        log_bytes: record.log_bytes,
+        log_truncated: record.log_truncated,
+        summary: record
+            .summary
+            .then(|| read_summary(&folder.dir().summary()))
+            .flatten(),
+        started_at: record.started_ms.map_or(ended_at, to_timestamp),
+        ended_at,
+    }
+}
+
+fn to_outcome(record: &ExitRecord) -> (AttemptOutcome, Option<String>) {
+    match &record.outcome {
+        RecordOutcome::Succeeded => (AttemptOutcome::Succeeded, None),
+        RecordOutcome::Failed {
+            code,
+            signal,
+            reason,
+            step: _,
+        } => {
+            let reason = match (reason, code, signal) {
+                (Some(reason), _, _) => reason.clone(),
+                (None, Some(code), _) => format!("exit code {code}"),
+                (None, None, Some(signal)) => format!("signal {signal}"),
+                (None, None, None) => "no exit code".to_owned(),
+            };
+            (AttemptOutcome::Failed, Some(reason))
+        }
+        RecordOutcome::TimedOut { step } => {
+            let step = step.and_then(|step| record.steps.get(step));
+            let during = step.map_or(String::new(), |step| format!(" during `{}`", step.name));
+            (
+                AttemptOutcome::TimedOut,
+                Some(format!("its time was over{during}")),
+            )
+        }
+        RecordOutcome::Cancelled => (AttemptOutcome::Cancelled, Some("it was stopped".to_owned())),
+        RecordOutcome::Errored { reason } => (AttemptOutcome::Errored, Some(reason.clone())),
+        RecordOutcome::Refused => (AttemptOutcome::Lost, Some("it was refused its ticket".to_owned())),
+    }
+}
+
+fn keep(
+    artifacts: &Path,
+    attempt: AttemptId,
+    folder: &Folder,
+    artifact: &ArtifactRecord,
+) -> io::Result<ArtifactResult> {
+    let name = artifact.name.parse().map_err(io::Error::other)?;
+    let digest: Digest = format!("sha256:{}", artifact.sha256)
+        .parse()
+        .map_err(io::Error::other)?;
+    artifacts::keep(
+        artifacts,
+        attempt,
+        &folder.dir().artifact(&artifact.name),
+        &digest,
+    )?;
+    Ok(ArtifactResult {
+        name,
+        digest,
+        bytes: artifact.bytes,
+        files: artifact.files,
+    })
+}
+
+fn to_step(step: StepRecord) -> StepResult {
+    StepResult {
+        name: step.name,
+        code: step.code,
+        signal: step.signal,
+        line: step.last_line,
+        log_start: step.log_start,
+        log_end: step.log_end,
+        started_at: to_timestamp(step.started_ms),
+        ended_at: to_timestamp(step.ended_ms),
+    }
+}
+
+fn to_timestamp(ms: u64) -> Timestamp {
+    Timestamp(i64::try_from(ms).unwrap_or(i64::MAX))
+}
+
+/// The summary is decoration: one that cannot be read changes nothing.
+fn read_summary(path: &Path) -> Option<String> {
+    let mut text = Vec::new();
+    File::open(path)
+        .ok()?
+        .take(SUMMARY_LIMIT)
+        .read_to_end(&mut text)
+        .ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
+}
+
+#[cfg(test)]
+mod tests;

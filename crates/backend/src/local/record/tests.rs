@@ -1,0 +1,153 @@
+use std::fs;
+
+use pipekeeper_agent::protocol::{PROTOCOL_VERSION, Usage};
+use pipekeeper_model::{NodeId, RunId};
+
+use super::*;
+
+const ATTEMPT: AttemptId = AttemptId {
+    run: RunId(1),
+    node: NodeId(2),
+    number: 3,
+};
+
+fn record(outcome: RecordOutcome) -> ExitRecord {
+    let step = StepRecord {
+        name: "build".to_owned(),
+        started_ms: 10,
+        ended_ms: 20,
+        log_start: 0,
+        log_end: 5,
+        code: Some(0),
+        signal: None,
+        last_line: Some(7),
+    };
+    ExitRecord {
+        version: PROTOCOL_VERSION,
+        attempt: ATTEMPT.to_string(),
+        nonce: ATTEMPT.to_string(),
+        holder: "h".to_owned(),
+        outcome,
+        steps: vec![step],
+        outputs: [("key".to_owned(), "value".to_owned())].into(),
+        artifacts: Vec::new(),
+        caches: Vec::new(),
+        reports: Vec::new(),
+        log_bytes: 5,
+        log_truncated: false,
+        summary: true,
+        started_ms: Some(9),
+        ended_ms: 21,
+        usage: Usage::default(),
+    }
+}
+
+fn failed(code: Option<i32>, signal: Option<i32>, reason: Option<&str>) -> RecordOutcome {
+    RecordOutcome::Failed {
+        step: 0,
+        code,
+        signal,
+        reason: reason.map(str::to_owned),
+    }
+}
+
+#[test]
+fn outcomes_and_reasons_stay_distinct() {
+    let temp = tempfile::tempdir().unwrap();
+    let folder = Folder::new(temp.path(), ATTEMPT);
+    let table = [
+        (RecordOutcome::Succeeded, AttemptOutcome::Succeeded, None),
+        (
+            failed(Some(3), None, None),
+            AttemptOutcome::Failed,
+            Some("exit code 3"),
+        ),
+        (
+            failed(None, Some(9), None),
+            AttemptOutcome::Failed,
+            Some("signal 9"),
+        ),
+        (
+            failed(Some(0), None, Some("bad output")),
+            AttemptOutcome::Failed,
+            Some("bad output"),
+        ),
+        (
+            RecordOutcome::TimedOut { step: Some(0) },
+            AttemptOutcome::TimedOut,
+            Some("its time was over during `build`"),
+        ),
+        (
+            RecordOutcome::TimedOut { step: Some(9) },
+            AttemptOutcome::TimedOut,
+            Some("its time was over"),
+        ),
+        (
+            RecordOutcome::Cancelled,
+            AttemptOutcome::Cancelled,
+            Some("it was stopped"),
+        ),
+        (
+            RecordOutcome::Errored {
+                reason: "no disk".into(),
+            },
+            AttemptOutcome::Errored,
+            Some("no disk"),
+        ),
+    ];
+    for (outcome, expected, reason) in table {
+        let result = collect(temp.path(), ATTEMPT, &folder, record(outcome));
+        assert_eq!((result.outcome, result.reason.as_deref()), (expected, reason));
+    }
+}
+
+#[test]
+fn everything_recorded_arrives_and_may_be_collected_twice() {
+    let temp = tempfile::tempdir().unwrap();
+    let folder = Folder::new(temp.path(), ATTEMPT);
+    fs::create_dir_all(folder.dir().artifacts()).unwrap();
+    fs::write(folder.dir().artifact("web"), "bytes").unwrap();
+    fs::write(folder.dir().summary(), "x".repeat(100_000)).unwrap();
+    let digest = Digest::of(b"bytes");
+    let mut record = record(RecordOutcome::Succeeded);
+    let artifact = ArtifactRecord {
+        name: "web".to_owned(),
+        sha256: digest.to_hex(),
+        bytes: 5,
+        files: 1,
+    };
+    record.artifacts.push(artifact);
+    let first = collect(temp.path(), ATTEMPT, &folder, record.clone());
+    assert_eq!(first.artifacts[0].digest, digest);
+    assert_eq!(first.summary.as_ref().unwrap().len(), 64 << 10);
+    assert_eq!((first.started_at, first.ended_at), (Timestamp(9), Timestamp(21)));
+    assert_eq!(
+        (first.steps[0].line, first.outputs["key"].as_str()),
+        (Some(7), "value")
+    );
+    assert_eq!(
+        fs::read(artifacts::artifact_path(temp.path(), &digest)).unwrap(),
+        b"bytes"
+    );
+    assert_eq!(collect(temp.path(), ATTEMPT, &folder, record), first);
+}
+
+#[test]
+fn a_lost_artifact_or_a_hostile_name_is_no_success() {
+    let temp = tempfile::tempdir().unwrap();
+    let folder = Folder::new(temp.path(), ATTEMPT);
+    for name in ["web", "../../etc/passwd"] {
+        let mut record = record(RecordOutcome::Succeeded);
+        let sha256 = Digest::of(b"").to_hex();
+        record.artifacts.push(ArtifactRecord {
+            name: name.to_owned(),
+            sha256,
+            bytes: 0,
+            files: 0,
+        });
+        let result = collect(temp.path(), ATTEMPT, &folder, record);
+        assert_eq!(result.outcome, AttemptOutcome::Errored, "{name}");
+        assert!(result.reason.unwrap().contains(name));
+        assert!(result.artifacts.is_empty());
+    }
+}
