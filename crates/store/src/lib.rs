@@ -5,6 +5,7 @@
 mod error;
 mod memory;
 mod records;
+mod sqlite;
 
 use async_trait::async_trait;
 use pipekeeper_engine::{EffectKey, Event};
@@ -16,6 +17,7 @@ pub use records::{
     Accepted, Commit, Delivery, DeliveryId, DeliveryOutcome, DeliverySettlement, NewDelivery, RefMove,
     Refusal, RunFilter, RunSummary, StoredEffect, StoredRun,
 };
+pub use sqlite::{OpenError, SqliteStore};
 
 /// The durability contract: when a method that writes returns `Ok`, a crash of the process or the machine does not undo
 /// it; when it returns an error, it either happened whole or not at all, and repeating it is safe.

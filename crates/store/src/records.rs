@@ -141,7 +141,8 @@ pub struct RunSummary {
 /// One transaction on one run.
 #[derive(Clone, Debug)]
 pub struct Commit {
-    /// The run as lists show it after this commit. Its id names the run.
+    /// The run as lists show it after this commit. Its id names the run. Once the run exists, only what changes is taken
+    /// from it: phase, outcome, end, whether a person is waited for, next deadline.
     pub summary: RunSummary,
     /// How many events the run had when the decision was made; 0 creates it.
     pub expected: u64,

@@ -202,7 +202,7 @@ impl Data {
         let run = match self.runs.entry(id) {
             btree_map::Entry::Occupied(stored) => {
                 let run = stored.into_mut();
-                run.summary = commit.summary;
+                run.update(commit.summary);
                 run
             }
             btree_map::Entry::Vacant(place) => place.insert(RunData {
@@ -306,6 +306,14 @@ impl Data {
 }
 
 impl RunData {
+    fn update(&mut self, newer: RunSummary) {
+        self.summary.finished_at = newer.finished_at;
+        self.summary.outcome = newer.outcome;
+        self.summary.phase = newer.phase;
+        self.summary.needs_person = newer.needs_person;
+        self.summary.next_deadline = newer.next_deadline;
+    }
+
     fn version(&self) -> u64 {
         u64::try_from(self.events.len()).unwrap_or(u64::MAX)
     }

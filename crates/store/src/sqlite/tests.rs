@@ -1,0 +1,1 @@
+//! Tests of what only SQLite can get wrong.

@@ -1,0 +1,103 @@
+//! What every store promises. A new store adds one `suite!` line and runs all of it unchanged.
+
+mod concurrency;
+mod data;
+mod deliveries;
+mod effects;
+mod ledger;
+mod runs;
+
+use std::error::Error;
+
+use pipekeeper_store::{MemoryStore, SqliteStore, Store as _};
+
+type TestResult = Result<(), Box<dyn Error>>;
+
+macro_rules! suite {
+    ($store:ident, $with:path) => {
+        mod $store {
+            use crate::TestResult;
+
+            suite!(@cases $with, deliveries: [
+                one_is_stored_once_per_project_and_forge_id,
+                bodies_come_back_byte_for_byte,
+                the_first_settlement_stands,
+                settling_an_unknown_one_changes_nothing,
+                every_outcome_round_trips,
+                pending_ones_come_oldest_first,
+                lists_come_newest_first_without_bodies,
+                a_reopened_one_waits_again,
+                a_commit_settles_its_delivery,
+                a_settled_one_makes_no_second_run,
+                one_that_makes_two_runs_makes_both_or_none,
+                the_newest_refusals_are_kept,
+            ]);
+            suite!(@cases $with, ledger: [
+                the_same_move_is_found,
+                other_projects_refs_and_kinds_are_other_moves,
+                a_force_push_back_and_forth_is_no_duplicate,
+                a_late_copy_of_an_old_push_is_a_duplicate,
+                an_older_push_that_was_never_seen_is_its_own,
+                a_branch_made_anew_after_its_deletion_is_no_duplicate,
+                a_reopened_delivery_leaves_the_ledger,
+            ]);
+            suite!(@cases $with, runs: [
+                a_run_is_created_and_goes_on,
+                a_run_is_created_once,
+                an_unknown_run_cannot_go_on,
+                a_stale_commit_changes_nothing,
+                events_come_in_order_and_in_pages,
+                texts_survive_unchanged,
+                a_snapshot_cuts_the_tail,
+                a_newer_snapshot_replaces_the_older,
+                a_finished_run_stays_finished,
+                a_run_may_be_created_finished,
+                what_a_run_is_does_not_change,
+                a_list_of_commits_names_each_run_once,
+                a_refused_commit_takes_the_others_with_it,
+                lists_are_filtered,
+                lists_are_paged,
+                unknown_things_are_none,
+            ]);
+            suite!(@cases $with, effects: [
+                they_come_in_order_after_a_cursor,
+                one_key_waits_once,
+                a_settled_key_may_come_again_in_the_same_commit,
+                they_are_settled_without_their_run,
+                quarantine_hides_them,
+            ]);
+            suite!(@cases $with, concurrency: [
+                of_many_commits_to_one_version_one_wins,
+                no_accepted_delivery_is_lost,
+                copies_at_the_same_time_are_stored_once,
+                a_caller_that_gives_up_leaves_nothing_half_done,
+                a_closed_store_refuses_everything,
+            ]);
+        }
+    };
+    (@cases $with:path, $module:ident: [$($case:ident),* $(,)?]) => {
+        mod $module {
+            $(
+                #[tokio::test]
+                async fn $case() -> super::TestResult {
+                    $with(async |store| crate::$module::$case(store).await).await
+                }
+            )*
+        }
+    };
+}
+
+suite!(memory, crate::with_memory);
+suite!(sqlite, crate::with_sqlite);
+
+async fn with_memory(case: impl AsyncFnOnce(&MemoryStore) -> TestResult) -> TestResult {
+    case(&MemoryStore::new()).await
+}
+
+async fn with_sqlite(case: impl AsyncFnOnce(&SqliteStore) -> TestResult) -> TestResult {
+    let folder = tempfile::tempdir()?;
+    let store = SqliteStore::open(folder.path().join("pipe.db")).await?;
+    case(&store).await?;
+    store.close().await;
+    Ok(())
+}
