@@ -12,7 +12,7 @@ pub struct PlanRequest<'a> {
     pub event: &'a TriggerEvent,
     /// The parameters, given as text.
     pub params: &'a BTreeMap<Name, String>,
-    /// The actions wanted: these, what they need, and `finally`. None means all.
+    /// The actions wanted: these and what they need; `finally` entries only by name. None means all.
     pub selected: Option<&'a [String]>,
 }
 

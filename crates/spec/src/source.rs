@@ -39,6 +39,11 @@ impl<'a> Lines<'a> {
         self.starts.get(line).copied().unwrap_or(self.text.len())
     }
 
+    /// The text of a span.
+    pub(crate) fn slice(&self, span: &Range<usize>) -> &'a str {
+        self.text.get(span.clone()).unwrap_or_default()
+    }
+
     /// The place of a byte.
     pub(crate) fn place(&self, offset: usize) -> Place {
         let line = self.line_of(offset);

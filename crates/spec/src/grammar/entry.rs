@@ -119,7 +119,7 @@ pub(crate) static ENTRY: Object = Object {
         key("env", ACTS, ENV, "Variables.").on(WORK.and(GROUP)),
         IMAGE.on(WORK.and(GROUP)),
         key("cluster", needs(Feature::Cluster), Shape::Text(Text::PlanName), "The cluster to work in.")
-            .on(WORK.and(GROUP).and(Kinds::SYNC)),
+            .on(WORK.and(GROUP)),
         key(
             "environment",
             needs(Feature::Environment),
@@ -204,7 +204,7 @@ pub(crate) static ENTRY: Object = Object {
 };
 
 /// One of `steps`.
-pub(crate) static STEP: Object = Object {
+static STEP: Object = Object {
     what: "a step",
     keys: &[
         key("name", ACTS, FREE, "A name for people."),
@@ -214,7 +214,7 @@ pub(crate) static STEP: Object = Object {
         IMAGE,
         SHELL,
         key("env", ACTS, ENV, "Variables of this step."),
-        TIMEOUT,
+        key("timeout", ACTS, Shape::Text(Text::Length), "The limit of this step's running time."),
         WORKING_DIR,
     ],
 };
@@ -273,7 +273,7 @@ static SYNC: Object = Object {
 static WAIT: Object = Object {
     what: "`wait`",
     keys: &[
-        key("for", ACTS, Shape::Text(Text::Duration), "A length of time."),
+        key("for", ACTS, Shape::Text(Text::Length), "A length of time."),
         clock("until", "A time of day."),
         key("between", ACTS, BETWEEN, "Two times of day."),
         TIMEZONE,
@@ -309,7 +309,7 @@ static RETRY: Object = Object {
         key(
             "backoff",
             ACTS,
-            Shape::Text(Text::Duration),
+            Shape::Text(Text::Length),
             "The pause before the next try; doubled for each further one.",
         ),
     ],

@@ -9,9 +9,9 @@ mod text;
 
 use pipekeeper_model::plan::Feature;
 
-pub(crate) use entry::{DEFINING, ENTRY, STEP};
+pub(crate) use entry::{DEFINING, ENTRY};
 pub(crate) use file::FILE;
-pub(crate) use text::Text;
+pub(crate) use text::{Text, read_size};
 
 /// What a key of the file leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

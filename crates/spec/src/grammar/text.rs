@@ -29,6 +29,8 @@ pub(crate) enum Text {
     PlanName,
     /// A duration that may be made of such expressions.
     Duration,
+    /// A duration.
+    Length,
     Glob,
     Path,
     /// `HH:MM`.
@@ -81,7 +83,7 @@ impl Text {
                 .map(drop)
                 .map_err(|error| misfit(codes::BAD_NAME, error.to_string())),
             Self::Identifier => check_identifier(text),
-            Self::Duration => text
+            Self::Duration | Self::Length => text
                 .parse::<Millis>()
                 .map(drop)
                 .map_err(|error| misfit(codes::BAD_DURATION, error.to_string())),

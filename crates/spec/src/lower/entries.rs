@@ -1,0 +1,526 @@
+//! Entries of lists: leaves and groups with what they inherit. Entry type: [`Entries`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pipekeeper_model::{
+    Millis, Name,
+    plan::{
+        Body, Condition, Feature, FeatureUse, Lock, Node as PlanNode, Place, Section, Wait, WaitFor,
+        defaults,
+    },
+};
+
+use super::{
+    Lowered, Owner,
+    header::Header,
+    name_of,
+    roster::{Roster, kind_of},
+    text, text_map, texts, timing,
+    work::{self, StepDefaults, shell_of},
+};
+use crate::{
+    codes,
+    definition::{Action, Fixed, FixedText, Group, Member, Order, OwnedFeature, Target, What},
+    diagnostic::Sink,
+    grammar::{DEFINING, ENTRY, Kinds},
+    shape::{self, Found, join},
+    suggest::did_you_mean,
+    template::judges_outcomes,
+    yaml::Node,
+};
+
+/// How deep groups may nest.
+const MAX_GROUPS: usize = 16;
+/// The most cells of one matrix.
+const MAX_CELLS: usize = 256;
+/// How long a promotion or sync may take until what it moved is healthy.
+const HEALTHY: Millis = Millis::minutes(15);
+
+/// Reads the lists of a file, in the order of the roster.
+pub(super) struct Entries<'e, 's> {
+    header: &'e Header,
+    roster: &'e Roster,
+    sink: &'e mut Sink<'s>,
+    lowered: Lowered,
+    groups: usize,
+}
+
+/// What an entry inherits from the groups around it and the file.
+#[derive(Clone, Debug)]
+struct Around {
+    labels: Vec<String>,
+    conditions: Vec<Condition>,
+    env: BTreeMap<String, String>,
+    step: StepDefaults,
+    cluster: Option<FixedText>,
+    environment: Option<FixedText>,
+    locks: Vec<(Lock, FixedText)>,
+    section: Section,
+}
+
+impl Around {
+    /// What the members of an entry inherit, or what it has itself.
+    fn with(&self, node: &Node, path: &str) -> Self {
+        let mut inner = self.clone();
+        if let Some(expression) = text(node, "if") {
+            inner.conditions.push(Condition {
+                judges_outcomes: judges_outcomes(&expression),
+                expression,
+            });
+        }
+        inner.env.extend(text_map(node.get("env")));
+        inner.step.image = text(node, "image").or(inner.step.image);
+        inner.step.shell = shell_of(node).unwrap_or(inner.step.shell);
+        inner.cluster = fixed(node, "cluster", path).or(inner.cluster);
+        inner.environment = fixed(node, "environment", path).or(inner.environment);
+        inner.locks.extend(locks(node.get("lock"), &join(path, "lock")));
+        inner
+    }
+}
+
+impl<'e, 's> Entries<'e, 's> {
+    pub(super) fn new(header: &'e Header, roster: &'e Roster, sink: &'e mut Sink<'s>) -> Self {
+        Self {
+            header,
+            roster,
+            sink,
+            lowered: Lowered {
+                actions: Vec::new(),
+                features: Vec::new(),
+                sites: Vec::new(),
+            },
+            groups: 0,
+        }
+    }
+
+    /// Reads `actions` or `finally`.
+    pub(super) fn list(&mut self, root: &Node, key: &str, section: Section) -> Vec<Member> {
+        let around = Around {
+            labels: Vec::new(),
+            conditions: Vec::new(),
+            env: self.header.env.clone(),
+            step: StepDefaults {
+                image: self.header.image.clone(),
+                shell: self.header.shell,
+            },
+            cluster: self.header.cluster.clone(),
+            environment: None,
+            locks: Vec::new(),
+            section,
+        };
+        self.members(root, key, key, &around)
+    }
+
+    pub(super) fn finish(self) -> Lowered {
+        self.lowered
+    }
+
+    fn members(&mut self, node: &Node, key: &str, path: &str, around: &Around) -> Vec<Member> {
+        let items = node.get(key).map(Node::items).unwrap_or_default();
+        let mut members = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            members.extend(self.entry(item, &format!("{path}[{index}]"), around));
+        }
+        members
+    }
+
+    fn entry(&mut self, node: &Node, path: &str, around: &Around) -> Option<Member> {
+        let found = shape::walk(node, &ENTRY, path, self.sink);
+        let Some((key, kind)) = kind_of(node) else {
+            if !node.pairs().is_empty() || node.text().is_none() && node.items().is_empty() {
+                self.report_no_kind(node, path);
+            }
+            return None;
+        };
+        self.check_keys(node, key, kind, path, around.section);
+        let needs = self.needs(node, path, around.section);
+        let ungated = node.get("ungated").and_then(Node::bool).unwrap_or(false);
+        if ungated && needs.is_none() {
+            self.clash(node, "ungated", path, "`ungated` means nothing without `needs`");
+        }
+        let inner = around.with(node, path);
+        let first = self.lowered.actions.len();
+        let (what, target) = if kind == Kinds::GROUP {
+            let group = self.group(node, key, path, inner);
+            let target = Target::Group(group.id);
+            (What::Group(group), target)
+        } else {
+            self.leaf(node, kind, path, inner);
+            (What::Leaf(first), Target::Leaf(first))
+        };
+        self.keep(found, target, first);
+        Some(Member {
+            what,
+            needs,
+            ungated,
+            gate: kind == Kinds::APPROVE,
+        })
+    }
+
+    fn keep(&mut self, found: Found, target: Target, first: usize) {
+        let owners = first..self.lowered.actions.len();
+        let features = found.features.into_iter().map(|used| OwnedFeature {
+            owners: owners.clone(),
+            used,
+        });
+        self.lowered.features.extend(features);
+        let sites = found.sites.into_iter().map(|site| (Owner::Entry(target), site));
+        self.lowered.sites.extend(sites);
+    }
+
+    fn group(&mut self, node: &Node, key: &'static str, path: &str, mut around: Around) -> Group {
+        let id = self.groups;
+        self.groups += 1;
+        let label = text(node, "name").unwrap_or_else(|| key.to_owned());
+        around.labels.push(label.clone());
+        if around.labels.len() == MAX_GROUPS + 1
+            && let Some(pair) = node.pair(key)
+        {
+            let message = format!("groups are nested deeper than {MAX_GROUPS} levels");
+            self.sink.error(codes::TOO_DEEP, path, &pair.key_span, message);
+        }
+        Group {
+            id,
+            label,
+            order: if key == "parallel" { Order::Parallel } else { Order::Serial },
+            members: self.members(node, key, &join(path, key), &around),
+        }
+    }
+
+    fn leaf(&mut self, node: &Node, kind: Kinds, path: &str, around: Around) {
+        let index = self.lowered.actions.len();
+        let listed = self.roster.leaves.get(index);
+        let Some(name) = listed.and_then(|listed| listed.name.clone()) else {
+            return;
+        };
+        self.check_promotion(node, kind, path);
+        self.check_caches(node, path);
+        self.count_approvals(node, path, index);
+        let uses = self.uses(node, path, around.section);
+        let body = work::body(node, kind, path, &around.step, around.env, self.sink);
+        // An ill-shaped body has been reported; the numbering of the actions must stay that of the roster.
+        let body = body.unwrap_or(Body::Wait(Wait {
+            wait_for: WaitFor::Elapsed { length: Millis(0) },
+        }));
+        let given = text(node, "timeout");
+        let timeout = given.as_deref().and_then(|text| text.parse().ok());
+        let (locks, lock_names) = around.locks.into_iter().unzip();
+        let matrix = self.matrix(node, path);
+        self.lowered.actions.push(Action {
+            node: PlanNode {
+                name: name.to_string(),
+                action: name,
+                cell: BTreeMap::new(),
+                groups: around.labels,
+                needs: Vec::new(),
+                conditions: around.conditions,
+                start: timing::start(node.get("start"), &join(path, "start"), self.sink),
+                section: around.section,
+                allow_failure: node.get("allow_failure").and_then(Node::bool).unwrap_or(false),
+                timeout: timeout.unwrap_or_else(|| default_timeout(&body)),
+                retry: timing::retry(node.get("retry")),
+                locks,
+                place: self.place(node),
+                body,
+            },
+            needs: Vec::new(),
+            uses,
+            matrix,
+            fixed: Fixed {
+                timeout: given.filter(|_| timeout.is_none()).map(|text| FixedText {
+                    text,
+                    path: join(path, "timeout"),
+                }),
+                cluster: around.cluster,
+                environment: around.environment,
+                locks: lock_names,
+            },
+        });
+    }
+
+    fn place(&self, node: &Node) -> Place {
+        self.sink.lines.place(node.span.start)
+    }
+
+    fn report_no_kind(&mut self, node: &Node, path: &str) {
+        let keys: Vec<String> = DEFINING.iter().map(|(key, _)| format!("`{key}`")).collect();
+        self.sink
+            .error(
+                codes::NO_KIND,
+                path,
+                &node.head(),
+                "nothing says what this entry is",
+            )
+            .help(format!("add one of {}", keys.join(", ")));
+    }
+
+    fn check_keys(&mut self, node: &Node, key: &str, kind: Kinds, path: &str, section: Section) {
+        for pair in node.pairs() {
+            let here = join(path, &pair.key);
+            let is_tag_wait = &*pair.key == "wait" && kind == Kinds::PROMOTE && pair.value.text().is_some();
+            if DEFINING.iter().any(|(other, _)| *other == &*pair.key) {
+                if &*pair.key != key && !is_tag_wait {
+                    let message = format!("this entry is a `{key}` already; `{}` makes it another", pair.key);
+                    self.sink
+                        .error(codes::SEVERAL_KINDS, &here, &pair.key_span, message)
+                        .help("make each an entry of its own");
+                }
+                continue;
+            }
+            let grammar = ENTRY.keys.iter().find(|known| known.name == &*pair.key);
+            if grammar.is_some_and(|known| !known.kinds.holds(kind)) {
+                let message = format!("`{}` makes no sense on a `{key}`", pair.key);
+                self.sink
+                    .error(codes::MISPLACED_KEY, &here, &pair.key_span, message)
+                    .help("remove it, or move it to the entry that it is about");
+            }
+        }
+        if section == Section::Finally {
+            self.check_finally(node, key, kind, path);
+        }
+    }
+
+    fn check_finally(&mut self, node: &Node, key: &str, kind: Kinds, path: &str) {
+        let is_gate = kind == Kinds::APPROVE || kind == Kinds::PROMOTE;
+        if let Some(pair) = node.pair(key).filter(|_| is_gate) {
+            let message = format!("`finally` holds no `{key}`: nobody waits there");
+            self.sink
+                .error(codes::FINALLY, &join(path, key), &pair.key_span, message)
+                .help("move it to `actions`");
+        }
+        let waits = node.pair("start").filter(|pair| pair.value.text() != Some("auto"));
+        if let Some(pair) = waits {
+            self.sink
+                .error(
+                    codes::FINALLY,
+                    &join(path, "start"),
+                    &pair.key_span,
+                    "entries of `finally` start by themselves",
+                )
+                .help("remove `start`");
+        }
+    }
+
+    fn needs(&mut self, node: &Node, path: &str, section: Section) -> Option<Vec<Target>> {
+        let needs = node.get("needs")?;
+        let mut targets = Vec::new();
+        for need in needs.items() {
+            let Some(name) = need.text() else { continue };
+            let path = join(path, "needs");
+            let Some(target) = self.roster.names.get(name).copied() else {
+                let known = self.roster.names.keys().map(String::as_str);
+                let help = did_you_mean(name, known);
+                self.sink
+                    .error(codes::UNKNOWN_NEED, &path, &need.span, format!("no entry is called `{name}`"))
+                    .maybe_help(help);
+                continue;
+            };
+            if self.is_in(target, section) {
+                targets.push(target);
+            } else {
+                self.report_across(&path, need, name);
+            }
+        }
+        Some(targets)
+    }
+
+    fn is_in(&self, target: Target, section: Section) -> bool {
+        self.roster
+            .listed(target)
+            .is_none_or(|listed| listed.section == section)
+    }
+
+    fn report_across(&mut self, path: &str, node: &Node, name: &str) {
+        let message = format!("`{name}` stands on the other side of `finally`");
+        self.sink
+            .error(codes::FINALLY, path, &node.span, message)
+            .help("entries of `finally` start after all others have ended, and nothing waits for them");
+    }
+
+    fn uses(&mut self, node: &Node, path: &str, section: Section) -> Vec<(usize, Name)> {
+        let Some(list) = node.get("use") else {
+            return Vec::new();
+        };
+        let path = join(path, "use");
+        let mut uses = Vec::new();
+        for item in list.items() {
+            let Some(text) = item.text() else { continue };
+            match self.find_artifact(text) {
+                Ok((leaf, _)) if section == Section::Main && !self.is_in(Target::Leaf(leaf), section) => {
+                    self.report_across(&path, item, text);
+                }
+                Ok(found) => uses.push(found),
+                Err((message, help)) => {
+                    self.sink
+                        .error(codes::UNKNOWN_ARTIFACT, &path, &item.span, message)
+                        .maybe_help(help);
+                }
+            }
+        }
+        uses
+    }
+
+    /// Names may hold dots, so every split is tried.
+    fn find_artifact(&self, text: &str) -> Result<(usize, Name), (String, Option<String>)> {
+        let splits = text
+            .match_indices('.')
+            .filter_map(|(at, _)| Some((text.get(..at)?, text.get(at + 1..)?)));
+        let mut nearest = None;
+        for (action, artifact) in splits {
+            let Some(Target::Leaf(index)) = self.roster.names.get(action) else {
+                nearest = nearest.or_else(|| {
+                    did_you_mean(action, self.roster.names.keys().map(String::as_str))
+                });
+                continue;
+            };
+            let listed = self.roster.leaves.get(*index);
+            let known = listed.map(|listed| listed.artifacts.as_slice()).unwrap_or_default();
+            if let Some(name) = name_of(artifact).filter(|_| known.iter().any(|one| one == artifact)) {
+                return Ok((*index, name));
+            }
+            let help = match did_you_mean(artifact, known.iter().map(String::as_str)) {
+                None if known.is_empty() => format!("add `artifacts: {{ {artifact}: PATH }}` to `{action}`"),
+                None => format!("it makes `{}`", known.join("`, `")),
+                Some(help) => help,
+            };
+            return Err((format!("`{action}` makes no artifact `{artifact}`"), Some(help)));
+        }
+        let help = nearest.unwrap_or_else(|| "write `ACTION.ARTIFACT`".to_owned());
+        Err((format!("`{text}` names no artifact of an action"), Some(help)))
+    }
+
+    fn check_caches(&mut self, node: &Node, path: &str) {
+        for item in node.get("cache").map(Node::items).unwrap_or_default() {
+            let Some(name) = item.text() else { continue };
+            if !self.header.cache_names.iter().any(|known| known == name) {
+                let known = self.header.cache_names.iter().map(String::as_str);
+                let help = did_you_mean(name, known)
+                    .unwrap_or_else(|| "define it under `caches:` of the file".to_owned());
+                self.sink
+                    .error(
+                        codes::UNKNOWN_CACHE,
+                        &join(path, "cache"),
+                        &item.span,
+                        format!("no cache is called `{name}`"),
+                    )
+                    .help(help);
+            }
+        }
+    }
+
+    fn check_promotion(&mut self, node: &Node, kind: Kinds, path: &str) {
+        if kind == Kinds::PROMOTE
+            && !self.roster.builds
+            && node.get("images").is_none()
+            && let Some(pair) = node.pair("promote")
+        {
+            self.sink
+                .error(
+                    codes::NOTHING_BUILT,
+                    &join(path, "promote"),
+                    &pair.key_span,
+                    "there is nothing to promote: no entry builds an image",
+                )
+                .help("add a `build`, or say which with `images:`");
+        }
+    }
+
+    fn count_approvals(&mut self, node: &Node, path: &str, index: usize) {
+        let count = node.get("approve").and_then(|approve| approve.pair("count"));
+        if let Some(pair) = count.filter(|pair| pair.value.int().is_some_and(|count| count > 1)) {
+            self.lowered.features.push(OwnedFeature {
+                owners: index..index + 1,
+                used: FeatureUse {
+                    feature: Feature::ApproverRules,
+                    path: join(path, "approve.count"),
+                    place: self.sink.lines.place(pair.key_span.start),
+                    detail: pair.value.text().map(str::to_owned),
+                },
+            });
+        }
+    }
+
+    fn matrix(&mut self, node: &Node, path: &str) -> Vec<(Name, Vec<String>)> {
+        let Some(pair) = node.pair("matrix") else {
+            return Vec::new();
+        };
+        let path = join(path, "matrix");
+        let mut axes = Vec::new();
+        let mut cells = 1_usize;
+        for axis in pair.value.pairs() {
+            let values = texts(Some(&axis.value));
+            let mut seen = BTreeSet::new();
+            for item in axis.value.items() {
+                let again = item.text().filter(|text| !seen.insert((*text).to_owned()));
+                if let Some(text) = again {
+                    let message = format!("the axis `{}` has `{text}` twice", axis.key);
+                    self.sink.error(codes::MATRIX, &join(&path, &axis.key), &item.span, message);
+                }
+            }
+            cells = cells.saturating_mul(values.len().max(1));
+            axes.extend(name_of(&axis.key).map(|name| (name, values)));
+        }
+        if cells > MAX_CELLS {
+            let message = format!("the matrix has {cells} cells, and may have {MAX_CELLS}");
+            self.sink.error(codes::MATRIX, &path, &pair.key_span, message);
+        } else if pair.value.pairs().is_empty() && !pair.value.is_null() {
+            self.sink
+                .error(codes::MATRIX, &path, &pair.key_span, "the matrix has no axes")
+                .help("write `matrix: { db: [sqlite, postgres] }`, or remove it");
+        }
+        axes
+    }
+
+    fn clash(&mut self, node: &Node, key: &str, path: &str, message: &str) {
+        if let Some(pair) = node.pair(key) {
+            self.sink
+                .error(codes::KEYS_TOGETHER, &join(path, key), &pair.key_span, message)
+                .help(format!("remove `{key}`"));
+        }
+    }
+}
+
+fn default_timeout(body: &Body) -> Millis {
+    match body {
+        Body::Work(_) => defaults::TIMEOUT,
+        Body::Approve(_) => defaults::GATE,
+        // A wait ends by its own clock, and another pipeline by its own deadlines.
+        Body::Wait(_) | Body::Call(_) => defaults::RUN,
+        Body::Promote(_) | Body::Sync(_) => HEALTHY,
+    }
+}
+
+fn fixed(node: &Node, key: &str, path: &str) -> Option<FixedText> {
+    Some(FixedText {
+        text: text(node, key)?,
+        path: join(path, key),
+    })
+}
+
+/// The locks with their names, which may hold expressions.
+fn locks(node: Option<&Node>, path: &str) -> Vec<(Lock, FixedText)> {
+    let items = node.map(Node::items).unwrap_or_default();
+    let read = items.iter().filter_map(|item| {
+        let name = item.text().map(str::to_owned).or_else(|| text(item, "name"))?;
+        let lock = Lock {
+            // Stands in until the plan is made.
+            name: name_of("lock")?,
+            slots: item
+                .get("slots")
+                .and_then(Node::int)
+                .and_then(|number| u32::try_from(number).ok())
+                .unwrap_or(1),
+            newest_first: text(item, "order").as_deref() == Some("newest"),
+            yields_at_gate: text(item, "at_gate").as_deref() == Some("yield"),
+        };
+        Some((
+            lock,
+            FixedText {
+                text: name,
+                path: path.to_owned(),
+            },
+        ))
+    });
+    read.collect()
+}
+
