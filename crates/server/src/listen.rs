@@ -1,0 +1,173 @@
+//! The listener: own accept loop, because limits come before anything else; entry: [`serve`].
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
+use thiserror::Error;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tracing::{debug, warn};
+
+use crate::{ServerParts, app::App, stall::StallGuard};
+
+/// A server could not serve.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// The address can be reached by others.
+    #[error(
+        "listen on `{address}`: only loopback addresses are allowed until there is login; hint: use `127.0.0.1:{}` and a tunnel",
+        address.port()
+    )]
+    NotLoopback {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The listener does not tell its address.
+    #[error("use the listener: {0}")]
+    Listener(#[source] io::Error),
+    /// The system has no randomness.
+    #[error("draw random bytes: {0}")]
+    Random(getrandom::Error),
+}
+
+/// Refuses every address that another machine could reach.
+///
+/// # Errors
+/// If the address is not a loopback address.
+pub fn loopback_only(address: SocketAddr) -> Result<(), ServeError> {
+    if address.ip().to_canonical().is_loopback() {
+        Ok(())
+    } else {
+        Err(ServeError::NotLoopback { address })
+    }
+}
+
+/// Serves until `shutdown` resolves, then ends live streams and waits for open requests, but not for long.
+///
+/// # Errors
+/// If the listener's address is not loopback, or the system does not work.
+pub async fn serve(
+    listener: TcpListener,
+    parts: ServerParts,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    loopback_only(listener.local_addr().map_err(ServeError::Listener)?)?;
+    let drain = parts.limits.drain;
+    let app = App::new(parts).map_err(ServeError::Random)?;
+    let mut connections = Connections::new(Arc::clone(&app));
+    tokio::pin!(shutdown);
+    loop {
+        let arrival = tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            arrival = connections.next(&listener) => arrival,
+        };
+        match arrival {
+            Ok((stream, slot)) => connections.open(stream, slot),
+            Err(error) => {
+                warn!(%error, "accepting a connection failed");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    app.close();
+    connections.drain(drain).await;
+    Ok(())
+}
+
+/// Accepting fails when file descriptors run out; trying at once again would only burn the processor.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+struct Connections {
+    app: Arc<App>,
+    router: Router,
+    slots: Arc<Semaphore>,
+    builder: http1::Builder,
+    graceful: GracefulShutdown,
+    tasks: JoinSet<()>,
+}
+
+impl Connections {
+    fn new(app: Arc<App>) -> Self {
+        let limits = &app.parts.limits;
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_timeout)
+            .max_buf_size(64 * 1024);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(app.metrics.follow(&app.parts.handle));
+        Self {
+            slots: Arc::new(Semaphore::new(limits.connections)),
+            router: app.router(),
+            builder,
+            graceful: GracefulShutdown::new(),
+            tasks,
+            app,
+        }
+    }
+
+    async fn next(&self, listener: &TcpListener) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+        let slot = Arc::clone(&self.slots)
+            .acquire_owned()
+            .await
+            .map_err(io::Error::other)?;
+        let (stream, _) = listener.accept().await?;
+        Ok((stream, slot))
+    }
+
+    fn open(&mut self, stream: TcpStream, slot: OwnedSemaphorePermit) {
+        while self.tasks.try_join_next().is_some() {}
+        // Small answers must not wait for more of them.
+        let _ = stream.set_nodelay(true);
+        let io = TokioIo::new(StallGuard::new(stream, self.app.parts.limits.idle_timeout));
+        let service = TowerToHyperService::new(self.router.clone());
+        let connection = self.graceful.watch(self.builder.serve_connection(io, service));
+        let open = self.app.metrics.connection();
+        self.tasks.spawn(async move {
+            if let Err(error) = connection.await {
+                debug!(%error, "a connection broke");
+            }
+            drop((slot, open));
+        });
+    }
+
+    async fn drain(mut self, limit: Duration) {
+        if timeout(limit, self.graceful.shutdown()).await.is_err() {
+            warn!("some requests did not end in time");
+        }
+        self.tasks.shutdown().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::loopback_only;
+
+    #[test]
+    fn only_loopback_is_listened_on() {
+        for good in [
+            "127.0.0.1:80",
+            "127.9.9.9:80",
+            "[::1]:80",
+            "[::ffff:127.0.0.1]:80",
+        ] {
+            assert!(loopback_only(good.parse().unwrap()).is_ok(), "{good}");
+        }
+        for bad in ["0.0.0.0:80", "10.0.0.1:80", "[::]:80"] {
+            let error = loopback_only(bad.parse().unwrap()).unwrap_err();
+            assert!(error.to_string().contains("hint: use `127.0.0.1:80`"), "{error}");
+        }
+    }
+}
