@@ -3,10 +3,23 @@
 //! It decides nothing itself (the rules are `engine`'s) and knows traits only: [`Ports`] names them. The loop is
 //! [`Controller::run`]; [`Handle`] is how the rest of the process speaks to it.
 
+mod controller;
+mod deliveries;
+mod effects;
 mod handle;
+mod job;
+mod launch;
 mod layout;
+mod outbox;
 mod ports;
+mod recovery;
+mod runs;
+mod slot;
+mod summary;
 
+pub use controller::Controller;
 pub use handle::{AttemptNews, Handle, News, RetryWhich, SubmitError};
 pub use layout::Layout;
-pub use ports::{Admitted, Clock, EngineRules, Intake, IntakeError, Ports, Rules, Supplies, Wish};
+pub use ports::{
+    Admitted, CacheTiers, Clock, EngineRules, Habits, Intake, IntakeError, Ports, Rules, Supplies, Wish,
+};

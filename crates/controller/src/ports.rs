@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use pipekeeper_backend::{Backend, LaunchError, Observation, SecretValue, SourceInput};
+use pipekeeper_backend::{
+    Backend, KeepWorkspace, LaunchError, Observation, Orphan, SecretValue, SourceInput,
+};
 use pipekeeper_engine::{Decision, Envelope, Input, Rejection, Run, RunRequest};
 use pipekeeper_model::{Digest, Name, Timestamp, plan::Secret};
 use pipekeeper_store::Store;
@@ -73,8 +75,32 @@ pub trait Supplies: Send + Sync {
     async fn secrets(&self, request: &RunRequest, wanted: &[Secret])
     -> Result<Vec<SecretValue>, LaunchError>;
 
-    /// Variables beside those of DESIGN section 4, such as `PATH`.
+    /// Variables of the host that every attempt gets, such as `PATH`.
     fn variables(&self) -> &BTreeMap<String, String>;
+
+    /// The trust tiers of the run's archive caches.
+    fn cache_tiers(&self, request: &RunRequest) -> CacheTiers;
+
+    /// What happens to a workspace after its attempt, and what an attempt does without its controller.
+    fn habits(&self) -> Habits;
+}
+
+/// Which tier of archive caches a run writes, and which it may read: its own and more trusted ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheTiers {
+    /// The tier it writes, a folder name.
+    pub writes: &'static str,
+    /// The tiers it reads, best first, its own included.
+    pub reads: Vec<&'static str>,
+}
+
+/// How attempts are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Habits {
+    /// What happens to workspaces.
+    pub keep_workspace: KeepWorkspace,
+    /// What attempts do without a controller.
+    pub orphan: Orphan,
 }
 
 /// Turns deliveries and wishes into run requests: parses, matches, fetches, plans.

@@ -98,6 +98,13 @@ impl Feature {
     }
 }
 
+impl Feature {
+    /// Whether it only says what may start runs: a run that something else started does not need it.
+    pub fn is_trigger(self) -> bool {
+        matches!(self, Self::MergeRequestTrigger | Self::CronTrigger | Self::ImageTrigger | Self::PipelineTrigger)
+    }
+}
+
 impl fmt::Display for Feature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.key())

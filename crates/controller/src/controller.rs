@@ -1,0 +1,310 @@
+//! The loop: it waits for one thing to happen, and answers it without waiting for anything.
+//!
+//! What takes time is a job whose end is the next thing to happen. Dropping the loop at any point is a crash, and
+//! [`crate::recovery`] is how the next one goes on.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use pipekeeper_backend::Observation;
+use pipekeeper_engine::{Effect, EffectKey, Envelope, Input};
+use pipekeeper_model::{Actor, AttemptId, Millis, Name, RunId, Timestamp};
+use pipekeeper_store::{Delivery, DeliveryId, StoreError};
+use tokio::sync::{broadcast, mpsc};
+
+use crate::{
+    Handle, News, Ports, SubmitError,
+    handle::Command,
+    job::{Done, Job, Tools},
+    outbox::Outbox,
+    slot::{Queued, Slot, Then},
+};
+
+/// How many commands may wait.
+const COMMANDS: usize = 1_024;
+/// How many news a slow listener may be behind before it has to look at the store.
+const NEWS: usize = 4_096;
+/// How long performed effects wait for a commit that takes their settlement along.
+const FLUSH_AFTER: Millis = Millis(200);
+/// How often backend and store are compared.
+pub(crate) const SWEEP_EVERY: Millis = Millis::minutes(5);
+/// How long to wait before asking a store again that could not answer.
+pub(crate) const STORE_PAUSE: Millis = Millis::seconds(1);
+
+/// Runs runs.
+pub struct Controller {
+    pub(crate) ports: Ports,
+    pub(crate) tools: Tools,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) jobs: FuturesUnordered<Job>,
+    pub(crate) slots: BTreeMap<RunId, Slot>,
+    pub(crate) outbox: Outbox,
+    pub(crate) timers: BTreeSet<(Timestamp, Timer)>,
+    pub(crate) run_timers: BTreeMap<RunId, Timestamp>,
+    pub(crate) settled: BTreeMap<RunId, BTreeSet<EffectKey>>,
+    pub(crate) intake: IntakeState,
+    pub(crate) next_run: u64,
+    pub(crate) draining: bool,
+}
+
+/// Deliveries in memory: one at a time per project, in order.
+#[derive(Default)]
+pub(crate) struct IntakeState {
+    pub(crate) looking: bool,
+    pub(crate) look_again: bool,
+    pub(crate) cursor: Option<DeliveryId>,
+    pub(crate) in_hand: BTreeMap<DeliveryId, Name>,
+    pub(crate) queues: BTreeMap<Name, VecDeque<Delivery>>,
+    pub(crate) busy: BTreeSet<Name>,
+    pub(crate) failures: BTreeMap<DeliveryId, u32>,
+}
+
+/// What the clock is waited for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    Run(RunId),
+    Reload(RunId),
+    Lane(crate::outbox::LaneKey),
+    Flush,
+    Intake,
+    Delivery(Name),
+    Sweep,
+}
+
+enum Happening {
+    Told(Option<Command>),
+    Seen(Option<Observation>),
+    Done(Done),
+    Due,
+}
+
+impl Controller {
+    /// A controller and the handle to it; nothing happens before [`Controller::run`].
+    pub fn new(ports: Ports) -> (Self, Handle) {
+        let (sender, commands) = mpsc::channel(COMMANDS);
+        let (news, _) = broadcast::channel(NEWS);
+        let handle = Handle {
+            commands: sender,
+            news,
+        };
+        let tools = Tools {
+            store: Arc::clone(&ports.store),
+            backend: Arc::clone(&ports.backend),
+            supplies: Arc::clone(&ports.supplies),
+            handle: handle.clone(),
+            layout: Arc::new(ports.layout.clone()),
+        };
+        let controller = Self {
+            ports,
+            tools,
+            commands,
+            jobs: FuturesUnordered::new(),
+            slots: BTreeMap::new(),
+            outbox: Outbox::default(),
+            timers: BTreeSet::new(),
+            run_timers: BTreeMap::new(),
+            settled: BTreeMap::new(),
+            intake: IntakeState::default(),
+            next_run: 1,
+            draining: false,
+        };
+        (controller, handle)
+    }
+
+    /// Recovers what the store knows, then works until it is asked to drain.
+    ///
+    /// # Errors
+    /// If the store cannot be read at the start; later failures are waited out.
+    pub async fn run(mut self) -> Result<(), StoreError> {
+        self.recover().await?;
+        let mut alarm: (Option<Timestamp>, BoxFuture<'static, ()>) = (None, Box::pin(std::future::pending()));
+        let mut observing = true;
+        while !self.is_drained() {
+            let due = self.timers.first().map(|(at, _)| *at);
+            if alarm.0 != due {
+                alarm.0 = due;
+                alarm.1 = match due {
+                    Some(at) => self.ports.clock.sleep_until(at),
+                    None => Box::pin(std::future::pending()),
+                };
+            }
+            let happening = tokio::select! {
+                biased;
+                Some(done) = self.jobs.next(), if !self.jobs.is_empty() => Happening::Done(done),
+                seen = self.ports.observations.recv(), if observing => Happening::Seen(seen),
+                told = self.commands.recv(), if !self.draining => Happening::Told(told),
+                () = &mut alarm.1 => Happening::Due,
+            };
+            match happening {
+                Happening::Done(done) => self.done(done),
+                Happening::Seen(Some(observation)) => self.seen(observation),
+                Happening::Seen(None) => observing = false,
+                Happening::Told(Some(command)) => self.told(command),
+                Happening::Told(None) => self.draining = true,
+                Happening::Due => {
+                    alarm.0 = None;
+                    self.due();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Draining ends when nothing is under way; what is queued is stored or will be observed again.
+    fn is_drained(&self) -> bool {
+        self.draining && self.jobs.is_empty()
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.ports.clock.now()
+    }
+
+    pub(crate) fn start(&self, job: Job) {
+        self.jobs.push(job);
+    }
+
+    pub(crate) fn publish(&self, news: News) {
+        // Nobody listening is no failure.
+        let _ = self.tools.handle.news.send(news);
+    }
+
+    pub(crate) fn arm(&mut self, at: Timestamp, timer: Timer) {
+        self.timers.insert((at, timer));
+    }
+
+    /// Queues an input for a run and does what can be done at once.
+    pub(crate) fn queue(&mut self, run: RunId, actor: Actor, input: Input, then: Then) {
+        let envelope = Envelope {
+            at: self.now(),
+            actor,
+            body: input,
+        };
+        let slot = self.slots.entry(run).or_insert_with(Slot::absent);
+        slot.queue.push_back(Queued { envelope, then });
+        self.pump(run);
+    }
+
+    fn told(&mut self, command: Command) {
+        match command {
+            Command::Submit {
+                run,
+                actor,
+                input,
+                reply,
+            } => self.queue(run, actor, input, Then::Reply(reply)),
+            Command::Create {
+                actor,
+                request,
+                reply,
+            } => self.create(actor, request, reply),
+            Command::Wish { actor, wish, reply } => self.wish(actor, wish, reply),
+            Command::Retry {
+                run,
+                actor,
+                which,
+                reply,
+            } => self.retry(run, actor, which, reply),
+            Command::DeliveryStored => self.look_for_deliveries(),
+            Command::Drain => self.draining = true,
+        }
+    }
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Loaded { run, result } => self.loaded(run, result),
+            Done::Committed {
+                run,
+                events,
+                effects,
+                settled,
+                result,
+            } => {
+                self.committed(run, &events, effects, settled, result);
+            }
+            Done::Created {
+                delivery,
+                runs,
+                result,
+            } => self.created(delivery, runs, result),
+            Done::Performed { lane, effect, result } => self.performed(&lane, &effect, result),
+            Done::Pending { result } => self.pending(result),
+            Done::Admitted { delivery, result } => self.admitted(*delivery, result),
+            Done::SettledDelivery { delivery, result } => self.settled_delivery(delivery, result),
+            Done::Flushed { keys, result } => self.flushed(keys, result),
+            Done::Swept(swept) => self.swept(swept),
+            Done::Wished { wished, result } => match result {
+                Ok(request) => self.create(wished.actor, request, wished.reply),
+                Err(error) => drop(wished.reply.send(Err(error))),
+            },
+            Done::Quiet => {}
+        }
+    }
+
+    fn due(&mut self) {
+        let now = self.now();
+        while let Some((at, _)) = self.timers.first()
+            && *at <= now
+            && let Some((_, timer)) = self.timers.pop_first()
+        {
+            match timer {
+                Timer::Run(run) => {
+                    self.run_timers.remove(&run);
+                    self.queue(run, Actor::System, Input::DeadlineReached, Then::Nothing);
+                }
+                Timer::Reload(run) => self.pump(run),
+                Timer::Lane(lane) => self.perform(&lane),
+                Timer::Flush => self.flush(),
+                Timer::Intake => self.look_for_deliveries(),
+                Timer::Delivery(project) => self.admit_next(&project),
+                Timer::Sweep => self.sweep(),
+            }
+        }
+    }
+
+    /// Marks an effect as performed; its row goes with the run's next commit, or soon without one.
+    pub(crate) fn settle(&mut self, run: RunId, key: EffectKey) {
+        if self.settled.is_empty() {
+            let at = self.now() + FLUSH_AFTER;
+            self.arm(at, Timer::Flush);
+        }
+        self.settled.entry(run).or_default().insert(key);
+    }
+
+    fn flush(&mut self) {
+        let keys: Vec<EffectKey> = std::mem::take(&mut self.settled)
+            .into_values()
+            .flatten()
+            .collect();
+        if keys.is_empty() {
+            return;
+        }
+        let store = Arc::clone(&self.ports.store);
+        self.start(Box::pin(async move {
+            let result = store.settle_effects(keys.clone()).await;
+            Done::Flushed { keys, result }
+        }));
+    }
+
+    fn flushed(&mut self, keys: Vec<EffectKey>, result: Result<(), StoreError>) {
+        if let Err(error) = result {
+            tracing::warn!("cannot settle {} effects yet: {error}", keys.len());
+            // Whose run it is matters only for riding along with a commit.
+            self.settled.entry(RunId(0)).or_default().extend(keys);
+            let at = self.now() + STORE_PAUSE;
+            self.arm(at, Timer::Flush);
+        }
+    }
+
+    /// The lane of an attempt's effects.
+    pub(crate) fn attempt_lane(attempt: AttemptId) -> crate::outbox::LaneKey {
+        (attempt.run, Effect::LaunchAttempt { attempt }.lane())
+    }
+}
+
+pub(crate) fn refuse<T>(reply: tokio::sync::oneshot::Sender<Result<T, SubmitError>>, error: SubmitError) {
+    // Whoever asked may have gone.
+    drop(reply.send(Err(error)));
+}

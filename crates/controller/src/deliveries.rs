@@ -1,0 +1,310 @@
+//! The loop's part about deliveries: each ends in a visible outcome, one at a time per project, in order.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use pipekeeper_engine::{Envelope, Input, Run};
+use pipekeeper_model::{Actor, Name, RunId};
+use pipekeeper_store::{
+    Commit, CommitError, Delivery, DeliveryId, DeliveryOutcome, DeliverySettlement, RefMove, StoreError,
+};
+
+use crate::{
+    Admitted, Controller, IntakeError, News,
+    controller::{STORE_PAUSE, Timer},
+    job::{Done, NewRun},
+    recovery::LOOK_EVERY,
+    slot::{Loaded, Slot, commit},
+};
+
+/// Deliveries taken in hand at once.
+const PAGE: u32 = 256;
+/// How often a delivery is tried again when something is in the way; the waits add up to about ten minutes.
+const TRIES: u32 = 20;
+
+impl Controller {
+    /// Looks for deliveries that wait.
+    pub(crate) fn look_for_deliveries(&mut self) {
+        if self.ports.intake.is_none() || self.draining {
+            return;
+        }
+        if self.intake.looking {
+            self.intake.look_again = true;
+            return;
+        }
+        self.intake.looking = true;
+        self.intake.look_again = false;
+        let store = Arc::clone(&self.ports.store);
+        let after = self.intake.cursor.take();
+        self.start(Box::pin(async move {
+            Done::Pending {
+                result: store.pending_deliveries(after, PAGE).await,
+            }
+        }));
+    }
+
+    pub(crate) fn pending(&mut self, result: Result<Vec<Delivery>, StoreError>) {
+        self.intake.looking = false;
+        let found = match result {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!("cannot look for deliveries: {error}");
+                let at = self.now() + STORE_PAUSE;
+                return self.arm(at, Timer::Intake);
+            }
+        };
+        let is_full = found.len() >= PAGE as usize;
+        self.intake.cursor = found.last().filter(|_| is_full).map(|delivery| delivery.id);
+        for delivery in found {
+            let project = delivery.received.project.clone();
+            if self.intake.in_hand.insert(delivery.id, project.clone()).is_none() {
+                self.intake
+                    .queues
+                    .entry(project.clone())
+                    .or_default()
+                    .push_back(delivery);
+                self.admit_next(&project);
+            }
+        }
+        if is_full || self.intake.look_again {
+            self.look_for_deliveries();
+        } else if !self.timers.iter().any(|(_, timer)| *timer == Timer::Intake) {
+            let at = self.now() + LOOK_EVERY;
+            self.arm(at, Timer::Intake);
+        }
+    }
+
+    /// Handles the project's next delivery, if none of it is in hand.
+    pub(crate) fn admit_next(&mut self, project: &Name) {
+        let Some(intake) = self.ports.intake.clone() else {
+            return;
+        };
+        if self.draining || self.intake.busy.contains(project) {
+            return;
+        }
+        let Some(delivery) = self
+            .intake
+            .queues
+            .get_mut(project)
+            .and_then(|queue| queue.pop_front())
+        else {
+            return;
+        };
+        self.intake.busy.insert(project.clone());
+        self.start(Box::pin(async move {
+            let result = intake.admit(&delivery).await;
+            Done::Admitted {
+                delivery: Box::new(delivery),
+                result,
+            }
+        }));
+    }
+
+    pub(crate) fn admitted(&mut self, delivery: Delivery, result: Result<Admitted, IntakeError>) {
+        let id = delivery.id;
+        match result {
+            Ok(Admitted::Runs {
+                requests,
+                notes,
+                moved,
+            }) if !requests.is_empty() => {
+                self.create_for(&delivery, requests, notes, moved);
+            }
+            Ok(Admitted::Runs { notes, moved, .. }) => {
+                let reason = if notes.is_empty() {
+                    "no pipeline is started by it".to_owned()
+                } else {
+                    notes.join("; ")
+                };
+                self.settle_delivery(&delivery, DeliveryOutcome::Ignored { reason }, moved);
+            }
+            Ok(Admitted::Nothing { outcome, moved }) => self.settle_delivery(&delivery, outcome, moved),
+            Err(IntakeError::Transient { reason }) if self.failures(id) < TRIES => {
+                tracing::info!(delivery.id = id.0, "cannot handle the delivery yet: {reason}");
+                self.put_back(delivery);
+            }
+            Err(
+                IntakeError::Transient { reason }
+                | IntakeError::Terminal { reason }
+                | IntakeError::NotFound { reason },
+            ) => self.settle_delivery(&delivery, DeliveryOutcome::Errored { reason }, None),
+        }
+    }
+
+    /// Makes all runs of a delivery and settles it, in one transaction.
+    fn create_for(
+        &mut self,
+        delivery: &Delivery,
+        requests: Vec<(Actor, Arc<pipekeeper_engine::RunRequest>)>,
+        mut notes: Vec<String>,
+        moved: Option<RefMove>,
+    ) {
+        let mut runs = Vec::new();
+        let mut commits: Vec<Commit> = Vec::new();
+        for (actor, request) in requests {
+            let pipeline = request.plan.pipeline.clone();
+            if let Err(error) = self.check_supported(&request) {
+                notes.push(format!("{pipeline}: {error}"));
+                continue;
+            }
+            let id = self.new_run();
+            let envelope = Envelope {
+                at: self.now(),
+                actor,
+                body: Input::RunRequested(request),
+            };
+            let mut loaded = Loaded {
+                run: Run::new(id),
+                version: 0,
+                snapshot_at: 0,
+            };
+            match self.ports.rules.decide(&loaded.run, &envelope) {
+                Ok(decision) => {
+                    for event in &decision.events {
+                        pipekeeper_engine::evolve(&mut loaded.run, event);
+                    }
+                    let (events, effects) = (decision.events, decision.effects);
+                    let made = commit(&mut loaded, events.clone(), effects.clone(), BTreeSet::new());
+                    commits.extend(made);
+                    runs.push(NewRun {
+                        run: loaded.run,
+                        version: loaded.version,
+                        events: events.into(),
+                        effects,
+                    });
+                }
+                Err(rejection) => notes.push(format!("{pipeline}: {rejection}")),
+            }
+        }
+        let ids: Vec<RunId> = runs.iter().map(|new| new.run.id()).collect();
+        let Some(last) = commits.last_mut() else {
+            let outcome = DeliveryOutcome::Errored {
+                reason: notes.join("; "),
+            };
+            return self.settle_delivery(delivery, outcome, moved);
+        };
+        let id = delivery.id;
+        last.delivery = Some(DeliverySettlement {
+            delivery: id,
+            outcome: DeliveryOutcome::Ran { runs: ids, notes },
+            moved,
+        });
+        let store = Arc::clone(&self.ports.store);
+        self.start(Box::pin(async move {
+            let result = match commits.len() {
+                1 => match commits.pop() {
+                    Some(only) => store.commit(only).await,
+                    None => Ok(()),
+                },
+                _ => store.commit_all(commits).await,
+            };
+            Done::Created {
+                delivery: id,
+                runs,
+                result,
+            }
+        }));
+    }
+
+    pub(crate) fn created(
+        &mut self,
+        delivery: DeliveryId,
+        runs: Vec<NewRun>,
+        result: Result<(), CommitError>,
+    ) {
+        match result {
+            Ok(()) => {
+                for new in runs {
+                    let id = new.run.id();
+                    let loaded = Loaded {
+                        run: new.run,
+                        version: new.version,
+                        snapshot_at: 0,
+                    };
+                    self.slots.insert(id, Slot::with(loaded));
+                    self.publish(News::Run {
+                        run: id,
+                        version: new.version,
+                        events: Arc::clone(&new.events),
+                    });
+                    self.after(id, &new.events, new.effects);
+                    self.rest(id);
+                }
+                self.let_go(delivery);
+            }
+            // Handled by another server, or asked about again: the store knows.
+            Err(
+                CommitError::Conflict { .. } | CommitError::Finished { .. } | CommitError::NotPending { .. },
+            ) => {
+                self.let_go(delivery);
+                let at = self.now();
+                self.arm(at, Timer::Sweep);
+            }
+            Err(CommitError::Store(error)) => {
+                tracing::warn!(
+                    delivery.id = delivery.0,
+                    "cannot store the delivery's runs: {error}"
+                );
+                self.let_go(delivery);
+                let at = self.now() + STORE_PAUSE;
+                self.arm(at, Timer::Intake);
+                self.arm(at, Timer::Sweep);
+            }
+        }
+    }
+
+    fn settle_delivery(&mut self, delivery: &Delivery, outcome: DeliveryOutcome, moved: Option<RefMove>) {
+        let store = Arc::clone(&self.ports.store);
+        let id = delivery.id;
+        let settlement = DeliverySettlement {
+            delivery: id,
+            outcome,
+            moved,
+        };
+        self.start(Box::pin(async move {
+            Done::SettledDelivery {
+                delivery: id,
+                result: store.settle_delivery(settlement).await,
+            }
+        }));
+    }
+
+    pub(crate) fn settled_delivery(&mut self, delivery: DeliveryId, result: Result<(), StoreError>) {
+        if let Err(error) = result {
+            tracing::warn!(delivery.id = delivery.0, "cannot settle the delivery: {error}");
+            let at = self.now() + STORE_PAUSE;
+            self.arm(at, Timer::Intake);
+        }
+        self.let_go(delivery);
+    }
+
+    fn failures(&mut self, delivery: DeliveryId) -> u32 {
+        let count = self.intake.failures.entry(delivery).or_default();
+        *count += 1;
+        *count
+    }
+
+    /// A delivery that something is in the way of keeps its place; its project waits with it.
+    fn put_back(&mut self, delivery: Delivery) {
+        let project = delivery.received.project.clone();
+        let tries = self.intake.failures.get(&delivery.id).copied().unwrap_or(0);
+        self.intake
+            .queues
+            .entry(project.clone())
+            .or_default()
+            .push_front(delivery);
+        self.intake.busy.remove(&project);
+        let pause = pipekeeper_model::Millis(500_u64.saturating_mul(1 << tries.min(6)));
+        let at = self.now() + pause;
+        self.arm(at, Timer::Delivery(project));
+    }
+
+    /// The delivery is stored as settled, or will be found again.
+    fn let_go(&mut self, delivery: DeliveryId) {
+        self.intake.failures.remove(&delivery);
+        self.publish(News::Delivery(delivery));
+        if let Some(project) = self.intake.in_hand.remove(&delivery) {
+            self.intake.busy.remove(&project);
+            self.admit_next(&project);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The loop's part about effects: perform, try again, settle.
+
+use pipekeeper_engine::{Effect, EffectResult, Input, Run};
+use pipekeeper_model::{Actor, RunId};
+
+use crate::{
+    Controller,
+    controller::Timer,
+    launch::Draft,
+    outbox::{LaneKey, Performed},
+    slot::Then,
+};
+
+/// How often an effect other than a launch is tried before it is given up; the waits between add up to about ten minutes.
+const TRIES: u32 = 28;
+
+impl Controller {
+    /// Takes a stored effect in hand.
+    pub(crate) fn add_effect(&mut self, run: RunId, effect: Effect) {
+        let added = self.outbox.add(run, effect);
+        if let Some(key) = added.voided {
+            self.settle(run, key);
+        }
+        self.perform(&added.lane);
+    }
+
+    /// Performs the next effect of a lane, if none of it is under way.
+    pub(crate) fn perform(&mut self, lane: &LaneKey) {
+        if self.draining {
+            return;
+        }
+        let Some(effect) = self.outbox.begin(lane) else {
+            return;
+        };
+        let run = lane.0;
+        let Some(known) = self.slots.get(&run).and_then(|slot| slot.run()) else {
+            self.outbox.put_back(lane);
+            self.slots.entry(run).or_insert_with(crate::slot::Slot::absent);
+            return self.pump(run);
+        };
+        let job = match &effect {
+            Effect::LaunchAttempt { attempt } => {
+                if !known.wants(*attempt) {
+                    return self.performed(lane, &effect, Performed::Done);
+                }
+                match Draft::new(known, *attempt) {
+                    Ok(draft) => self.tools.launch(lane.clone(), effect, draft),
+                    Err(error) => {
+                        let reason = error.to_string();
+                        return self.performed(lane, &effect, Performed::Terminal { reason });
+                    }
+                }
+            }
+            Effect::StopAttempt { .. } => self.tools.stop(lane.clone(), effect),
+            Effect::SupersedeOlder { .. } | Effect::SupersedeAtGate { .. } | Effect::AwaitTurn { .. } => {
+                match known.request() {
+                    Some(request) => self.tools.group(lane.clone(), effect, request.clone()),
+                    None => return self.performed(lane, &effect, Performed::Done),
+                }
+            }
+            // Whoever listens heard of the run's end with its events.
+            Effect::Notify { .. } => return self.performed(lane, &effect, Performed::Done),
+        };
+        self.start(job);
+    }
+
+    pub(crate) fn performed(&mut self, lane: &LaneKey, effect: &Effect, result: Performed) {
+        let run = lane.0;
+        let is_launch = matches!(effect, Effect::LaunchAttempt { .. });
+        match result {
+            Performed::Done => {
+                self.outbox.finish(lane);
+                self.settle(run, effect.key());
+            }
+            Performed::Terminal { reason } if is_launch => {
+                self.outbox.finish(lane);
+                let key = effect.key();
+                let input = Input::EffectSettled {
+                    key: key.clone(),
+                    result: EffectResult::Failed { reason },
+                };
+                self.queue(run, Actor::System, input, Then::Settle(key));
+            }
+            Performed::Transient { reason } if is_launch || self.outbox.failures(lane) < TRIES => {
+                tracing::info!(run.id = %run, "cannot {} yet: {reason}", effect.name());
+                let at = self.outbox.rest(lane, self.now());
+                self.arm(at, Timer::Lane(lane.clone()));
+                return;
+            }
+            Performed::Transient { reason } | Performed::Terminal { reason } => {
+                tracing::error!(run.id = %run, "gave up to {}: {reason}", effect.name());
+                self.outbox.finish(lane);
+                self.settle(run, effect.key());
+            }
+            Performed::Blocked => {
+                // The end of any run wakes it; the timer only repairs.
+                let at = self.outbox.rest(lane, self.now());
+                self.arm(at, Timer::Lane(lane.clone()));
+                return;
+            }
+        }
+        if self.outbox.has(lane) {
+            self.perform(lane);
+        } else {
+            self.rest(run);
+        }
+    }
+}
+
+/// Whether a run still wants an attempt that was to be launched.
+trait Wants {
+    fn wants(&self, attempt: pipekeeper_model::AttemptId) -> bool;
+}
+
+impl Wants for Run {
+    fn wants(&self, attempt: pipekeeper_model::AttemptId) -> bool {
+        use pipekeeper_engine::NodeState;
+        match self.node(attempt.node) {
+            Some(NodeState::Running(live)) => live.attempt == attempt && live.phase.holder().is_none(),
+            Some(_) | None => false,
+        }
+    }
+}

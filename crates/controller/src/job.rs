@@ -1,0 +1,332 @@
+//! Work that the loop does not wait for: each job is a future that ends in one [`Done`].
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use pipekeeper_backend::{Backend, LaunchError, Ticket};
+use pipekeeper_engine::{CancelReason, Effect, Event, Input, Run, RunRequest};
+use pipekeeper_model::{
+    Actor, AttemptId, Holder, RunId,
+    plan::{Body, OnNew, Secret},
+};
+use pipekeeper_store::{
+    Commit, CommitError, Delivery, DeliveryId, RunFilter, RunSummary, Store, StoreError, StoredEffect,
+    StoredRun,
+};
+
+use crate::{
+    Admitted, Handle, IntakeError, Layout, SubmitError, Supplies, launch,
+    outbox::{LaneKey, Performed},
+};
+
+/// A job.
+pub(crate) type Job = BoxFuture<'static, Done>;
+
+/// The end of a job.
+pub(crate) enum Done {
+    Loaded {
+        run: RunId,
+        result: Result<Option<StoredRun>, StoreError>,
+    },
+    Committed {
+        run: RunId,
+        events: Arc<[Event]>,
+        effects: Vec<Effect>,
+        settled: Vec<pipekeeper_engine::EffectKey>,
+        result: Result<(), CommitError>,
+    },
+    Created {
+        delivery: DeliveryId,
+        runs: Vec<NewRun>,
+        result: Result<(), CommitError>,
+    },
+    Performed {
+        lane: LaneKey,
+        effect: Effect,
+        result: Performed,
+    },
+    Pending {
+        result: Result<Vec<Delivery>, StoreError>,
+    },
+    Admitted {
+        delivery: Box<Delivery>,
+        result: Result<Admitted, IntakeError>,
+    },
+    SettledDelivery {
+        delivery: DeliveryId,
+        result: Result<(), StoreError>,
+    },
+    Flushed {
+        keys: Vec<pipekeeper_engine::EffectKey>,
+        result: Result<(), StoreError>,
+    },
+    Swept(Swept),
+    Wished {
+        wished: Wished,
+        result: Result<Arc<RunRequest>, SubmitError>,
+    },
+    /// It spoke for itself.
+    Quiet,
+}
+
+/// What store and backend have, side by side.
+pub(crate) struct Swept {
+    pub(crate) active: Vec<RunId>,
+    pub(crate) effects: Vec<StoredEffect>,
+    pub(crate) known: Vec<AttemptId>,
+}
+
+/// A run that is being created together with others.
+pub(crate) struct NewRun {
+    pub(crate) run: Run,
+    pub(crate) version: u64,
+    pub(crate) events: Arc<[Event]>,
+    pub(crate) effects: Vec<Effect>,
+}
+
+/// A wished run on its way to its request.
+pub(crate) struct Wished {
+    pub(crate) actor: Actor,
+    pub(crate) reply: tokio::sync::oneshot::Sender<Result<RunId, SubmitError>>,
+}
+
+/// What jobs work with; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Tools {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) supplies: Arc<dyn Supplies>,
+    pub(crate) handle: Handle,
+    pub(crate) layout: Arc<Layout>,
+}
+
+impl Tools {
+    pub(crate) fn load(&self, run: RunId) -> Job {
+        let store = Arc::clone(&self.store);
+        Box::pin(async move {
+            Done::Loaded {
+                run,
+                result: store.load(run).await,
+            }
+        })
+    }
+
+    pub(crate) fn commit(&self, commit: Commit, events: Arc<[Event]>) -> Job {
+        let store = Arc::clone(&self.store);
+        Box::pin(async move {
+            let (run, effects, settled) = (commit.summary.id, commit.effects.clone(), commit.settled.clone());
+            Done::Committed {
+                run,
+                events,
+                effects,
+                settled,
+                result: store.commit(commit).await,
+            }
+        })
+    }
+
+    pub(crate) fn launch(&self, lane: LaneKey, effect: Effect, draft: launch::Draft) -> Job {
+        let tools = self.clone();
+        Box::pin(async move {
+            let launched = async {
+                let launch = draft.complete(tools.supplies.as_ref(), &tools.layout).await?;
+                tools.backend.launch(launch).await
+            };
+            let result = performed(launched.await);
+            Done::Performed { lane, effect, result }
+        })
+    }
+
+    pub(crate) fn stop(&self, lane: LaneKey, effect: Effect) -> Job {
+        let backend = Arc::clone(&self.backend);
+        Box::pin(async move {
+            let result = match &effect {
+                Effect::StopAttempt { attempt, grace } => performed(backend.stop(*attempt, *grace).await),
+                Effect::LaunchAttempt { .. }
+                | Effect::SupersedeOlder { .. }
+                | Effect::SupersedeAtGate { .. }
+                | Effect::AwaitTurn { .. }
+                | Effect::Notify { .. } => Performed::Done,
+            };
+            Done::Performed { lane, effect, result }
+        })
+    }
+
+    /// Answers a check-in; a ticket brings the secrets with it.
+    pub(crate) fn answer_go(&self, request: Arc<RunRequest>, attempt: AttemptId, holder: Holder) -> Job {
+        let tools = self.clone();
+        Box::pin(async move {
+            let answered = async {
+                let secrets = tools
+                    .supplies
+                    .secrets(&request, wanted_secrets(&request, attempt))
+                    .await?;
+                tools
+                    .backend
+                    .answer(attempt, &holder, Ticket::Go { secrets })
+                    .await
+            };
+            if let Err(error) = answered.await {
+                // The backend tells the check-in again when it reaches the supervisor again.
+                tracing::warn!(attempt.id = %attempt, "cannot hand over the ticket: {error}");
+            }
+            Done::Quiet
+        })
+    }
+
+    pub(crate) fn answer_exit(&self, attempt: AttemptId, holder: Holder) -> Job {
+        let backend = Arc::clone(&self.backend);
+        Box::pin(async move {
+            if let Err(error) = backend.answer(attempt, &holder, Ticket::Exit).await {
+                tracing::warn!(attempt.id = %attempt, "cannot refuse the ticket: {error}");
+            }
+            Done::Quiet
+        })
+    }
+
+    pub(crate) fn observe(&self, attempt: AttemptId) -> Job {
+        let backend = Arc::clone(&self.backend);
+        Box::pin(async move {
+            if let Err(error) = backend.observe(attempt).await {
+                tracing::warn!(attempt.id = %attempt, "cannot observe: {error}");
+            }
+            Done::Quiet
+        })
+    }
+
+    /// Removes what a backend keeps of attempts that nobody needs any more.
+    pub(crate) fn forget(&self, attempt: AttemptId) -> Job {
+        let backend = Arc::clone(&self.backend);
+        Box::pin(async move {
+            if let Err(error) = backend.forget(attempt).await {
+                tracing::warn!(attempt.id = %attempt, "cannot remove what is left: {error}");
+            }
+            Done::Quiet
+        })
+    }
+
+    /// Supersedes older runs of this run's group or at this run's gate, or asks whether its turn has come.
+    pub(crate) fn group(&self, lane: LaneKey, effect: Effect, request: Arc<RunRequest>) -> Job {
+        let tools = self.clone();
+        Box::pin(async move {
+            let result = match &effect {
+                Effect::SupersedeOlder { run } => tools.supersede_older(*run, &request).await,
+                Effect::SupersedeAtGate { run, gate } => tools.supersede_at_gate(*run, gate, &request).await,
+                Effect::AwaitTurn { run } => tools.await_turn(*run, &request).await,
+                Effect::LaunchAttempt { .. } | Effect::StopAttempt { .. } | Effect::Notify { .. } => {
+                    Ok(Performed::Done)
+                }
+            };
+            let result = result.unwrap_or_else(|error| Performed::Transient {
+                reason: error.to_string(),
+            });
+            Done::Performed { lane, effect, result }
+        })
+    }
+
+    async fn supersede_older(&self, run: RunId, request: &RunRequest) -> Result<Performed, SubmitError> {
+        let Some(group) = &request.group else {
+            return Ok(Performed::Done);
+        };
+        for older in self.older(run, Some(group.key.clone()), None).await? {
+            let is_in_the_way = match group.on_new {
+                OnNew::CancelRunning => true,
+                OnNew::CancelWaiting => older.phase == "pending",
+                OnNew::Queue => false,
+            };
+            if is_in_the_way {
+                self.cancel(older.id, CancelReason::Superseded { by: run })
+                    .await?;
+            }
+        }
+        Ok(Performed::Done)
+    }
+
+    async fn supersede_at_gate(
+        &self,
+        run: RunId,
+        gate: &str,
+        request: &RunRequest,
+    ) -> Result<Performed, SubmitError> {
+        for older in self.older(run, None, Some(request)).await? {
+            if older.needs_person {
+                let reason = CancelReason::SupersededAtGate {
+                    by: run,
+                    gate: gate.to_owned(),
+                };
+                self.cancel(older.id, reason).await?;
+            }
+        }
+        Ok(Performed::Done)
+    }
+
+    async fn await_turn(&self, run: RunId, request: &RunRequest) -> Result<Performed, SubmitError> {
+        let group = request.group.as_ref().map(|group| group.key.clone());
+        if group.is_some() && !self.older(run, group, None).await?.is_empty() {
+            return Ok(Performed::Blocked);
+        }
+        match self.handle.submit(run, Actor::System, Input::TurnGiven).await {
+            Ok(()) | Err(SubmitError::Rejected(_)) => Ok(Performed::Done),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Active runs older than this one, of a group, or of the same pipeline and ref.
+    async fn older(
+        &self,
+        run: RunId,
+        group: Option<String>,
+        like: Option<&RunRequest>,
+    ) -> Result<Vec<RunSummary>, SubmitError> {
+        let filter = RunFilter {
+            project: like.map(|request| request.project.clone()),
+            pipeline: like.map(|request| request.plan.pipeline.clone()),
+            active: true,
+            group,
+            before: Some(run),
+            ..RunFilter::default()
+        };
+        let runs = self.store.runs(&filter, u32::MAX).await.map_err(unavailable)?;
+        let same_ref = |older: &RunSummary| {
+            like.is_none_or(|request| older.git_ref == request.context.event.revision.git_ref)
+        };
+        Ok(runs.into_iter().filter(same_ref).collect())
+    }
+
+    async fn cancel(&self, run: RunId, reason: CancelReason) -> Result<(), SubmitError> {
+        match self
+            .handle
+            .submit(run, Actor::System, Input::CancelRequested(reason))
+            .await
+        {
+            Ok(())
+            | Err(SubmitError::Rejected(_) | SubmitError::Quarantined { .. } | SubmitError::NoSuchRun(_)) => {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+pub(crate) fn unavailable(error: impl ToString) -> SubmitError {
+    SubmitError::Unavailable {
+        reason: error.to_string(),
+    }
+}
+
+fn performed(result: Result<(), LaunchError>) -> Performed {
+    match result {
+        Ok(()) => Performed::Done,
+        Err(LaunchError::Transient { reason }) => Performed::Transient { reason },
+        Err(LaunchError::Terminal { reason }) => Performed::Terminal { reason },
+    }
+}
+
+fn wanted_secrets(request: &RunRequest, attempt: AttemptId) -> &[Secret] {
+    match request.plan.node(attempt.node).map(|node| &node.body) {
+        Some(Body::Work(work)) => &work.secrets,
+        Some(Body::Approve(_) | Body::Wait(_) | Body::Promote(_) | Body::Sync(_) | Body::Call(_)) | None => {
+            &[]
+        }
+    }
+}

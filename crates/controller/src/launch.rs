@@ -1,0 +1,215 @@
+//! Composes what a backend is told of an attempt: the plan's node, filled in.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
+
+use pipekeeper_backend::{
+    CacheMount, InputArtifact, Launch, LaunchError, LaunchScript, LaunchStep, SourceInput,
+};
+use pipekeeper_engine::{ResolveError, Resolved, Run, RunRequest, resolve};
+use pipekeeper_model::{
+    AttemptId, Digest,
+    plan::{Body, Checkout, Node, Script, Step, Work, defaults},
+};
+
+use crate::{Layout, Supplies};
+
+/// A launch that still wants its source and its caches.
+pub(crate) struct Draft {
+    request: Arc<RunRequest>,
+    attempt: AttemptId,
+    resolved: Resolved,
+}
+
+impl Draft {
+    /// Fills in an attempt's templates.
+    pub(crate) fn new(run: &Run, attempt: AttemptId) -> Result<Self, ResolveError> {
+        let request = run.request().ok_or(ResolveError::Unknown(attempt))?;
+        Ok(Self {
+            request: Arc::clone(request),
+            attempt,
+            resolved: resolve(run, attempt)?,
+        })
+    }
+
+    /// Fetches what the attempt is given and completes the launch.
+    pub(crate) async fn complete(
+        self,
+        supplies: &dyn Supplies,
+        layout: &Layout,
+    ) -> Result<Launch, LaunchError> {
+        let request = Arc::clone(&self.request);
+        let missing = || LaunchError::Terminal {
+            reason: "the plan has no such action".to_owned(),
+        };
+        let node = request.plan.node(self.attempt.node).ok_or_else(missing)?;
+        let Body::Work(work) = &node.body else {
+            return Err(missing());
+        };
+        let source = match work.checkout {
+            Checkout::None => SourceInput::Empty,
+            Checkout::Files | Checkout::Extended { .. } => supplies.source(&request).await?,
+        };
+        let caches = self.caches(work, supplies, layout).await?;
+        let habits = supplies.habits();
+        Ok(Launch {
+            attempt: self.attempt,
+            env: self.env(node, supplies.variables()),
+            steps: steps(work, &self.resolved)?,
+            source,
+            inputs: self.inputs(work),
+            artifacts: work.artifacts.clone(),
+            caches,
+            reports: work.reports.clone(),
+            timeout: node.timeout,
+            grace: defaults::GRACE,
+            log_limit: work.log_limit,
+            log: layout.log(self.attempt),
+            keep_workspace: habits.keep_workspace,
+            orphan: habits.orphan,
+        })
+    }
+
+    /// The variables of every step: the host's, the file's, and the facts of the run, which win.
+    fn env(&self, node: &Node, host: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let event = &self.request.context.event;
+        let revision = &event.revision;
+        let mut env = host.clone();
+        env.extend(self.resolved.env.clone());
+        let mut set = |name: &str, value: &str| env.insert(name.to_owned(), value.to_owned());
+        set("CI", "true");
+        set("PIPE", "true");
+        set("PIPE_RUN_ID", &self.attempt.run.to_string());
+        set("PIPE_PIPELINE", self.request.plan.pipeline.as_str());
+        set("PIPE_ACTION", &node.name);
+        set("PIPE_ATTEMPT", &self.attempt.number.to_string());
+        set("PIPE_EVENT", event.kind.as_str());
+        set("PIPE_BRANCH", event.branch().unwrap_or_default());
+        set("PIPE_TAG", event.tag().unwrap_or_default());
+        set(
+            "PIPE_SHA",
+            revision.sha.as_ref().map(|sha| sha.as_str()).unwrap_or_default(),
+        );
+        set("PIPE_REPOSITORY", &revision.repository);
+        env
+    }
+
+    fn inputs(&self, work: &Work) -> Vec<InputArtifact> {
+        let pairs = work.uses.iter().zip(&self.resolved.inputs);
+        pairs
+            .map(|(used, digest)| InputArtifact {
+                digest: digest.clone(),
+                into: used.into.clone(),
+            })
+            .collect()
+    }
+
+    async fn caches(
+        &self,
+        work: &Work,
+        supplies: &dyn Supplies,
+        layout: &Layout,
+    ) -> Result<Vec<CacheMount>, LaunchError> {
+        let tiers = supplies.cache_tiers(&self.request);
+        let mut mounts = Vec::with_capacity(work.caches.len());
+        for (name, text) in work.caches.iter().zip(&self.resolved.cache_texts) {
+            let Some(cache) = self.request.plan.caches.get(name) else {
+                continue;
+            };
+            let files = if cache.key.files.is_empty() {
+                String::new()
+            } else {
+                supplies
+                    .digest_files(&self.request, &cache.key.files)
+                    .await?
+                    .to_hex()
+            };
+            let key = key_name(&format!("{text}{files}"));
+            let folder = |tier: &str| {
+                layout
+                    .caches()
+                    .join(self.request.project.as_str())
+                    .join(tier)
+                    .join(name.as_str())
+            };
+            let own = folder(tiers.writes).join(format!("{key}.tar.zst"));
+            let mut fallbacks: Vec<PathBuf> = tiers
+                .reads
+                .iter()
+                .map(|tier| folder(tier).join(format!("{key}.tar.zst")))
+                .filter(|path| *path != own)
+                .collect();
+            for prefix in &cache.restore {
+                for tier in &tiers.reads {
+                    fallbacks.extend(newest_first(folder(tier), &key_name(prefix)));
+                }
+            }
+            mounts.push(CacheMount {
+                name: name.clone(),
+                paths: cache.paths.clone(),
+                exact: own.clone(),
+                fallbacks,
+                save_to: Some(own),
+            });
+        }
+        Ok(mounts)
+    }
+}
+
+fn steps(work: &Work, resolved: &Resolved) -> Result<Vec<LaunchStep>, LaunchError> {
+    let pairs = work.steps.iter().zip(&resolved.steps);
+    pairs
+        .map(|(step, values)| {
+            Ok(LaunchStep {
+                name: step.name.clone(),
+                image: step.image.clone(),
+                script: script(step, &values.argv)?,
+                env: values.env.clone(),
+                timeout: step.timeout,
+                working_dir: step.working_dir.clone(),
+            })
+        })
+        .collect()
+}
+
+fn script(step: &Step, argv: &[String]) -> Result<LaunchScript, LaunchError> {
+    match &step.script {
+        Script::Shell { shell, text, line } => Ok(LaunchScript::Shell {
+            shell: *shell,
+            text: text.clone(),
+            line: *line,
+        }),
+        Script::Command { .. } => Ok(LaunchScript::Command(argv.to_vec())),
+        Script::Build(_) => Err(LaunchError::Terminal {
+            reason: "this backend cannot build images".to_owned(),
+        }),
+    }
+}
+
+/// A key as a file name: short and safe ones stay readable, others become their digest.
+fn key_name(key: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let is_safe = !key.is_empty() && key.len() <= 180 && !key.starts_with('.') && key.bytes().all(is_plain);
+    if is_safe {
+        key.to_owned()
+    } else {
+        Digest::of(key.as_bytes()).to_hex()
+    }
+}
+
+/// The cache files of a folder whose key starts so, the newest first; what cannot be read is no candidate.
+fn newest_first(folder: PathBuf, prefix: &str) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut found: Vec<(SystemTime, PathBuf)> = entries
+        .flatten()
+        .filter(|entry| {
+            let name = entry.file_name();
+            name.to_str()
+                .is_some_and(|name| name.starts_with(prefix) && name.ends_with(".tar.zst"))
+        })
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    found.sort_by(|a, b| b.cmp(a));
+    found.into_iter().map(|(_, path)| path).collect()
+}

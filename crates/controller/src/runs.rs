@@ -1,0 +1,469 @@
+//! The loop's part about runs: load, decide, store, and what follows.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use pipekeeper_backend::{Observation, What};
+use pipekeeper_engine::{
+    AdoptedNode, Adoption, Effect, EffectKey, Event, Fact, Input, NodeState, Rejection, Run, RunRequest,
+    Seen, TicketAnswer,
+};
+use pipekeeper_model::{Actor, AttemptId, Holder, Outcome, RunId, plan::Body};
+use pipekeeper_store::{CommitError, StoreError, StoredRun};
+use tokio::sync::oneshot;
+
+use crate::{
+    AttemptNews, Controller, News, RetryWhich, SubmitError, Wish,
+    controller::{STORE_PAUSE, Timer, refuse},
+    job::{Done, Wished, unavailable},
+    slot::{Decided, Loaded, Queued, Settled, Slot, SlotState, Then, answer},
+};
+
+impl Controller {
+    /// Does what can be done for a run at once: loads it, or decides what is queued.
+    pub(crate) fn pump(&mut self, run: RunId) {
+        let Some(slot) = self.slots.get_mut(&run) else {
+            return;
+        };
+        match &slot.state {
+            SlotState::Absent => {
+                slot.state = SlotState::Loading;
+                self.start(self.tools.load(run));
+                return;
+            }
+            SlotState::Quarantined(reason) => {
+                let reason = reason.clone();
+                for queued in std::mem::take(&mut slot.queue) {
+                    tell(
+                        queued.then,
+                        run,
+                        Err(SubmitError::Quarantined {
+                            run,
+                            reason: reason.clone(),
+                        }),
+                    );
+                }
+                return;
+            }
+            SlotState::Loading | SlotState::Committing { .. } => return,
+            SlotState::Idle(_) => {}
+        }
+        let mut settled = self.settled.remove(&run).unwrap_or_default();
+        let decided = slot.decide(self.ports.rules.as_ref(), &mut settled);
+        if !settled.is_empty() {
+            self.settled.insert(run, settled);
+        }
+        match decided {
+            Some(Decided::Commit { commit, events }) => self.start(self.tools.commit(*commit, events)),
+            Some(Decided::Answers(batch)) => self.answer(run, batch),
+            Some(Decided::Panicked { reason }) => self.quarantine(run, reason),
+            None => {}
+        }
+    }
+
+    pub(crate) fn loaded(&mut self, run: RunId, result: Result<Option<StoredRun>, StoreError>) {
+        let Some(slot) = self.slots.get_mut(&run) else {
+            return;
+        };
+        let stored = match result {
+            Ok(Some(stored)) => stored,
+            Ok(None) => {
+                for queued in std::mem::take(&mut slot.queue) {
+                    tell(queued.then, run, Err(SubmitError::NoSuchRun(run)));
+                }
+                self.slots.remove(&run);
+                return;
+            }
+            Err(StoreError::Corrupt { what, reason }) => {
+                return self.quarantine(run, format!("{what} cannot be read: {reason}"));
+            }
+            Err(error @ (StoreError::Unavailable { .. } | StoreError::Closed)) => {
+                slot.state = SlotState::Absent;
+                return self.store_failed(run, &error);
+            }
+        };
+        if let Some(reason) = stored.quarantined {
+            slot.state = SlotState::Quarantined(reason);
+        } else {
+            match restore(run, stored) {
+                Ok(loaded) => slot.state = SlotState::Idle(Box::new(loaded)),
+                Err(reason) => return self.quarantine(run, reason),
+            }
+        }
+        for attempt in self.slots.get(&run).map(live_attempts).unwrap_or_default() {
+            if !self.outbox.has(&Self::attempt_lane(attempt)) {
+                self.start(self.tools.observe(attempt));
+            }
+        }
+        self.pump(run);
+        for lane in self.outbox.of_run(run) {
+            self.perform(&lane);
+        }
+        self.rest(run);
+    }
+
+    pub(crate) fn committed(
+        &mut self,
+        run: RunId,
+        events: &Arc<[Event]>,
+        effects: Vec<Effect>,
+        settled: Vec<EffectKey>,
+        result: Result<(), CommitError>,
+    ) {
+        let Some(slot) = self.slots.get_mut(&run) else {
+            return;
+        };
+        let SlotState::Committing { loaded, batch } = std::mem::replace(&mut slot.state, SlotState::Absent)
+        else {
+            return;
+        };
+        match result {
+            Ok(()) => {
+                let version = loaded.version;
+                slot.state = SlotState::Idle(loaded);
+                self.publish(News::Run {
+                    run,
+                    version,
+                    events: Arc::clone(events),
+                });
+                self.after(run, events, effects);
+                self.answer(run, batch);
+                self.pump(run);
+                self.rest(run);
+            }
+            // Somebody else moved it on: what is in memory is out of date, and the inputs are decided anew.
+            Err(
+                CommitError::Conflict { .. } | CommitError::Finished { .. } | CommitError::NotPending { .. },
+            ) => {
+                slot.requeue(batch);
+                self.settled.entry(run).or_default().extend(settled);
+                let at = self.now();
+                self.arm(at, Timer::Sweep);
+                self.pump(run);
+            }
+            Err(CommitError::Store(error)) => {
+                slot.requeue(batch);
+                self.settled.entry(run).or_default().extend(settled);
+                self.store_failed(run, &error);
+            }
+        }
+    }
+
+    /// Those who wait for an answer get one now; observations and timers wait for the store.
+    fn store_failed(&mut self, run: RunId, error: &StoreError) {
+        tracing::warn!(run.id = %run, "the store does not work: {error}");
+        if let Some(slot) = self.slots.get_mut(&run) {
+            let (asked, kept): (Vec<Queued>, Vec<Queued>) = std::mem::take(&mut slot.queue)
+                .into_iter()
+                .partition(|queued| match queued.then {
+                    Then::Reply(_) | Then::Created(_) => true,
+                    Then::Nothing | Then::Answer { .. } | Then::Settle(_) => false,
+                });
+            slot.queue = kept.into();
+            for queued in asked {
+                tell(queued.then, run, Err(unavailable(error)));
+            }
+        }
+        // A commit may have been stored although its reply was lost: its effects are looked for too.
+        let at = self.now() + STORE_PAUSE;
+        self.arm(at, Timer::Reload(run));
+        self.arm(at, Timer::Sweep);
+    }
+
+    /// What follows from stored events: effects are performed, timers set, leftovers removed.
+    pub(crate) fn after(&mut self, run: RunId, events: &[Event], effects: Vec<Effect>) {
+        for effect in effects {
+            self.add_effect(run, effect);
+        }
+        let mut ended = false;
+        for event in events {
+            if let Fact::AttemptFinished { attempt, .. } = &event.fact {
+                self.start(self.tools.forget(*attempt));
+            }
+            ended |= matches!(event.fact, Fact::RunFinished { .. });
+        }
+        if ended {
+            for lane in self.outbox.awaiting_turn() {
+                self.perform(&lane);
+            }
+        }
+    }
+
+    fn answer(&mut self, run: RunId, batch: Vec<Settled>) {
+        for Settled { queued, result } in batch {
+            match queued.then {
+                Then::Answer { attempt, holder } => self.answer_check_in(run, attempt, holder),
+                Then::Settle(key) => self.settle(run, key),
+                then @ (Then::Reply(_) | Then::Created(_) | Then::Nothing) => {
+                    tell(then, run, result.map_err(SubmitError::Rejected));
+                }
+            }
+        }
+    }
+
+    fn answer_check_in(&mut self, run: RunId, attempt: AttemptId, holder: Holder) {
+        let Some(slot) = self.slots.get(&run) else { return };
+        match (answer(slot, attempt, &holder), slot.run().and_then(Run::request)) {
+            (TicketAnswer::Go, Some(request)) => {
+                self.start(self.tools.answer_go(Arc::clone(request), attempt, holder));
+            }
+            (TicketAnswer::Exit, _) => self.start(self.tools.answer_exit(attempt, holder)),
+            (TicketAnswer::Go | TicketAnswer::Stopping | TicketAnswer::Ask, _) => {}
+        }
+    }
+
+    /// Arms the run's timer, and lets it leave memory if nothing moves.
+    pub(crate) fn rest(&mut self, run: RunId) {
+        let Some(slot) = self.slots.get(&run) else { return };
+        let Some(known) = slot.run() else { return };
+        let deadline = known.next_deadline().map(|(at, _)| at);
+        let may_leave = (known.is_parked() || known.is_finished())
+            && slot.queue.is_empty()
+            && matches!(slot.state, SlotState::Idle(_))
+            && self.outbox.of_run(run).is_empty();
+        if may_leave {
+            self.slots.remove(&run);
+        }
+        if self.run_timers.get(&run).copied() != deadline {
+            if let Some(at) = self.run_timers.remove(&run) {
+                self.timers.remove(&(at, Timer::Run(run)));
+            }
+            if let Some(at) = deadline {
+                self.run_timers.insert(run, at);
+                self.arm(at, Timer::Run(run));
+            }
+        }
+    }
+
+    fn quarantine(&mut self, run: RunId, reason: String) {
+        tracing::error!(run.id = %run, "the run is set aside: {reason}");
+        if let Some(slot) = self.slots.get_mut(&run) {
+            slot.state = SlotState::Quarantined(reason.clone());
+        }
+        let store = Arc::clone(&self.ports.store);
+        let kept = reason.clone();
+        self.start(Box::pin(async move {
+            if let Err(error) = store.quarantine(run, kept).await {
+                tracing::error!(run.id = %run, "cannot note the quarantine: {error}");
+            }
+            Done::Quiet
+        }));
+        self.pump(run);
+    }
+
+    pub(crate) fn seen(&mut self, observation: Observation) {
+        let attempt = observation.attempt;
+        let run = attempt.run;
+        let tell = |what| self.publish(News::Attempt { attempt, what });
+        match observation.what {
+            What::Waiting { reason } => tell(AttemptNews::Waiting { reason }),
+            What::StepStarted { step } => tell(AttemptNews::StepStarted { step }),
+            What::LogGrew { bytes } => tell(AttemptNews::LogGrew { bytes }),
+            What::Silent { seconds, processes } => tell(AttemptNews::Silent { seconds, processes }),
+            What::CheckedIn { holder } => {
+                let then = Then::Answer {
+                    attempt,
+                    holder: holder.clone(),
+                };
+                self.queue(run, Actor::System, Input::TicketAsked { attempt, holder }, then);
+            }
+            What::Finished { holder, record } => {
+                let seen = Seen::Finished { holder, record };
+                self.queue(
+                    run,
+                    Actor::System,
+                    Input::AttemptObserved { attempt, seen },
+                    Then::Nothing,
+                );
+            }
+            What::Gone { reason } => {
+                let seen = Seen::Gone { reason };
+                self.queue(
+                    run,
+                    Actor::System,
+                    Input::AttemptObserved { attempt, seen },
+                    Then::Nothing,
+                );
+            }
+        }
+    }
+
+    /// Makes a run of a request.
+    pub(crate) fn create(
+        &mut self,
+        actor: Actor,
+        request: Arc<RunRequest>,
+        reply: oneshot::Sender<Result<RunId, SubmitError>>,
+    ) {
+        if let Err(error) = self.check_supported(&request) {
+            return refuse(reply, error);
+        }
+        let run = self.new_run();
+        self.slots.insert(
+            run,
+            Slot::with(Loaded {
+                run: Run::new(run),
+                version: 0,
+                snapshot_at: 0,
+            }),
+        );
+        self.queue(run, actor, Input::RunRequested(request), Then::Created(reply));
+    }
+
+    pub(crate) fn new_run(&mut self) -> RunId {
+        let run = RunId(self.next_run);
+        self.next_run += 1;
+        run
+    }
+
+    /// Nothing that a file says is silently ignored: what nobody here can do refuses the run, by name.
+    pub(crate) fn check_supported(&self, request: &RunRequest) -> Result<(), SubmitError> {
+        let missing: BTreeSet<String> = request
+            .plan
+            .unsupported(self.ports.backend.supports())
+            .filter(|used| !used.feature.is_trigger())
+            .map(|used| format!("`{}` ({}:{})", used.path, request.plan.file, used.place.line))
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(SubmitError::Unsupported {
+            what: missing.into_iter().collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    pub(crate) fn wish(
+        &mut self,
+        actor: Actor,
+        wish: Wish,
+        reply: oneshot::Sender<Result<RunId, SubmitError>>,
+    ) {
+        let Some(intake) = self.ports.intake.clone() else {
+            let why = "runs cannot be started from a repository here".to_owned();
+            return refuse(reply, SubmitError::Rejected(Rejection::Illegal { why }));
+        };
+        self.start(Box::pin(async move {
+            let result = intake.wish(&wish).await.map_err(SubmitError::Intake);
+            Done::Wished {
+                wished: Wished { actor, reply },
+                result,
+            }
+        }));
+    }
+
+    /// A new run on the plan of a finished one; approvals are never taken over.
+    pub(crate) fn retry(
+        &mut self,
+        run: RunId,
+        actor: Actor,
+        which: RetryWhich,
+        reply: oneshot::Sender<Result<RunId, SubmitError>>,
+    ) {
+        let store = Arc::clone(&self.ports.store);
+        self.start(Box::pin(async move {
+            let request = async {
+                let stored = store
+                    .load(run)
+                    .await
+                    .map_err(unavailable)?
+                    .ok_or(SubmitError::NoSuchRun(run))?;
+                let loaded = restore(run, stored).map_err(unavailable)?;
+                again(&loaded.run, which)
+            };
+            let result = request.await;
+            Done::Wished {
+                wished: Wished { actor, reply },
+                result,
+            }
+        }));
+    }
+}
+
+/// The request of a run that does a finished one again.
+fn again(run: &Run, which: RetryWhich) -> Result<Arc<RunRequest>, SubmitError> {
+    let illegal = |why: &str| SubmitError::Rejected(Rejection::Illegal { why: why.to_owned() });
+    let Some(request) = run.request() else {
+        return Err(SubmitError::NoSuchRun(run.id()));
+    };
+    if !run.is_finished() {
+        return Err(illegal("the run has not ended; cancel it first, or wait"));
+    }
+    let nodes = request.plan.ids().zip(&request.plan.nodes).zip(run.nodes());
+    let kept = nodes.filter_map(|((id, node), state)| match (state, &node.body) {
+        (NodeState::Done(ended), Body::Work(_)) if ended.outcome == Outcome::Succeeded => {
+            let attempt = ended
+                .adopted
+                .as_ref()
+                .map(|from| from.attempt)
+                .unwrap_or(AttemptId {
+                    run: run.id(),
+                    node: id,
+                    number: ended.attempts,
+                });
+            let outputs = ended
+                .outputs()
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect();
+            Some((
+                id,
+                AdoptedNode {
+                    attempt,
+                    outputs,
+                    artifacts: ended.artifacts().cloned().collect(),
+                },
+            ))
+        }
+        _ => None,
+    });
+    let adopted = match which {
+        RetryWhich::All => None,
+        RetryWhich::Failed => Some(Adoption {
+            from: run.id(),
+            nodes: kept.collect(),
+        }),
+    };
+    Ok(Arc::new(RunRequest {
+        adopted,
+        ..request.as_ref().clone()
+    }))
+}
+
+/// The attempts of a run in memory that have not ended.
+pub(crate) fn live_attempts(slot: &Slot) -> Vec<AttemptId> {
+    let live = |state: &NodeState| match state {
+        NodeState::Running(live) => Some(live.attempt),
+        NodeState::Waiting
+        | NodeState::AwaitingStart { .. }
+        | NodeState::AwaitingTime { .. }
+        | NodeState::Deciding(_)
+        | NodeState::Ready { .. }
+        | NodeState::Backoff { .. }
+        | NodeState::Done(_)
+        | NodeState::Skipped { .. } => None,
+    };
+    slot.run()
+        .map(|run| run.nodes().iter().filter_map(live).collect())
+        .unwrap_or_default()
+}
+
+/// Folds what is stored of a run.
+pub(crate) fn restore(id: RunId, stored: StoredRun) -> Result<Loaded, String> {
+    let tail = u64::try_from(stored.tail.len()).unwrap_or(u64::MAX);
+    let snapshot_at = stored.version.saturating_sub(tail);
+    let start = stored.snapshot.map_or_else(|| Run::new(id), Run::from);
+    let run = pipekeeper_engine::replay(start, &stored.tail).map_err(|error| error.to_string())?;
+    Ok(Loaded {
+        run,
+        version: stored.version,
+        snapshot_at,
+    })
+}
+
+/// Tells whoever waits for an input's answer.
+fn tell(then: Then, run: RunId, result: Result<(), SubmitError>) {
+    // Whoever asked may have gone.
+    match then {
+        Then::Reply(reply) => drop(reply.send(result)),
+        Then::Created(reply) => drop(reply.send(result.map(|()| run))),
+        Then::Nothing | Then::Answer { .. } | Then::Settle(_) => {}
+    }
+}
