@@ -21,6 +21,9 @@ use crate::{
 
 const KEPT: Duration = Duration::from_hours(24);
 
+/// One file can stand in a tree a million times.
+const MAX_BYTES: u64 = 8 << 30;
+
 /// The archive of a commit in `folder`, made if it is not there.
 pub(crate) fn archive(
     open: impl FnOnce() -> Result<Mirror, SourceError>,
@@ -32,28 +35,32 @@ pub(crate) fn archive(
         return Ok(path);
     }
     let mirror = open()?;
-    let mut entries = Vec::new();
     let root = mirror.tree(sha)?.id();
-    list(&mut Walk::new(&mirror), root, &mut entries)?;
-
     let failed = |error| SourceError::io("write the source archive", &path)(error);
     fs::create_dir_all(folder).map_err(failed)?;
     let file = NamedTempFile::new_in(folder).map_err(failed)?;
     let mut builder = Builder::new(BufWriter::with_capacity(256 * 1024, file));
-    for entry in &entries {
-        append(&mirror, entry, &mut builder, &path)?;
-    }
+    append_tree(&mirror, root, &mut builder, &path)?;
     let file = builder
         .into_inner()
         .and_then(|buffer| buffer.into_inner().map_err(io::IntoInnerError::into_error))
         .map_err(failed)?;
+    // A name must never stand before its bytes do, not even after a power cut.
+    file.as_file().sync_data().map_err(failed)?;
     file.persist(&path).map_err(|error| failed(error.error))?;
     sweep(folder);
     Ok(path)
 }
 
-/// Every entry below a tree, each folder before what it holds.
-fn list(walk: &mut Walk<'_>, root: git2::Oid, entries: &mut Vec<Entry>) -> Result<(), SourceError> {
+/// Appends every entry below a tree, each folder before what it holds.
+fn append_tree(
+    mirror: &Mirror,
+    root: git2::Oid,
+    builder: &mut Builder<impl Write>,
+    archive: &Path,
+) -> Result<(), SourceError> {
+    let mut walk = Walk::new(mirror);
+    let mut bytes = 0;
     let mut waiting = walk.folder(b"", root)?;
     waiting.reverse();
     while let Some(entry) = waiting.pop() {
@@ -61,17 +68,21 @@ fn list(walk: &mut Walk<'_>, root: git2::Oid, entries: &mut Vec<Entry>) -> Resul
             let inside = walk.folder(&entry.path, entry.id)?;
             waiting.extend(inside.into_iter().rev());
         }
-        entries.push(entry);
+        bytes += append(mirror, &entry, builder, archive)?;
+        if bytes > MAX_BYTES {
+            return Err(mirror.too_large("8 GiB"));
+        }
     }
     Ok(())
 }
 
+/// Appends one entry; answers how many bytes it holds.
 fn append(
     mirror: &Mirror,
     entry: &Entry,
     builder: &mut Builder<impl Write>,
     archive: &Path,
-) -> Result<(), SourceError> {
+) -> Result<u64, SourceError> {
     let blob = match entry.kind {
         Kind::File | Kind::Program | Kind::Link => Some(
             mirror
@@ -108,7 +119,8 @@ fn append(
             builder.append_link(&mut header, path, OsStr::from_bytes(content))
         }
     };
-    appended.map_err(SourceError::io("write the source archive", archive))
+    appended.map_err(SourceError::io("write the source archive", archive))?;
+    Ok(content.len() as u64)
 }
 
 /// Shows that an archive is in use, and that it is there.

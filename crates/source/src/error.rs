@@ -53,12 +53,12 @@ pub enum SourceError {
         source: git2::Error,
     },
     /// A tree with more in it than this server unpacks.
-    #[error("walk a tree of the repository `{repository}`: it has more than {limit} entries")]
+    #[error("walk a tree of the repository `{repository}`: it unfolds to more than {limit}")]
     TooLarge {
         /// The repository.
         repository: Name,
-        /// The most entries taken.
-        limit: usize,
+        /// The most that is taken.
+        limit: &'static str,
     },
     /// A tree with a path that could escape the folder it is unpacked to.
     #[error("walk a tree of the repository `{repository}`: the path `{path}` is not safe")]

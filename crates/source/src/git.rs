@@ -19,7 +19,7 @@ use tokio::{
 use crate::{Repository, SourceError, text};
 
 /// What a child may know of this process's environment: where programs, keys, proxies and certificates are.
-const INHERITED: [&str; 9] = [
+const INHERITED: [&str; 10] = [
     "PATH",
     "SSH_AUTH_SOCK",
     "HTTPS_PROXY",
@@ -27,6 +27,7 @@ const INHERITED: [&str; 9] = [
     "http_proxy",
     "NO_PROXY",
     "no_proxy",
+    "GIT_SSL_CAINFO",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
 ];
@@ -111,7 +112,7 @@ impl Git {
                 "--no-write-fetch-head",
                 "--no-auto-gc",
             ])
-            .args(["--no-recurse-submodules", "--no-show-forced-updates"]);
+            .arg("--no-recurse-submodules");
         if prune == Prune::Yes {
             command.arg("--prune");
         }
@@ -222,3 +223,6 @@ fn find(program: &str) -> Option<PathBuf> {
         .map(|folder| folder.join(program))
         .find(|path| path.is_absolute() && path.is_file())
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,16 +90,19 @@ impl GitSource {
     ) -> Result<T, SourceError> {
         if let Err(error @ SourceError::Corrupt { .. }) = &answer {
             let _guard = self.0.mirrors.lock(repository.name.clone()).await;
-            self.discard(repository, error);
+            self.discard(repository, error).await;
         }
         answer
     }
 
-    fn discard(&self, repository: &Repository, cause: &SourceError) {
+    async fn discard(&self, repository: &Repository, cause: &SourceError) {
         warn!(repository.name = %repository.name, %cause, "a damaged mirror is thrown away");
         let path = self.mirror(repository);
-        if let Err(error) = fs::remove_dir_all(&path) {
-            warn!(repository.name = %repository.name, %error, "failed to remove the damaged mirror");
+        let removed = blocking(move || {
+            fs::remove_dir_all(&path).map_err(SourceError::io("remove the damaged mirror", &path))
+        });
+        if let Err(error) = removed.await {
+            warn!(repository.name = %repository.name, "failed to {error}");
         }
     }
 
@@ -129,7 +132,7 @@ impl GitSource {
         if !is_damaged {
             return Err(error);
         }
-        self.discard(repository, &error);
+        self.discard(repository, &error).await;
         self.bring_once(repository, want).await
     }
 

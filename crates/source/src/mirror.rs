@@ -78,9 +78,9 @@ impl Mirror {
         }
     }
 
-    /// Whether every ref leads to an object that can be read.
+    /// Whether there is a head and every ref leads to an object that can be read.
     pub(crate) fn is_sound(&self) -> bool {
-        let Ok(references) = self.git.references() else {
+        let (Ok(_), Ok(references)) = (self.git.find_reference("HEAD"), self.git.references()) else {
             return false;
         };
         references.into_iter().all(|reference| {
@@ -146,6 +146,13 @@ impl Mirror {
     /// For `map_err` on reads that can fail only if the mirror or the machine is at fault.
     pub(crate) fn damaged(&self, error: git2::Error) -> SourceError {
         damaged(&self.name, self.git.path(), error)
+    }
+
+    pub(crate) fn too_large(&self, limit: &'static str) -> SourceError {
+        SourceError::TooLarge {
+            repository: self.name.clone(),
+            limit,
+        }
     }
 
     pub(crate) fn name(&self) -> &Name {

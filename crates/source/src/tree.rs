@@ -50,13 +50,6 @@ impl<'m> Walk<'m> {
             .git
             .find_tree(id)
             .map_err(|error| self.mirror.damaged(error))?;
-        self.left = self
-            .left
-            .checked_sub(tree.len())
-            .ok_or_else(|| SourceError::TooLarge {
-                repository: self.mirror.name().clone(),
-                limit: MAX_ENTRIES,
-            })?;
         let mut names = BTreeSet::new();
         let mut entries = Vec::with_capacity(tree.len());
         for entry in &tree {
@@ -72,6 +65,11 @@ impl<'m> Walk<'m> {
                     path: text::display_line(&String::from_utf8_lossy(&full), 200),
                 });
             }
+            // Long paths count for more, so that memory is bounded with them.
+            self.left = self
+                .left
+                .checked_sub(1 + full.len() / 128)
+                .ok_or_else(|| self.mirror.too_large("1,000,000 entries"))?;
             entries.push(Entry {
                 path: full,
                 kind: kind(entry.filemode_raw()),

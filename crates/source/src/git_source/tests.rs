@@ -1,1 +1,4 @@
-
+mod archives;
+mod fetching;
+mod origin;
+mod reading;
