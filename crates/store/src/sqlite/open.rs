@@ -95,14 +95,17 @@ pub enum OpenError {
 impl SqliteStore {
     /// Opens the database at `path`, makes it if there is none, migrates it and starts its writer on the current runtime.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        let path = path.as_ref();
+        Self::open_with(path.as_ref(), BUSY_TIMEOUT).await
+    }
+
+    pub(super) async fn open_with(path: &Path, busy_timeout: Duration) -> Result<Self, OpenError> {
         let exclusive = exclusive::lock(path)?;
         exclusive::refuse_network(path, &exclusive)?;
         let failed = |source| OpenError::Database {
             path: path.to_owned(),
             source,
         };
-        let options = writer_options(path);
+        let options = writer_options(path, busy_timeout);
         let mut connection = options.connect().await.map_err(failed)?;
         let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
             .fetch_one(&mut connection)
@@ -119,7 +122,7 @@ impl SqliteStore {
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false)
-            .connect_with(reader_options(path))
+            .connect_with(reader_options(path, busy_timeout))
             .await
             .map_err(failed)?;
         let (jobs, queue) = mpsc::channel(4 * BATCH);
@@ -138,23 +141,23 @@ async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), O
     }
 }
 
-fn writer_options(path: &Path) -> SqliteConnectOptions {
+pub(super) fn writer_options(path: &Path, busy_timeout: Duration) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
-        .busy_timeout(BUSY_TIMEOUT)
+        .busy_timeout(busy_timeout)
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         .pragma("journal_size_limit", LOG_KEPT)
         .disable_statement_logging()
 }
 
-fn reader_options(path: &Path) -> SqliteConnectOptions {
+fn reader_options(path: &Path, busy_timeout: Duration) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
-        .busy_timeout(BUSY_TIMEOUT)
+        .busy_timeout(busy_timeout)
         .pragma("query_only", "ON")
         .disable_statement_logging()
 }

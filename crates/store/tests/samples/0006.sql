@@ -1,0 +1,1 @@
+INSERT INTO snapshots (run, version, body) VALUES (2, 1, '{"id":2,"body":null}');

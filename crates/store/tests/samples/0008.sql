@@ -1,0 +1,1 @@
+INSERT INTO probes (id, checks) VALUES (1, 41);
