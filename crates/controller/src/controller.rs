@@ -281,6 +281,7 @@ impl Controller {
         if keys.is_empty() {
             return;
         }
+        pipekeeper_failpoint::hit("settling");
         let store = Arc::clone(&self.ports.store);
         self.start(Box::pin(async move {
             let result = store.settle_effects(keys.clone()).await;

@@ -100,6 +100,7 @@ impl Controller {
     }
 
     pub(crate) fn admitted(&mut self, delivery: Delivery, result: Result<Admitted, IntakeError>) {
+        pipekeeper_failpoint::hit("admitted");
         let id = delivery.id;
         match result {
             Ok(Admitted::Runs {

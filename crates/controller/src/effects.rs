@@ -38,6 +38,7 @@ impl Controller {
             self.slots.entry(run).or_insert_with(crate::slot::Slot::absent);
             return self.pump(run);
         };
+        pipekeeper_failpoint::hit("effect_begun");
         let job = match &effect {
             Effect::LaunchAttempt { attempt } => {
                 if !known.wants(*attempt) {
@@ -67,6 +68,14 @@ impl Controller {
     pub(crate) fn performed(&mut self, lane: &LaneKey, effect: &Effect, result: Performed) {
         let run = lane.0;
         let is_launch = matches!(effect, Effect::LaunchAttempt { .. });
+        match effect {
+            Effect::LaunchAttempt { .. } => pipekeeper_failpoint::hit("launched"),
+            Effect::StopAttempt { .. } => pipekeeper_failpoint::hit("stopped"),
+            Effect::SupersedeOlder { .. }
+            | Effect::SupersedeAtGate { .. }
+            | Effect::AwaitTurn { .. }
+            | Effect::Notify { .. } => {}
+        }
         match result {
             Performed::Done => {
                 self.outbox.finish(lane);

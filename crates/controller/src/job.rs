@@ -170,6 +170,7 @@ impl Tools {
                 // The backend tells the check-in again when it reaches the supervisor again.
                 tracing::warn!(attempt.id = %attempt, "cannot hand over the ticket: {error}");
             }
+            pipekeeper_failpoint::hit("ticket_given");
             Done::Quiet
         })
     }

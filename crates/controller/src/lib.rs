@@ -7,6 +7,7 @@ mod controller;
 mod deliveries;
 mod effects;
 mod handle;
+mod intake;
 mod job;
 mod launch;
 mod layout;
@@ -19,6 +20,7 @@ mod summary;
 
 pub use controller::Controller;
 pub use handle::{AttemptNews, Handle, News, RetryWhich, SubmitError};
+pub use intake::{GitIntake, GitSupplies, Patterns, Project, Projects};
 pub use layout::Layout;
 pub use ports::{
     Admitted, CacheTiers, Clock, EngineRules, Habits, Intake, IntakeError, Ports, Rules, Supplies, Wish,

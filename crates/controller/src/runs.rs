@@ -171,6 +171,11 @@ impl Controller {
 
     /// What follows from stored events: effects are performed, timers set, leftovers removed.
     pub(crate) fn after(&mut self, run: RunId, events: &[Event], effects: Vec<Effect>) {
+        for event in events {
+            if let Some(point) = point_after(&event.fact) {
+                pipekeeper_failpoint::hit(point);
+            }
+        }
         for effect in effects {
             self.add_effect(run, effect);
         }
@@ -257,9 +262,13 @@ impl Controller {
         match observation.what {
             What::Waiting { reason } => tell(AttemptNews::Waiting { reason }),
             What::StepStarted { step } => tell(AttemptNews::StepStarted { step }),
-            What::LogGrew { bytes } => tell(AttemptNews::LogGrew { bytes }),
+            What::LogGrew { bytes } => {
+                pipekeeper_failpoint::hit("log_grew");
+                tell(AttemptNews::LogGrew { bytes });
+            }
             What::Silent { seconds, processes } => tell(AttemptNews::Silent { seconds, processes }),
             What::CheckedIn { holder } => {
+                pipekeeper_failpoint::hit("ticket_asked");
                 let then = Then::Answer {
                     attempt,
                     holder: holder.clone(),
@@ -267,6 +276,7 @@ impl Controller {
                 self.queue(run, Actor::System, Input::TicketAsked { attempt, holder }, then);
             }
             What::Finished { holder, record } => {
+                pipekeeper_failpoint::hit("end_seen");
                 let seen = Seen::Finished { holder, record };
                 self.queue(
                     run,
@@ -443,6 +453,35 @@ pub(crate) fn live_attempts(slot: &Slot) -> Vec<AttemptId> {
     slot.run()
         .map(|run| run.nodes().iter().filter_map(live).collect())
         .unwrap_or_default()
+}
+
+/// The failpoint right after a fact is stored.
+fn point_after(fact: &Fact) -> Option<&'static str> {
+    match fact {
+        Fact::RunCreated { .. } => Some("run_created"),
+        Fact::TicketGranted { .. } => Some("ticket_granted"),
+        Fact::AttemptFinished { .. } => Some("end_committed"),
+        Fact::GateOpened { .. } => Some("gate_opened"),
+        Fact::GateApproved { .. } => Some("approved"),
+        Fact::CancelBegan { .. } => Some("cancelled"),
+        Fact::RunFinished { .. } => Some("run_finished"),
+        Fact::TurnAwaited
+        | Fact::TurnCame
+        | Fact::NodeReadied { .. }
+        | Fact::NodeSkipped { .. }
+        | Fact::NodeAdopted { .. }
+        | Fact::StartAwaited { .. }
+        | Fact::StartLooked { .. }
+        | Fact::StartGiven { .. }
+        | Fact::WaitBegan { .. }
+        | Fact::GateRejected { .. }
+        | Fact::AttemptScheduled { .. }
+        | Fact::StopAsked { .. }
+        | Fact::NodeFinished { .. }
+        | Fact::RunHalted { .. }
+        | Fact::FinallyBegan { .. }
+        | Fact::FinallyStopped => None,
+    }
 }
 
 /// Folds what is stored of a run.

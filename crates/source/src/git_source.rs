@@ -1,6 +1,7 @@
 //! [`GitSource`]: mirrors and archives under one folder, brought up to date by git and read on blocking threads.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -275,6 +276,15 @@ impl Source for GitSource {
             tree::changed_paths(mirror, base.as_ref(), &head)
         })
         .await
+    }
+
+    async fn content_ids(
+        &self,
+        repository: &Repository,
+        sha: &Sha,
+    ) -> Result<BTreeMap<String, String>, SourceError> {
+        let sha = sha.clone();
+        self.read(repository, move |mirror| tree::content_ids(mirror, &sha)).await
     }
 
     async fn merge_base(

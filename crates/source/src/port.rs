@@ -1,6 +1,6 @@
 //! The port through which the controller asks for revisions and what they hold.
 
-use std::{fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use async_trait::async_trait;
 use pipekeeper_model::{GitRef, Name, Sha, Timestamp};
@@ -103,6 +103,13 @@ pub trait Source: Send + Sync {
         base: Option<&Sha>,
         head: &Sha,
     ) -> Result<Vec<String>, SourceError>;
+
+    /// Every file of a commit with the id of its content, by path: equal ids mean equal bytes.
+    async fn content_ids(
+        &self,
+        repository: &Repository,
+        sha: &Sha,
+    ) -> Result<BTreeMap<String, String>, SourceError>;
 
     /// The best common ancestor of two commits, if they have one.
     async fn merge_base(

@@ -158,6 +158,24 @@ pub(crate) fn changed_paths(
     Ok(changed.into_iter().collect())
 }
 
+/// Every file of a commit with the id of its content, by path.
+pub(crate) fn content_ids(mirror: &Mirror, sha: &Sha) -> Result<BTreeMap<String, String>, SourceError> {
+    let mut walk = Walk::new(mirror);
+    let mut found = BTreeMap::new();
+    let mut folders = vec![(Vec::new(), mirror.tree(sha)?.id())];
+    while let Some((path, id)) = folders.pop() {
+        for entry in walk.folder(&path, id)? {
+            match entry.kind {
+                Kind::Folder => folders.push((entry.path, entry.id)),
+                Kind::File | Kind::Program | Kind::Link | Kind::Submodule => {
+                    found.insert(lossy(&entry.path), entry.id.to_string());
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
 fn read_text(
     mirror: &Mirror,
     entry: &Entry,

@@ -1,0 +1,452 @@
+//! From a delivery or a wish to run requests: parse, look into the ledger, fetch, read the pipeline files, match, plan.
+//!
+//! Asked twice about the same delivery, it answers the same: nothing here is stored or started.
+
+mod projects;
+mod supplies;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use pipekeeper_engine::{Group, RunRequest};
+use pipekeeper_forge::{ForgeEvent, Push};
+use pipekeeper_model::{
+    ChangedAnswer, EventKind, GitRef, Name, Outcome, Plan, Revision, RunContext, Sha, TriggerEvent,
+    plan::{ConcurrencyScope, OnNew},
+};
+use pipekeeper_source::{Permanence, Repository, Source, SourceError, SourceText, Want};
+use pipekeeper_spec::{Admission, ChangedPaths, Pipeline, PlanRequest, SourceFile};
+use pipekeeper_store::{Delivery, DeliveryOutcome, RefMove, RunFilter, Store};
+
+use crate::{Admitted, Intake, IntakeError, Wish};
+
+pub use projects::{Patterns, Project, Projects};
+pub use supplies::GitSupplies;
+
+/// The folder of pipeline files.
+const FOLDER: &str = ".pipe";
+/// The longest pipeline file, in bytes.
+const FILE_LIMIT: u64 = 512 * 1024;
+/// How many runs are looked at for the last one that succeeded.
+const HISTORY: u32 = 50;
+
+/// Makes run requests from git repositories.
+pub struct GitIntake {
+    projects: Arc<Projects>,
+    source: Arc<dyn Source>,
+    store: Arc<dyn Store>,
+}
+
+/// One pipeline of a commit that may be started.
+struct Candidate {
+    pipeline: Pipeline,
+    file: String,
+}
+
+impl GitIntake {
+    /// An intake over these projects.
+    pub fn new(projects: Arc<Projects>, source: Arc<dyn Source>, store: Arc<dyn Store>) -> Self {
+        Self {
+            projects,
+            source,
+            store,
+        }
+    }
+
+    async fn push(
+        &self,
+        project: &Project,
+        push: &Push,
+        delivery: &Delivery,
+    ) -> Result<Admitted, IntakeError> {
+        let moved = RefMove {
+            project: project.name.clone(),
+            git_ref: push.git_ref.clone(),
+            before: push.before.clone(),
+            after: push.after.clone(),
+        };
+        if let Some(first) = self.store.find_move(&moved).await.map_err(transient)?
+            && first != delivery.id
+        {
+            return Ok(nothing(DeliveryOutcome::DuplicateOf { delivery: first }, None));
+        }
+        let Some(after) = &push.after else {
+            return Ok(ignored(format!("`{}` was deleted", push.git_ref), Some(moved)));
+        };
+        if asks_to_skip(&push.subject) {
+            return Ok(ignored(
+                "the commit message asks to skip CI".to_owned(),
+                Some(moved),
+            ));
+        }
+        let sha = self
+            .source
+            .fetch(&project.repository, &Want::Commit(after.clone()))
+            .await
+            .map_err(unreachable)?;
+        let subject = self
+            .source
+            .commit(&project.repository, &sha)
+            .await
+            .map_err(unreachable)?
+            .subject;
+        let kind = match push.git_ref {
+            GitRef::Branch(_) => EventKind::Push,
+            GitRef::Tag(_) => EventKind::Tag,
+        };
+        let event = event(project, kind, sha.clone(), Some(push.git_ref.clone()), subject);
+        let (candidates, mut notes) = self.candidates(&project.repository, &sha).await?;
+        if candidates.is_empty() && notes.is_empty() {
+            return Ok(ignored(
+                format!("commit {} has no `{FOLDER}/*.yaml`", sha.short()),
+                Some(moved),
+            ));
+        }
+        let paths = self.pushed_paths(project, push, &sha, &candidates).await;
+        let mut requests = Vec::new();
+        for candidate in candidates {
+            let name = candidate.pipeline.name().clone();
+            let changed = paths
+                .as_deref()
+                .map_or(ChangedPaths::Unknown, ChangedPaths::Listed);
+            match candidate.pipeline.triggers().admits(&event, &changed) {
+                Admission::No { reason } => notes.push(format!("{name}: {reason}")),
+                Admission::Yes => match self
+                    .request(
+                        project,
+                        &candidate,
+                        &event,
+                        &BTreeMap::new(),
+                        push.before.as_ref(),
+                    )
+                    .await
+                {
+                    Ok(request) => requests.push((push.pusher.clone(), Arc::new(request))),
+                    Err(IntakeError::Terminal { reason } | IntakeError::NotFound { reason }) => {
+                        notes.push(format!("{name}: {reason}"));
+                    }
+                    Err(error @ IntakeError::Transient { .. }) => return Err(error),
+                },
+            }
+        }
+        Ok(Admitted::Runs {
+            requests,
+            notes,
+            moved: Some(moved),
+        })
+    }
+
+    /// The pipelines of a commit, and what is wrong with files that are none.
+    async fn candidates(
+        &self,
+        repository: &Repository,
+        sha: &Sha,
+    ) -> Result<(Vec<Candidate>, Vec<String>), IntakeError> {
+        let files = self
+            .source
+            .read_files(repository, sha, FOLDER, FILE_LIMIT)
+            .await
+            .map_err(unreachable)?;
+        let (mut candidates, mut notes) = (Vec::new(), Vec::new());
+        for SourceText { path, text } in files {
+            let text = match text {
+                Ok(text) => text,
+                Err(error) => {
+                    notes.push(format!("{path}: {error}"));
+                    continue;
+                }
+            };
+            let file = SourceFile {
+                path: &path,
+                text: &text,
+            };
+            match pipekeeper_spec::check(&file) {
+                Ok((pipeline, _)) => candidates.push(Candidate { pipeline, file: path }),
+                Err(problems) => notes.push(problems.to_lines(&file).trim_end().to_owned()),
+            }
+        }
+        Ok((candidates, notes))
+    }
+
+    /// What a push changed, if some path filter wants to know; the payload's list is only a hint.
+    async fn pushed_paths(
+        &self,
+        project: &Project,
+        push: &Push,
+        sha: &Sha,
+        candidates: &[Candidate],
+    ) -> Option<Vec<String>> {
+        if !candidates
+            .iter()
+            .any(|candidate| candidate.pipeline.triggers().filters_paths())
+        {
+            return None;
+        }
+        let before = push.before.as_ref()?;
+        self.source
+            .changed_paths(&project.repository, Some(before), sha)
+            .await
+            .ok()
+    }
+
+    /// Plans one pipeline for an event.
+    async fn request(
+        &self,
+        project: &Project,
+        candidate: &Candidate,
+        event: &TriggerEvent,
+        params: &BTreeMap<Name, String>,
+        before: Option<&Sha>,
+    ) -> Result<RunRequest, IntakeError> {
+        if !project.trusted {
+            let reason = format!(
+                "the project `{}` is not trusted to run on this machine; hint: set `trusted = true` in its configuration",
+                project.name
+            );
+            return Err(IntakeError::Terminal { reason });
+        }
+        let planned = candidate.pipeline.plan(&PlanRequest {
+            event,
+            params,
+            selected: None,
+        });
+        let plan = planned.map_err(|errors| IntakeError::Terminal {
+            reason: errors
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; "),
+        })?;
+        let changed = self.changed(project, &plan, event, before).await?;
+        tracing::debug!(pipeline.name = %plan.pipeline, file = candidate.file, "planned");
+        let group = group(project, &plan, event);
+        let context = RunContext {
+            event: event.clone(),
+            changed,
+        };
+        Ok(RunRequest {
+            project: project.name.clone(),
+            plan,
+            context,
+            group,
+            adopted: None,
+        })
+    }
+
+    /// Answers the plan's `changed(…)`: since the last run that succeeded on this ref, else since the ref was last here.
+    async fn changed(
+        &self,
+        project: &Project,
+        plan: &Plan,
+        event: &TriggerEvent,
+        before: Option<&Sha>,
+    ) -> Result<Vec<ChangedAnswer>, IntakeError> {
+        let asked = pipekeeper_spec::changed_patterns(plan);
+        let (Some(head), false, EventKind::Push | EventKind::MergeRequest) =
+            (&event.revision.sha, asked.is_empty(), event.kind)
+        else {
+            return Ok(Vec::new());
+        };
+        let filter = RunFilter {
+            project: Some(project.name.clone()),
+            pipeline: Some(plan.pipeline.clone()),
+            ..RunFilter::default()
+        };
+        let runs = self.store.runs(&filter, HISTORY).await.map_err(transient)?;
+        let last = runs
+            .into_iter()
+            .find(|run| run.git_ref == event.revision.git_ref && run.outcome == Some(Outcome::Succeeded))
+            .and_then(|run| run.sha);
+        let Some(base) = last.as_ref().or(before) else {
+            return Ok(Vec::new());
+        };
+        // A base that is gone after a forced push means that everything counts as changed.
+        let Ok(paths) = self
+            .source
+            .changed_paths(&project.repository, Some(base), head)
+            .await
+        else {
+            return Ok(Vec::new());
+        };
+        Ok(asked
+            .into_iter()
+            .map(|patterns| {
+                let globs = Patterns::new(&patterns);
+                ChangedAnswer {
+                    answer: paths.iter().any(|path| globs.admit(path)),
+                    patterns,
+                }
+            })
+            .collect())
+    }
+}
+
+#[async_trait]
+impl Intake for GitIntake {
+    async fn admit(&self, delivery: &Delivery) -> Result<Admitted, IntakeError> {
+        let received = &delivery.received;
+        let Some(project) = self.projects.get(&received.project) else {
+            let reason = format!("the project `{}` is not configured any more", received.project);
+            return Err(IntakeError::Terminal { reason });
+        };
+        match pipekeeper_forge::parse(project.forge, &received.event, &received.body) {
+            Ok(ForgeEvent::Push(push)) => self.push(project, &push, delivery).await,
+            Ok(ForgeEvent::Ping) => Ok(ignored("a ping: the webhook works".to_owned(), None)),
+            Ok(ForgeEvent::Ignored { reason }) => Ok(ignored(reason, None)),
+            Err(failure) => Err(IntakeError::Terminal {
+                reason: format!("failed to {failure}"),
+            }),
+        }
+    }
+
+    async fn wish(&self, wish: &Wish) -> Result<Arc<RunRequest>, IntakeError> {
+        let missing = |reason: String| IntakeError::NotFound { reason };
+        let project = self
+            .projects
+            .get(&wish.project)
+            .ok_or_else(|| missing(format!("there is no project `{}`", wish.project)))?;
+        let (want, git_ref) = self.wanted(project, wish.revision.as_deref()).await?;
+        let sha = self
+            .source
+            .fetch(&project.repository, &want)
+            .await
+            .map_err(unreachable)?;
+        let subject = self
+            .source
+            .commit(&project.repository, &sha)
+            .await
+            .map_err(unreachable)?
+            .subject;
+        let event = event(project, EventKind::Manual, sha.clone(), git_ref, subject);
+        let (candidates, notes) = self.candidates(&project.repository, &sha).await?;
+        let names: Vec<String> = candidates
+            .iter()
+            .map(|candidate| candidate.pipeline.name().to_string())
+            .collect();
+        let candidate = candidates
+            .into_iter()
+            .find(|candidate| *candidate.pipeline.name() == wish.pipeline)
+            .ok_or_else(|| {
+                let known = if names.is_empty() {
+                    "none".to_owned()
+                } else {
+                    names.join(", ")
+                };
+                let wrong = if notes.is_empty() {
+                    String::new()
+                } else {
+                    format!("\n{}", notes.join("\n"))
+                };
+                missing(format!(
+                    "commit {} has no pipeline `{}`; it has: {known}{wrong}",
+                    sha.short(),
+                    wish.pipeline
+                ))
+            })?;
+        if let Admission::No { reason } = candidate
+            .pipeline
+            .triggers()
+            .admits(&event, &ChangedPaths::Unknown)
+        {
+            return Err(IntakeError::Terminal { reason });
+        }
+        self.request(project, &candidate, &event, &wish.params, None)
+            .await
+            .map(Arc::new)
+    }
+}
+
+impl GitIntake {
+    /// What a person's revision means: a full commit id, a branch, or a tag.
+    async fn wanted(
+        &self,
+        project: &Project,
+        revision: Option<&str>,
+    ) -> Result<(Want, Option<GitRef>), IntakeError> {
+        let text = revision.unwrap_or(&project.default_branch);
+        if let Ok(sha) = text.parse() {
+            return Ok((Want::Commit(sha), None));
+        }
+        let refs = self.source.refs(&project.repository).await.map_err(unreachable)?;
+        let found = ["refs/heads/", "refs/tags/"].iter().find_map(|kind| {
+            let git_ref = GitRef::from_full(&format!("{kind}{text}")).ok()?;
+            refs.iter().any(|(known, _)| *known == git_ref).then_some(git_ref)
+        });
+        let git_ref = found.ok_or_else(|| IntakeError::NotFound {
+            reason: format!("the repository has no branch or tag `{text}`"),
+        })?;
+        Ok((Want::Ref(git_ref.clone()), Some(git_ref)))
+    }
+}
+
+fn event(
+    project: &Project,
+    kind: EventKind,
+    sha: Sha,
+    git_ref: Option<GitRef>,
+    subject: String,
+) -> TriggerEvent {
+    let repository = project.repository.name.to_string();
+    TriggerEvent {
+        kind,
+        revision: Revision {
+            repository,
+            sha: Some(sha),
+            git_ref,
+            subject,
+        },
+        schedule: None,
+    }
+}
+
+/// The concurrency group of a run: the file's, else one per unprotected branch, where the newer run cancels the older.
+fn group(project: &Project, plan: &Plan, event: &TriggerEvent) -> Option<Group> {
+    if let Some(concurrency) = &plan.concurrency {
+        let key = match concurrency.scope {
+            ConcurrencyScope::Pipeline => format!("{}/{}/{}", project.name, plan.pipeline, concurrency.group),
+            ConcurrencyScope::Project => format!("{}//{}", project.name, concurrency.group),
+            ConcurrencyScope::Server => format!("//{}", concurrency.group),
+        };
+        return Some(Group {
+            key,
+            on_new: concurrency.on_new,
+        });
+    }
+    match (event.kind, &event.revision.git_ref) {
+        (EventKind::Push, Some(git_ref @ GitRef::Branch(_))) if !project.protects(git_ref) => {
+            let key = format!("{}/{}/{}", project.name, plan.pipeline, git_ref.to_full());
+            Some(Group {
+                key,
+                on_new: OnNew::CancelRunning,
+            })
+        }
+        _ => None,
+    }
+}
+
+fn asks_to_skip(subject: &str) -> bool {
+    let subject = subject.to_ascii_lowercase();
+    subject.contains("[skip ci]") || subject.contains("[ci skip]")
+}
+
+fn ignored(reason: String, moved: Option<RefMove>) -> Admitted {
+    nothing(DeliveryOutcome::Ignored { reason }, moved)
+}
+
+fn nothing(outcome: DeliveryOutcome, moved: Option<RefMove>) -> Admitted {
+    Admitted::Nothing { outcome, moved }
+}
+
+fn transient(error: impl ToString) -> IntakeError {
+    IntakeError::Transient {
+        reason: error.to_string(),
+    }
+}
+
+fn unreachable(error: SourceError) -> IntakeError {
+    let reason = format!("failed to {error}");
+    match error.permanence() {
+        Permanence::Transient => IntakeError::Transient { reason },
+        Permanence::Terminal => IntakeError::Terminal { reason },
+    }
+}
