@@ -284,7 +284,8 @@ impl Source for GitSource {
         sha: &Sha,
     ) -> Result<BTreeMap<String, String>, SourceError> {
         let sha = sha.clone();
-        self.read(repository, move |mirror| tree::content_ids(mirror, &sha)).await
+        self.read(repository, move |mirror| tree::content_ids(mirror, &sha))
+            .await
     }
 
     async fn merge_base(

@@ -131,19 +131,23 @@ fn a_tracked_file_is_copied_though_ignored() {
 
 #[test]
 fn a_tracked_path_behind_a_link_writes_nowhere_else() {
-    let outside = tree(&[("keep", "")]);
-    let from = tree(&[("dir/file", "tracked")]);
-    let git = git2::Repository::init(from.path()).unwrap();
+    let root = tree(&[
+        ("from/dir/file", "tracked"),
+        ("outside/file", ""),
+        ("deep/outside/keep", ""),
+    ]);
+    let from = root.path().join("from");
+    let git = git2::Repository::init(&from).unwrap();
     let mut index = git.index().unwrap();
     index.add_path(Path::new("dir/file")).unwrap();
     index.write().unwrap();
-    fs::remove_dir_all(from.path().join("dir")).unwrap();
-    symlink(outside.path(), from.path().join("dir")).unwrap();
-    write(outside.path(), "other", "");
-    let to = TempDir::new().unwrap();
-    snapshot(from.path(), to.path()).unwrap();
-    assert_eq!(listing(to.path()), ["dir"]);
-    assert_eq!(listing(outside.path()), ["keep", "other"]);
+    fs::remove_dir_all(from.join("dir")).unwrap();
+    symlink("../outside", from.join("dir")).unwrap();
+    // Seen from the copy, the link leads to another folder.
+    let to = root.path().join("deep/copy");
+    snapshot(&from, &to).unwrap();
+    assert_eq!(listing(&to), ["dir"]);
+    assert_eq!(listing(&root.path().join("deep/outside")), ["keep"]);
 }
 
 #[test]
