@@ -21,10 +21,24 @@
 //! `lock`, the attempt is lost if `ticket` exists, and never started if not.
 
 pub mod archive;
+mod cache;
 mod copy;
+mod entry;
+mod error;
+mod finish;
 mod interrupt;
+mod link;
+mod log;
+
 mod mask;
 mod outputs;
+mod process;
 pub mod protocol;
+mod script;
+mod signals;
+mod supervisor;
+mod workspace;
 
 pub use copy::{Copied, Copier, copy_tree};
+pub use entry::main;
+pub(crate) use error::error_text;

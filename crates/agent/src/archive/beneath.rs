@@ -72,7 +72,9 @@ impl Beneath {
         let (parent, name) = self.parent(path)?;
         match mkdirat(parent, name, Mode::from_raw_mode(mode & 0o777 | 0o700)) {
             Ok(()) => Ok(()),
-            Err(Errno::EXIST) => Ok(drop(openat(parent, name, FOLDER, Mode::empty())?)),
+            Err(Errno::EXIST) => openat(parent, name, FOLDER, Mode::empty())
+                .map(drop)
+                .map_err(io::Error::from),
             Err(error) => Err(error.into()),
         }
     }

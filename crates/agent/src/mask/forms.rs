@@ -13,10 +13,10 @@ const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 pub(super) fn patterns<'a>(values: impl IntoIterator<Item = &'a str>) -> Vec<Vec<u8>> {
     let mut patterns = Vec::new();
     for value in values {
-        for text in [value, value.trim()] {
-            if (SHORTEST..=LONGEST).contains(&text.len()) {
-                spell(text, &mut patterns);
-            }
+        // Whatever holds the value holds it trimmed, and the log keeps its line ends.
+        let text = value.trim();
+        if (SHORTEST..=LONGEST).contains(&text.len()) {
+            spell(text, &mut patterns);
         }
         if value.contains('\n') {
             patterns.extend(
@@ -72,7 +72,7 @@ fn base64_inside(bytes: &[u8], shift: usize) -> Vec<u8> {
             );
         }
     }
-    if data.len() % 3 != 0 {
+    if !data.len().is_multiple_of(3) {
         encoded.pop();
     }
     let mixed = if shift == 0 { 0 } else { shift + 1 };

@@ -1,0 +1,159 @@
+//! From the start of the process to the first step.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{getpid, set_child_subreaper, setsid};
+
+use super::{Begun, Clock, OutputPipe, Panicked, Supervisor, Ticket, now_ms};
+use crate::interrupt::Interrupt;
+use crate::link::Link;
+use crate::log::LogSink;
+use crate::mask::Masker;
+use crate::protocol::{AttemptDir, FileError, FromAgent, RecordOutcome};
+use crate::signals::Signals;
+use crate::workspace;
+
+/// How long nobody need come before the ticket.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Why a supervisor could not start; nothing of the attempt has happened then.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("cannot {what}")]
+    Os {
+        what: &'static str,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Takes charge of an attempt; none if another supervisor has it or its record is there already.
+pub(crate) fn start(dir: AttemptDir) -> Result<Option<Supervisor>, StartError> {
+    let os = |what| move |source: io::Error| StartError::Os { what, source };
+    // It fails for a group's leader, which then shares its session with whoever started it.
+    let _ = setsid();
+    set_child_subreaper(Some(getpid()))
+        .map_err(io::Error::from)
+        .map_err(os("become a subreaper"))?;
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(dir.lock());
+    let lock = lock.map_err(os("open the lock"))?;
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() || dir.read_record()?.is_some() {
+        return Ok(None);
+    }
+    let spec = dir.read_spec()?;
+    let mut holder = [0; 16];
+    getrandom::fill(&mut holder)
+        .map_err(io::Error::other)
+        .map_err(os("get random bytes"))?;
+    let listener = rustix::stdio::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(os("use standard input"))?;
+    let now = Instant::now();
+    Ok(Some(Supervisor {
+        holder: hex::encode(holder),
+        _lock: lock,
+        signals: Signals::catch().map_err(os("catch signals"))?,
+        link: Link::new(UnixListener::from(listener)).map_err(os("listen on standard input"))?,
+        log: LogSink::open(&spec.log, spec.log_limit).map_err(os("open the log"))?,
+        output: OutputPipe::open().map_err(os("make a pipe"))?,
+        ticket: Ticket::Awaited,
+        begun: Begun::No,
+        secrets: Vec::new(),
+        secret_files: Vec::new(),
+        steps: Vec::new(),
+        outputs: std::collections::BTreeMap::new(),
+        caches: Vec::new(),
+        results: super::end::Results::default(),
+        shell: None,
+        stop: None,
+        interrupt: Interrupt::default(),
+        clock: Clock {
+            reported: 0,
+            reported_at: now,
+            heard_at: now,
+            silent_at: now,
+        },
+        dir,
+        spec: Arc::new(spec),
+    }))
+}
+
+impl Supervisor {
+    /// Waits for the ticket and takes it; the outcome if there will be none.
+    pub(super) fn take_ticket(&mut self) -> Result<(), RecordOutcome> {
+        let errored = |reason: String| RecordOutcome::Errored { reason };
+        match self.dir.read_ticket() {
+            Ok(None) => {}
+            Ok(Some(_)) => return Err(errored("the supervisor died while the attempt ran".to_owned())),
+            Err(error) => return Err(errored(crate::error_text(&error))),
+        }
+        self.greet();
+        let (secrets, mask) = loop {
+            match std::mem::replace(&mut self.ticket, Ticket::Awaited) {
+                Ticket::Awaited => {}
+                Ticket::Granted { secrets, mask } => break (secrets, mask),
+                Ticket::Taken | Ticket::Refused => return Err(RecordOutcome::Refused),
+            }
+            if let Some(outcome) = self.stopped() {
+                return Err(outcome);
+            }
+            let patience = self.link.alone_since().map(|since| since + PATIENCE);
+            if patience.is_some_and(|patience| patience <= Instant::now()) {
+                return Err(errored("no controller came to give the ticket".to_owned()));
+            }
+            self.turn(None, patience);
+        };
+        let made = File::options()
+            .write(true)
+            .create_new(true)
+            .open(self.dir.ticket());
+        made.and_then(|mut file| file.write_all(self.holder.as_bytes()))
+            .map_err(|error| errored(format!("cannot take the ticket: {error}")))?;
+        self.ticket = Ticket::Taken;
+        let values = secrets.iter().map(|secret| &secret.value).chain(&mask);
+        self.log.mask(Masker::new(values.map(|value| value.reveal())));
+        self.secrets = secrets;
+        let ms = now_ms();
+        self.begun = Begun::At {
+            ms,
+            instant: Instant::now(),
+        };
+        self.link.send(&FromAgent::Started { at_ms: ms });
+        Ok(())
+    }
+
+    /// Makes everything ready for the first step, or says why not.
+    pub(super) fn prepare(&mut self) -> Result<(), String> {
+        workspace::make_folders(&self.dir).map_err(|error| crate::error_text(&error))?;
+        if workspace::has_content(&self.spec) {
+            let (dir, spec) = (self.dir.clone(), Arc::clone(&self.spec));
+            let filled = self.beside(move |interrupt| workspace::fill(&dir, &spec, interrupt));
+            let prepared = filled
+                .map_err(|Panicked| "filling the workspace went wrong".to_owned())?
+                .map_err(|error| crate::error_text(&error))?;
+            self.caches = prepared.caches;
+            for note in &prepared.notes {
+                self.log.note(note);
+            }
+        }
+        for secret in &self.secrets {
+            let written = workspace::write_secret(&self.dir, secret);
+            let file = written.map_err(|error| format!("secret file: {}", crate::error_text(&error)))?;
+            self.secret_files.extend(file);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,159 @@
+//! From the last step to the end of the process.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Begun, Panicked, Supervisor, now_ms};
+use crate::finish::{self, After, Kept, Problem};
+use crate::process::reaped_cpu_ms;
+use crate::protocol::{
+    ArtifactRecord, ExitRecord, FromAgent, KeepWorkspace, PROTOCOL_VERSION, RecordOutcome, Usage,
+};
+use crate::workspace;
+
+/// How long a controller may take to read the last message.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What the record tells besides the outcome.
+#[derive(Default)]
+pub(super) struct Results {
+    pub(super) artifacts: Vec<ArtifactRecord>,
+    pub(super) reports: Vec<String>,
+}
+
+impl Supervisor {
+    /// Keeps reports, artifacts and caches; the outcome after that.
+    pub(super) fn keep(&mut self, outcome: RecordOutcome) -> RecordOutcome {
+        let after = match outcome {
+            RecordOutcome::Succeeded => After::Success,
+            RecordOutcome::Failed { .. } | RecordOutcome::TimedOut { .. } => After::Failure,
+            RecordOutcome::Cancelled | RecordOutcome::Errored { .. } | RecordOutcome::Refused => {
+                return outcome;
+            }
+        };
+        if !finish::has_work(&self.spec, after) {
+            return outcome;
+        }
+        self.interrupt.clear();
+        self.shell = None;
+        let (dir, spec, holder) = (self.dir.clone(), Arc::clone(&self.spec), self.holder.clone());
+        let mut caches = std::mem::take(&mut self.caches);
+        let kept = self.beside(move |interrupt| {
+            let kept = finish::keep(&dir, &spec, &holder, after, &mut caches, interrupt);
+            (kept, caches)
+        });
+        let Ok((kept, caches)) = kept.map_err(|Panicked| ()) else {
+            return RecordOutcome::Errored {
+                reason: "keeping the artifacts went wrong".to_owned(),
+            };
+        };
+        self.caches = caches;
+        self.judge(outcome, after, kept)
+    }
+
+    fn judge(&mut self, outcome: RecordOutcome, after: After, kept: Kept) -> RecordOutcome {
+        for note in &kept.notes {
+            self.log.note(note);
+        }
+        self.results = Results {
+            artifacts: kept.artifacts,
+            reports: kept.reports,
+        };
+        if after == After::Failure {
+            return outcome;
+        }
+        if let Some(stopped) = self.stopped() {
+            return stopped;
+        }
+        match kept.problem {
+            None => outcome,
+            Some(Problem::Ours(reason)) => RecordOutcome::Errored { reason },
+            Some(Problem::Theirs(reason)) => {
+                let step = self.steps.len().saturating_sub(1);
+                RecordOutcome::Failed {
+                    step,
+                    code: None,
+                    signal: None,
+                    reason: Some(reason),
+                }
+            }
+        }
+    }
+
+    /// Puts the record on disk and tells it.
+    pub(super) fn publish(&mut self, outcome: RecordOutcome) {
+        self.log.flush();
+        let record = ExitRecord {
+            version: PROTOCOL_VERSION,
+            attempt: self.spec.attempt.clone(),
+            nonce: self.spec.nonce.clone(),
+            holder: self.holder.clone(),
+            outcome,
+            steps: std::mem::take(&mut self.steps),
+            outputs: std::mem::take(&mut self.outputs),
+            artifacts: std::mem::take(&mut self.results.artifacts),
+            caches: self.caches.iter().map(|cache| cache.record.clone()).collect(),
+            reports: std::mem::take(&mut self.results.reports),
+            log_bytes: self.log.len(),
+            log_truncated: self.log.is_truncated(),
+            summary: self.mask_summary(),
+            started_ms: match self.begun {
+                Begun::No => None,
+                Begun::At { ms, .. } => Some(ms),
+            },
+            ended_ms: now_ms(),
+            usage: Usage {
+                cpu_ms: reaped_cpu_ms(),
+            },
+        };
+        // Without a record the attempt counts as lost, which is the truth on a disk that takes no byte.
+        if self.dir.write_record(&record).is_err() {
+            return;
+        }
+        drop(self.link.accept().map(|accepted| {
+            if accepted {
+                self.greet()
+            }
+        }));
+        self.link.send(&FromAgent::LogGrew {
+            bytes: record.log_bytes,
+        });
+        self.link.send(&FromAgent::Finished {
+            record: Box::new(record),
+        });
+        self.link.finish(PATIENCE);
+    }
+
+    /// Whether there is a summary; secrets in it are hidden.
+    fn mask_summary(&self) -> bool {
+        let path = self.dir.summary();
+        let is_there =
+            fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0);
+        if is_there && let Ok(text) = fs::read_to_string(&path) {
+            let masked = self.log.masked(&text);
+            if masked != text {
+                return fs::write(&path, masked).is_ok();
+            }
+        }
+        is_there
+    }
+
+    /// Removes what nobody needs any more. Failing to is not worth an attempt; the backend sweeps.
+    pub(super) fn clean_up(&self, succeeded: bool) {
+        for path in self.secret_paths() {
+            drop(fs::remove_file(path));
+        }
+        let keeps = match self.spec.keep_workspace {
+            KeepWorkspace::Never => false,
+            KeepWorkspace::OnFailure => !succeeded,
+            KeepWorkspace::Always => true,
+        };
+        drop(workspace::remove(&self.dir.tmp()));
+        if !keeps {
+            for path in [self.dir.workspace(), self.dir.home(), self.dir.steps()] {
+                drop(workspace::remove(&path));
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! One turn of the loop: wait for anything, then answer it.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use super::{Begun, StopCause, Supervisor, Ticket};
+use crate::process::{Children, Tree, reap};
+use crate::protocol::{FromAgent, Orphan, ToAgent};
+
+/// The least time between two reports of the log's size.
+const REPORT: Duration = Duration::from_millis(20);
+/// After this long without output the silence is reported, and again each time it passes.
+const SILENCE: Duration = Duration::from_secs(10);
+/// Reads of the pipe in one turn.
+const READS: usize = 8;
+
+/// What ended the wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wake {
+    /// The descriptor that was given.
+    Given,
+    /// Anything else.
+    Other,
+}
+
+/// Which descriptors are ready.
+struct Ready {
+    signals: bool,
+    output: bool,
+    listener: bool,
+    connection: bool,
+    given: bool,
+}
+
+impl Supervisor {
+    /// Waits until anything happens, at most until `until`, and answers it.
+    pub(super) fn turn(&mut self, given: Option<BorrowedFd<'_>>, until: Option<Instant>) -> Wake {
+        let deadline = [until, self.next_deadline()].into_iter().flatten().min();
+        let ready = self.wait(given, deadline);
+        if ready.signals {
+            self.signals.clear();
+        }
+        if self.signals.take_terminate() {
+            self.request_stop(StopCause::Cancelled, self.grace());
+        }
+        if ready.output {
+            self.pump(READS);
+        }
+        if ready.connection {
+            for message in self.link.exchange() {
+                self.obey(message);
+            }
+        }
+        // A listener that broke leaves the attempt to itself.
+        if ready.listener && matches!(self.link.accept(), Ok(true)) {
+            self.greet();
+        }
+        self.look_at_clock();
+        if ready.given { Wake::Given } else { Wake::Other }
+    }
+
+    fn wait(&self, given: Option<BorrowedFd<'_>>, deadline: Option<Instant>) -> Ready {
+        let (listener, connection) = self.link.fds();
+        let mut fds = vec![
+            PollFd::new(&self.signals, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.output.fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(listener, PollFlags::IN),
+        ];
+        let has_connection = connection.is_some();
+        fds.extend(connection.map(|(fd, wants)| PollFd::from_borrowed_fd(fd, wants)));
+        fds.extend(given.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        let timeout = deadline.map(|deadline| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            Timespec::try_from(left).unwrap_or(Timespec {
+                tv_sec: 3600,
+                tv_nsec: 0,
+            })
+        });
+        let mut ready = match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => fds.iter().map(|fd| !fd.revents().is_empty()).collect::<Vec<_>>(),
+            Err(_) => Vec::new(),
+        }
+        .into_iter();
+        let mut next = || ready.next().unwrap_or(false);
+        Ready {
+            signals: next(),
+            output: next(),
+            listener: next(),
+            connection: has_connection && next(),
+            given: given.is_some() && next(),
+        }
+    }
+
+    fn obey(&mut self, message: ToAgent) {
+        match message {
+            ToAgent::Go {
+                holder,
+                secrets,
+                mask,
+            } => {
+                if matches!(self.ticket, Ticket::Awaited) {
+                    self.ticket = if holder == self.holder {
+                        Ticket::Granted { secrets, mask }
+                    } else {
+                        Ticket::Refused
+                    };
+                }
+            }
+            ToAgent::Exit => {
+                if matches!(self.ticket, Ticket::Awaited) {
+                    self.ticket = Ticket::Refused;
+                }
+            }
+            ToAgent::Stop { grace_ms } => {
+                self.request_stop(StopCause::Cancelled, Duration::from_millis(grace_ms));
+            }
+            ToAgent::Ping => self.link.send(&FromAgent::Pong),
+            ToAgent::Unknown => {}
+        }
+    }
+
+    /// Moves output from the pipe to the log, in at most so many reads.
+    pub(super) fn pump(&mut self, reads: usize) {
+        for _ in 0..reads {
+            match rustix::io::read(&self.output.read, self.output.buffer.as_mut_slice()) {
+                Ok(count) => {
+                    self.log
+                        .write(self.output.buffer.get(..count).unwrap_or_default());
+                    self.clock.heard_at = Instant::now();
+                    self.clock.silent_at = self.clock.heard_at + SILENCE;
+                    if count < self.output.buffer.len() {
+                        return;
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Takes the statuses of all that ended.
+    pub(super) fn reap(&mut self) -> Children {
+        let shell = &mut self.shell;
+        reap(|pid, status| {
+            if let Some(shell) = shell
+                .as_mut()
+                .filter(|shell| shell.pid == pid && shell.status.is_none())
+            {
+                shell.status = Some(status);
+            }
+        })
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let report = (self.clock.reported != self.log.len()).then(|| self.clock.reported_at + REPORT);
+        let silence = self.shell.as_ref().map(|_| self.clock.silent_at);
+        [report, silence, self.time_limit(), self.orphan_limit()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// When the step's or the attempt's time is over.
+    fn time_limit(&self) -> Option<Instant> {
+        if self.stop.is_some() {
+            return None;
+        }
+        let attempt = match (self.begun, self.spec.timeout_ms) {
+            (Begun::At { instant, .. }, Some(ms)) => instant.checked_add(Duration::from_millis(ms)),
+            _ => None,
+        };
+        let step = self.shell.as_ref().and_then(|shell| shell.deadline);
+        [attempt, step].into_iter().flatten().min()
+    }
+
+    fn orphan_limit(&self) -> Option<Instant> {
+        match self.spec.orphan {
+            Orphan::StopAfter { ms } if self.stop.is_none() => {
+                self.link.alone_since()?.checked_add(Duration::from_millis(ms))
+            }
+            Orphan::StopAfter { .. } | Orphan::WorkOn => None,
+        }
+    }
+
+    fn look_at_clock(&mut self) {
+        let now = Instant::now();
+        if self.clock.reported != self.log.len() && now >= self.clock.reported_at + REPORT {
+            self.report_log();
+        }
+        if self.time_limit().is_some_and(|limit| limit <= now) {
+            self.log.note("the time limit is reached");
+            self.request_stop(StopCause::TimedOut, self.grace());
+        }
+        if self.orphan_limit().is_some_and(|limit| limit <= now) {
+            self.request_stop(StopCause::Cancelled, self.grace());
+        }
+        if self.shell.is_some() && self.clock.silent_at <= now {
+            self.clock.silent_at = now + SILENCE;
+            self.report_silence(now).unwrap_or_default();
+        }
+    }
+
+    fn report_silence(&mut self, now: Instant) -> io::Result<()> {
+        let tree = Tree::read()?;
+        self.link.send(&FromAgent::Silent {
+            seconds: now.duration_since(self.clock.heard_at).as_secs(),
+            processes: u32::try_from(tree.pids.len()).unwrap_or(u32::MAX),
+            cpu_ms: tree.cpu_ms,
+        });
+        Ok(())
+    }
+}

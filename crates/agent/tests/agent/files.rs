@@ -1,0 +1,167 @@
+//! Workspace, artifacts, caches and reports.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use pipekeeper_agent::protocol::{
+    ArtifactSpec, CacheCandidate, CacheSpec, InputSpec, KeepWorkspace, RecordOutcome, SecretText,
+    SecretValue, WorkspaceSpec,
+};
+
+use crate::support::{Attempt, failed};
+
+fn artifact(name: &str, path: &str, always: bool) -> ArtifactSpec {
+    ArtifactSpec {
+        name: name.into(),
+        paths: vec![path.into()],
+        always,
+    }
+}
+
+#[test]
+fn an_artifact_goes_from_action_to_action() {
+    let mut maker = Attempt::script("mkdir -p out/bin; echo content > out/bin/web; chmod 750 out/bin/web");
+    maker.spec.artifacts = vec![artifact("web", "out", false)];
+    let record = maker.run();
+    assert_eq!(record.outcome, RecordOutcome::Succeeded);
+    let made = &record.artifacts[0];
+    let archive = maker.dir.artifact("web");
+    assert_eq!(
+        (made.files, made.bytes),
+        (1, fs::metadata(&archive).unwrap().len())
+    );
+
+    let mut user = Attempt::script("cat in/web/out/bin/web; stat -c %a in/web/out/bin/web");
+    let mut input = InputSpec {
+        archive,
+        into: "in/web".into(),
+        sha256: made.sha256.clone(),
+    };
+    user.spec.inputs = vec![input.clone()];
+    assert_eq!(user.run().outcome, RecordOutcome::Succeeded);
+    assert!(
+        user.log().ends_with("750\n") && user.log().contains("\ncontent\n"),
+        "{}",
+        user.log()
+    );
+
+    let mut deceived = Attempt::script("echo ran >> @/side").localized();
+    input.sha256 = "00".repeat(32);
+    deceived.spec.inputs = vec![input];
+    assert!(matches!(deceived.run().outcome, RecordOutcome::Errored { .. }));
+    assert!(!deceived.file("side").exists());
+}
+
+#[test]
+fn missing_artifacts_fail_and_only_some_survive_a_failure() {
+    let mut attempt = Attempt::script("true");
+    attempt.spec.artifacts = vec![artifact("web", "dist/*", false)];
+    let record = attempt.run();
+    assert_eq!(failed(&record).3, "artifact `web`: no file matches `dist/*`");
+    assert!(!attempt.dir.artifact("web").exists());
+
+    let mut attempt = Attempt::script("echo x > a; mkdir -p t; echo '<testsuite/>' > t/junit.xml; exit 4");
+    attempt.spec.artifacts = vec![artifact("a", "a", false), artifact("b", "a", true)];
+    attempt.spec.reports = vec!["**/*.xml".into()];
+    let record = attempt.run();
+    assert_eq!(failed(&record).1, Some(4));
+    assert_eq!(
+        record
+            .artifacts
+            .iter()
+            .map(|made| made.name.as_str())
+            .collect::<Vec<_>>(),
+        ["b"]
+    );
+    assert_eq!(record.reports, ["t/junit.xml"]);
+    assert_eq!(
+        fs::read_to_string(attempt.dir.reports().join("t/junit.xml")).unwrap(),
+        "<testsuite/>\n"
+    );
+}
+
+#[test]
+fn a_cache_survives_the_attempt() {
+    let store = tempfile::tempdir().unwrap();
+    let file = store.path().join("deep/key");
+    let cache = CacheSpec {
+        name: "deps".into(),
+        key: "key".into(),
+        restore: vec![CacheCandidate {
+            path: file.clone(),
+            exact: true,
+        }],
+        paths: vec!["~/.deps".into(), "target".into()],
+        save_to: Some(file),
+    };
+    let run = |script: &str| {
+        let mut attempt = Attempt::script(script);
+        attempt.spec.caches = vec![cache.clone()];
+        attempt.run()
+    };
+    let first = run("mkdir -p ~/.deps target; echo lib > ~/.deps/lib; echo out > target/out");
+    assert_eq!(first.caches[0].restored_exact, None);
+    assert!(first.caches[0].saved_bytes.is_some());
+    let second = run("cat ~/.deps/lib target/out");
+    assert_eq!(second.outcome, RecordOutcome::Succeeded);
+    assert_eq!(
+        (second.caches[0].restored_exact, second.caches[0].saved_bytes),
+        (Some(true), None)
+    );
+    let failed = run("echo worse > target/out; exit 1");
+    assert_eq!(failed.caches[0].saved_bytes, None);
+}
+
+#[test]
+fn the_workspace_is_a_copy() {
+    let mut attempt = Attempt::script("echo changed > sub/file; cat sub/other").localized();
+    let source = attempt.file("source");
+    fs::create_dir_all(source.join("sub")).unwrap();
+    fs::write(source.join("sub/file"), "original").unwrap();
+    fs::write(source.join("sub/other"), "other").unwrap();
+    attempt.spec.workspace = WorkspaceSpec::CopyOf { path: source.clone() };
+    attempt.spec.keep_workspace = KeepWorkspace::Always;
+    assert_eq!(attempt.run().outcome, RecordOutcome::Succeeded);
+    assert_eq!(fs::read_to_string(source.join("sub/file")).unwrap(), "original");
+    assert_eq!(fs::metadata(source.join("sub/other")).unwrap().nlink(), 1);
+    assert_eq!(
+        fs::read_to_string(attempt.dir.workspace().join("sub/file")).unwrap(),
+        "changed\n"
+    );
+}
+
+#[test]
+fn a_missing_or_hostile_source_is_an_error_of_ours() {
+    for name in ["missing.tar.zst", "text.tar"] {
+        let mut attempt = Attempt::script("true");
+        let path = attempt.file(name);
+        fs::write(attempt.file("text.tar"), "no archive").unwrap();
+        attempt.spec.workspace = WorkspaceSpec::Archive { path };
+        let record = attempt.run();
+        assert!(
+            matches!(record.outcome, RecordOutcome::Errored { .. }),
+            "{name}: {:?}",
+            record.outcome
+        );
+        assert!(attempt.log().contains("pipekeeper: cannot unpack"));
+    }
+}
+
+#[test]
+fn a_kept_workspace_holds_no_secret() {
+    let mut attempt = Attempt::script("echo x > file; mkdir ro; echo y > ro/y; chmod 555 ro; exit 1");
+    attempt.spec.keep_workspace = KeepWorkspace::OnFailure;
+    let value = SecretText::new("hunter2-xyz");
+    attempt.run_with(vec![SecretValue {
+        env: None,
+        file: Some("key".into()),
+        value,
+    }]);
+    assert!(attempt.dir.workspace().join("file").exists());
+    assert!(!attempt.dir.workspace().join("key").exists());
+
+    attempt = Attempt::script("mkdir ro; echo y > ro/y; chmod 555 ro");
+    attempt.spec.keep_workspace = KeepWorkspace::OnFailure;
+    attempt.run();
+    assert!(!attempt.dir.workspace().exists());
+}

@@ -1,0 +1,227 @@
+//! The log, the environment and the named outputs.
+
+use std::fs;
+
+use pipekeeper_agent::protocol::{RecordOutcome, Script, SecretText, SecretValue, Shell};
+
+use crate::support::{Attempt, command, failed, shell_step, step};
+
+fn secret(env: Option<&str>, file: Option<&str>, value: &str) -> SecretValue {
+    SecretValue {
+        env: env.map(Into::into),
+        file: file.map(Into::into),
+        value: SecretText::new(value),
+    }
+}
+
+#[test]
+fn bytes_arrive_as_they_are() {
+    let attempt = Attempt::new().with(command(&["printf", r"a\000\377\r\nno newline"]));
+    let record = attempt.run();
+    let log = fs::read(&attempt.spec.log).unwrap();
+    assert_eq!(log, b"a\0\xff\r\nno newline");
+    assert_eq!(
+        (
+            record.steps[0].log_start,
+            record.steps[0].log_end,
+            record.log_bytes
+        ),
+        (0, 15, 15)
+    );
+}
+
+#[test]
+fn much_output_is_complete() {
+    let attempt = Attempt::new();
+    let mut content = Vec::with_capacity(64 << 20);
+    let mut state = 1_u64;
+    while content.len() < 64 << 20 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        content.extend_from_slice(&state.to_le_bytes());
+    }
+    fs::write(attempt.file("much"), &content).unwrap();
+    let path = attempt.file("much").display().to_string();
+    let attempt = attempt.with(command(&["cat", &path]));
+    let record = attempt.run();
+    assert_eq!(record.outcome, RecordOutcome::Succeeded);
+    assert!(fs::read(&attempt.spec.log).unwrap() == content);
+}
+
+#[test]
+fn the_limit_cuts_the_log_and_not_the_step() {
+    let mut attempt = Attempt::new().with(command(&["head", "-c", "10000000", "/dev/zero"]));
+    attempt.spec.log_limit = 1000;
+    let record = attempt.run();
+    assert_eq!(
+        (record.outcome, record.log_truncated),
+        (RecordOutcome::Succeeded, true)
+    );
+    let log = fs::read(&attempt.spec.log).unwrap();
+    assert_eq!(log[..1000], [0; 1000]);
+    assert_eq!(
+        &log[1000..],
+        b"\npipekeeper: the log limit is reached; what follows is dropped\n"
+    );
+}
+
+#[test]
+fn a_step_may_close_its_output() {
+    let attempt = Attempt::script("exec >&- 2>&-; sleep 0.1; : > @/side").localized();
+    assert_eq!(attempt.run().outcome, RecordOutcome::Succeeded);
+    assert!(attempt.file("side").exists());
+}
+
+#[test]
+fn the_environment_is_clean() {
+    let mut attempt = Attempt::new().with(command(&["env"]));
+    attempt.spec.env = [("A", "1"), ("B", "1")]
+        .map(|(name, value)| (name.into(), value.into()))
+        .into();
+    attempt.spec.steps[0].env = [("B".into(), "2".into())].into();
+    attempt.run();
+    let log = attempt.log();
+    let names: Vec<&str> = log
+        .lines()
+        .filter_map(|line| Some(line.split_once('=')?.0))
+        .collect();
+    let allowed = [
+        "A",
+        "B",
+        "HOME",
+        "TMPDIR",
+        "PATH",
+        "LANG",
+        "LC_ALL",
+        "LC_CTYPE",
+        "TZ",
+        "PIPE_OUTPUT",
+        "PIPE_SUMMARY",
+        "PIPE_WORKSPACE",
+    ];
+    assert!(names.iter().all(|name| allowed.contains(name)), "{names:?}");
+    assert!(log.contains("A=1\n") && log.contains("B=2\n") && log.contains("/home\n"));
+}
+
+#[test]
+fn commands_are_echoed_with_their_line() {
+    let text = "echo one\n# a comment\nif true; then\n  echo \"$(printf two)\" |\n    cat\nfi\nx=3\nfalse\n";
+    for shell in [Shell::Sh, Shell::Bash] {
+        let mut attempt = Attempt::new().with(shell_step(shell, text));
+        if let Script::Shell { line, .. } = &mut attempt.spec.steps[0].script {
+            *line = 41;
+        }
+        let record = attempt.run();
+        let log = attempt.log();
+        for expected in [
+            "+ 41: echo one\none\n",
+            "+ 44: echo two\n",
+            "+ 45: cat\n",
+            "+ 47: x=3\n",
+            "+ 48: false\n",
+        ] {
+            assert!(log.contains(expected), "{shell:?}: {expected} in {log}");
+        }
+        assert_eq!(record.steps[0].last_line, Some(48), "{shell:?}");
+    }
+}
+
+#[test]
+fn bash_fails_with_any_part_of_a_pipe() {
+    assert_eq!(
+        failed(&Attempt::new().with(shell_step(Shell::Bash, "false | true")).run()).1,
+        Some(1)
+    );
+    assert_eq!(
+        Attempt::script("false | true").run().outcome,
+        RecordOutcome::Succeeded
+    );
+    assert_eq!(failed(&Attempt::script("echo $unset_name").run()).2, None);
+}
+
+#[test]
+fn a_mistake_names_its_line() {
+    let mut attempt = Attempt::script("echo one\nif\n");
+    if let Script::Shell { line, .. } = &mut attempt.spec.steps[0].script {
+        *line = 7;
+    }
+    failed(&attempt.run());
+    assert!(
+        attempt.log().contains(".sh: 10: Syntax error") || attempt.log().contains("line 10"),
+        "{}",
+        attempt.log()
+    );
+}
+
+#[test]
+fn outputs_are_read_after_each_step() {
+    let attempt =
+        Attempt::script("echo a=1 >> $PIPE_OUTPUT; echo b=old >> $PIPE_OUTPUT; echo '# hi' > $PIPE_SUMMARY")
+            .with(step(
+                "printf 'text<<END\\none\\ntwo\\nEND\\nb=new\\n' > \"$PIPE_OUTPUT\"",
+            ));
+    let record = attempt.run();
+    let expected = [("a", "1"), ("b", "new"), ("text", "one\ntwo")];
+    assert_eq!(
+        record.outputs,
+        expected.map(|(key, value)| (key.into(), value.into())).into()
+    );
+    assert!(record.summary);
+    assert_eq!(fs::read_to_string(attempt.dir.summary()).unwrap(), "# hi\n");
+}
+
+#[test]
+fn malformed_outputs_fail_their_step() {
+    for (script, reason) in [
+        (
+            "echo a=1 >> $PIPE_OUTPUT; echo oops >> $PIPE_OUTPUT",
+            "line 2 of the output file",
+        ),
+        ("printf 'a=\\377' >> $PIPE_OUTPUT", "not UTF-8"),
+        ("head -c 1100000 /dev/zero >> $PIPE_OUTPUT", "larger than 1 MiB"),
+        (
+            "rm $PIPE_OUTPUT; ln -s /etc/passwd $PIPE_OUTPUT",
+            "cannot be read",
+        ),
+    ] {
+        let attempt = Attempt::script("true")
+            .with(step(script))
+            .with(step("echo never"));
+        let record = attempt.run();
+        let (step, code, _, text) = failed(&record);
+        assert_eq!((step, code), (1, Some(0)));
+        assert!(text.contains(reason), "{text}");
+        assert!(
+            attempt
+                .log()
+                .contains(&format!("pipekeeper: step `step`: {text}\n"))
+        );
+    }
+}
+
+#[test]
+fn secrets_arrive_and_stay_hidden() {
+    let attempt = Attempt::script(
+        "echo \"env $TOKEN\"; (set +x; printf hun; sleep 0.05; printf 'ter2-xyz\\n'); cat ~/.m2/settings.xml
+         stat -c %a ~/.m2/settings.xml; printf %s \"$TOKEN\" | base64; cat conf/key
+         echo \"out=$TOKEN\" >> $PIPE_OUTPUT; echo \"$TOKEN\" > $PIPE_SUMMARY",
+    );
+    let record = attempt.run_with(vec![
+        secret(Some("TOKEN"), None, "hunter2-xyz"),
+        secret(None, Some("~/.m2/settings.xml"), "<settings-of-mine/>\n"),
+        secret(None, Some("conf/key"), "key-material"),
+    ]);
+    assert_eq!(record.outcome, RecordOutcome::Succeeded);
+    let log = attempt.log();
+    for hidden in ["hunter2", "aHVudGVyMi14eX", "settings-of-mine", "key-material"] {
+        assert!(!log.contains(hidden), "{hidden} in {log}");
+        let record = fs::read_to_string(attempt.dir.exit()).unwrap();
+        let spec = fs::read_to_string(attempt.dir.spec()).unwrap();
+        assert!(!record.contains(hidden) && !spec.contains(hidden));
+    }
+    assert!(
+        log.contains("env ***\n") && log.contains("\n***\n") && log.contains("\n600\n"),
+        "{log}"
+    );
+    assert_eq!(record.outputs["out"], "***");
+    assert_eq!(fs::read_to_string(attempt.dir.summary()).unwrap(), "***\n");
+}
