@@ -20,6 +20,9 @@ use crate::{
 
 use draft::Draft;
 
+#[cfg(test)]
+mod tests;
+
 /// What an input leads to: facts to record and effects to perform, in one transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use = "a decision must be stored and its effects performed"]
