@@ -1,5 +1,5 @@
 CREATE TABLE events (
-    run INTEGER NOT NULL REFERENCES runs (id) DEFERRABLE INITIALLY DEFERRED,
+    run INTEGER NOT NULL REFERENCES runs (id),
     -- From 1, without gaps.
     sequence INTEGER NOT NULL,
     -- The version of the event's form.

@@ -13,11 +13,11 @@ use super::{
     rows::{encode_json, ref_columns, sha_column, to_i64, to_u64},
 };
 
-/// Rows in one statement: each step to SQLite's thread and back costs more than a row.
-const WIDE: usize = 16;
+/// The most rows in one statement.
+const WIDE: usize = 32;
 
-static INSERT_WIDE: LazyLock<String> = LazyLock::new(|| insert_text(WIDE));
-static INSERT_ONE: LazyLock<String> = LazyLock::new(|| insert_text(1));
+/// One statement for each number of rows: a step to SQLite's thread and back costs more than a row.
+static INSERTS: LazyLock<Vec<String>> = LazyLock::new(|| (1..=WIDE).map(insert_text).collect());
 
 fn insert_text(rows: usize) -> String {
     format!(
@@ -34,12 +34,8 @@ pub(super) async fn accept(
 ) -> Result<(), sqlx::Error> {
     let mut stored = HashMap::new();
     for chunk in asks.chunks(WIDE) {
-        if chunk.len() == WIDE {
-            insert(connection, INSERT_WIDE.as_str(), chunk, &mut stored).await?;
-        } else {
-            for one in chunk.chunks(1) {
-                insert(connection, INSERT_ONE.as_str(), one, &mut stored).await?;
-            }
+        if let Some(text) = INSERTS.get(chunk.len() - 1) {
+            insert(connection, text, chunk, &mut stored).await?;
         }
     }
     for ask in asks {

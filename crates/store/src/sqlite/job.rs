@@ -1,7 +1,7 @@
 //! What callers ask of the writer task: typed operations with a place for the answer.
 
 use pipekeeper_engine::EffectKey;
-use pipekeeper_model::{RunId, Timestamp};
+use pipekeeper_model::RunId;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
@@ -48,10 +48,10 @@ pub(super) struct PreparedCommit {
     pub(super) actor: String,
     pub(super) expected: i64,
     pub(super) version: i64,
-    pub(super) events: Option<String>,
+    pub(super) events: String,
     pub(super) snapshot: Option<String>,
-    pub(super) effects: Option<String>,
-    pub(super) settled: Option<String>,
+    pub(super) effects: String,
+    pub(super) settled: String,
     pub(super) delivery: Option<DeliverySettlement>,
 }
 
@@ -79,20 +79,16 @@ impl PreparedCommit {
             actor: to_json(&commit.summary.actor, run)?,
             expected,
             version: expected.saturating_add(added),
-            events: list_to_json(&commit.events, run)?,
+            events: to_json(&commit.events, run)?,
             snapshot: commit
                 .snapshot
                 .map(|snapshot| to_json(&snapshot, run))
                 .transpose()?,
-            effects: list_to_json(&effects, run)?,
-            settled: list_to_json(&commit.settled, run)?,
+            effects: to_json(&effects, run)?,
+            settled: to_json(&commit.settled, run)?,
             delivery: commit.delivery,
             summary: commit.summary,
         })
-    }
-
-    pub(super) fn finished_at(&self) -> Option<i64> {
-        self.summary.finished_at.map(|Timestamp(at)| at)
     }
 }
 
@@ -126,13 +122,6 @@ impl Job {
             Self::Check(ask) | Self::Close(ask) => ask.send(failure),
         }
     }
-}
-
-fn list_to_json<T: Serialize>(list: &[T], run: RunId) -> Result<Option<String>, StoreError> {
-    if list.is_empty() {
-        return Ok(None);
-    }
-    to_json(&list, run).map(Some)
 }
 
 fn to_json<T: Serialize>(value: &T, run: RunId) -> Result<String, StoreError> {

@@ -27,6 +27,8 @@ const READERS: u32 = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pages that the log may hold before they are moved into the database.
 const CHECKPOINT_PAGES: &str = "4000";
+/// Prepared statements that the writer keeps: more than it has.
+const STATEMENTS_KEPT: usize = 128;
 /// Bytes that the log keeps on disk when it is empty.
 const LOG_KEPT: &str = "67108864";
 
@@ -151,6 +153,7 @@ pub(super) fn writer_options(path: &Path, busy_timeout: Duration) -> SqliteConne
         .busy_timeout(busy_timeout)
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         .pragma("journal_size_limit", LOG_KEPT)
+        .statement_cache_capacity(STATEMENTS_KEPT)
         .disable_statement_logging()
 }
 

@@ -53,7 +53,7 @@ async fn check(
         return Ok(Err(CommitError::Conflict { run, expected }));
     }
     let keeps_outcome = outcome.as_deref() == commit.summary.outcome.map(|outcome| outcome.as_str());
-    if outcome.is_some() && (commit.events.is_some() || !keeps_outcome) {
+    if outcome.is_some() && (commit.version > commit.expected || !keeps_outcome) {
         return Ok(Err(CommitError::Finished { run }));
     }
     match delivery {
@@ -64,48 +64,48 @@ async fn check(
     }
 }
 
+/// What every commit does, in one step to SQLite's thread and back; the values are bound in the order of the text. The
+/// events come before the run's row: once that tells of the end, the database takes no more of them.
+const APPEND: &str = "\
+    INSERT INTO events (run, sequence, version, body) \
+    SELECT ?, ? + 1 + key, ?, value FROM json_each(?); \
+    UPDATE runs SET version = ?, finished_at = ?, outcome = ?, phase = ?, needs_person = ?, \
+    next_deadline = ? WHERE id = ?; \
+    DELETE FROM effects WHERE key IN (SELECT value FROM json_each(?)); \
+    INSERT INTO effects (key, run, body) \
+    SELECT value ->> 'key', ?, value -> 'body' FROM json_each(?) WHERE true ORDER BY json_each.key \
+    ON CONFLICT (key) DO NOTHING";
+
 async fn write(connection: &mut SqliteConnection, commit: &PreparedCommit) -> Result<(), sqlx::Error> {
-    let run = to_i64(commit.summary.id.0);
-    // Before the run's row: once that tells of the end, the database takes no more events.
-    if let Some(events) = &commit.events {
-        sqlx::query(
-            "INSERT INTO events (run, sequence, version, body) \
-             SELECT ?1, ?2 + 1 + key, ?3, value FROM json_each(?4)",
-        )
-        .bind(run)
-        .bind(commit.expected)
-        .bind(i64::from(EVENT_VERSION))
-        .bind(events.as_str())
-        .execute(&mut *connection)
-        .await?;
-    }
     if commit.expected == 0 {
         insert_run(connection, commit).await?;
-    } else {
-        update_run(connection, commit).await?;
     }
+    let summary = &commit.summary;
+    sqlx::query(APPEND)
+        .bind(to_i64(summary.id.0))
+        .bind(commit.expected)
+        .bind(i64::from(EVENT_VERSION))
+        .bind(commit.events.as_str())
+        .bind(commit.version)
+        .bind(summary.finished_at.map(|at| at.0))
+        .bind(summary.outcome.map(|outcome| outcome.as_str()))
+        .bind(summary.phase.as_str())
+        .bind(summary.needs_person)
+        .bind(summary.next_deadline.map(|at| at.0))
+        .bind(to_i64(summary.id.0))
+        .bind(commit.settled.as_str())
+        .bind(to_i64(summary.id.0))
+        .bind(commit.effects.as_str())
+        .execute(&mut *connection)
+        .await?;
     if let Some(snapshot) = &commit.snapshot {
         sqlx::query(
             "INSERT INTO snapshots (run, version, body) VALUES (?, ?, ?) \
              ON CONFLICT (run) DO UPDATE SET version = excluded.version, body = excluded.body",
         )
-        .bind(run)
+        .bind(to_i64(summary.id.0))
         .bind(commit.version)
         .bind(snapshot.as_str())
-        .execute(&mut *connection)
-        .await?;
-    }
-    if let Some(keys) = &commit.settled {
-        delete_effects(connection, keys).await?;
-    }
-    if let Some(effects) = &commit.effects {
-        sqlx::query(
-            "INSERT INTO effects (key, run, body) \
-             SELECT value ->> 'key', ?1, value -> 'body' FROM json_each(?2) WHERE true ORDER BY json_each.key \
-             ON CONFLICT (key) DO NOTHING",
-        )
-        .bind(run)
-        .bind(effects.as_str())
         .execute(&mut *connection)
         .await?;
     }
@@ -115,16 +115,16 @@ async fn write(connection: &mut SqliteConnection, commit: &PreparedCommit) -> Re
     }
 }
 
+/// The columns that say what the run is; how far it is comes with its first events.
 async fn insert_run(connection: &mut SqliteConnection, commit: &PreparedCommit) -> Result<(), sqlx::Error> {
     let summary = &commit.summary;
     let git_ref = summary.git_ref.as_ref().map(ref_columns);
     sqlx::query(
         "INSERT INTO runs (id, version, project, pipeline, event, ref_kind, ref_name, sha, subject, actor, \
-         created_at, finished_at, outcome, phase, needs_person, group_key, next_deadline) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         created_at, phase, needs_person, group_key) \
+         VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', 0, ?)",
     )
     .bind(to_i64(summary.id.0))
-    .bind(commit.version)
     .bind(summary.project.as_str())
     .bind(summary.pipeline.as_str())
     .bind(summary.event.as_str())
@@ -134,30 +134,7 @@ async fn insert_run(connection: &mut SqliteConnection, commit: &PreparedCommit) 
     .bind(summary.subject.as_str())
     .bind(commit.actor.as_str())
     .bind(summary.created_at.0)
-    .bind(commit.finished_at())
-    .bind(summary.outcome.map(|outcome| outcome.as_str()))
-    .bind(summary.phase.as_str())
-    .bind(summary.needs_person)
     .bind(summary.group.as_deref())
-    .bind(summary.next_deadline.map(|at| at.0))
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn update_run(connection: &mut SqliteConnection, commit: &PreparedCommit) -> Result<(), sqlx::Error> {
-    let summary = &commit.summary;
-    sqlx::query(
-        "UPDATE runs SET version = ?, finished_at = ?, outcome = ?, phase = ?, needs_person = ?, \
-         next_deadline = ? WHERE id = ?",
-    )
-    .bind(commit.version)
-    .bind(commit.finished_at())
-    .bind(summary.outcome.map(|outcome| outcome.as_str()))
-    .bind(summary.phase.as_str())
-    .bind(summary.needs_person)
-    .bind(summary.next_deadline.map(|at| at.0))
-    .bind(to_i64(summary.id.0))
     .execute(connection)
     .await?;
     Ok(())
@@ -168,13 +145,8 @@ pub(super) async fn settle_effects(
     connection: &mut SqliteConnection,
     keys: &[EffectKey],
 ) -> Result<(), sqlx::Error> {
-    let keys = encode_json(&keys)?;
-    delete_effects(connection, &keys).await
-}
-
-async fn delete_effects(connection: &mut SqliteConnection, keys: &str) -> Result<(), sqlx::Error> {
     sqlx::query("DELETE FROM effects WHERE key IN (SELECT value FROM json_each(?))")
-        .bind(keys)
+        .bind(encode_json(&keys)?)
         .execute(connection)
         .await?;
     Ok(())

@@ -38,6 +38,7 @@ impl Writer {
         let mut closing = Vec::new();
         let mut batch = Vec::with_capacity(BATCH);
         while jobs.recv_many(&mut batch, BATCH).await > 0 {
+            gather(&mut jobs, &mut batch).await;
             closing.extend(batch.extract_if(.., |job| matches!(job, Job::Close(_))));
             if !closing.is_empty() {
                 jobs.close();
@@ -106,6 +107,23 @@ impl Writer {
             .await;
         if let Err(error) = emptied.and(connection.close().await) {
             tracing::warn!("the database was not closed in order: {error}");
+        }
+    }
+}
+
+/// Takes what comes within a turn of the runtime: callers that were answered just now may ask again at once, and the more
+/// share one sync, the more are served.
+async fn gather(jobs: &mut mpsc::Receiver<Job>, batch: &mut Vec<Job>) {
+    loop {
+        let held = batch.len();
+        tokio::task::yield_now().await;
+        while batch.len() < BATCH
+            && let Ok(job) = jobs.try_recv()
+        {
+            batch.push(job);
+        }
+        if batch.len() == held {
+            return;
         }
     }
 }
