@@ -1,0 +1,37 @@
+//! Every example pipeline, and our own, checks clean and compiles to the graph on record.
+
+use std::{fs, path::Path};
+
+use pipekeeper_spec::{SourceFile, check};
+
+fn pipelines() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut found = Vec::new();
+    for folder in ["pipelines-examples", "pipelines-examples/demo/.pipe", ".pipe"] {
+        let Ok(entries) = fs::read_dir(root.join(folder)) else { continue };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "yaml") {
+                let name = format!("{folder}/{}", path.file_name().unwrap().to_str().unwrap());
+                found.push((name, fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn every_example_checks_clean_and_keeps_its_graph() {
+    let mut graphs = String::new();
+    let pipelines = pipelines();
+    for (path, text) in &pipelines {
+        let file = SourceFile { path, text };
+        match check(&file) {
+            Ok((pipeline, _)) => graphs.push_str(&format!("== {path}\n{}\n", pipeline.graph_text())),
+            Err(problems) => panic!("{}", problems.to_lines(&file)),
+        }
+    }
+    assert!(pipelines.len() >= 9, "only {} examples", pipelines.len());
+    insta::assert_snapshot!("examples", graphs);
+}
