@@ -1,9 +1,6 @@
 //! The `changed(…)` calls of a plan, so that its answers can be worked out before the run. Entry: [`changed_patterns`].
 
-use std::{
-    cell::RefCell,
-    collections::BTreeSet,
-};
+use std::{cell::RefCell, collections::BTreeSet};
 
 use pipekeeper_expr::{Expression, Fuel, Resolved, Scope};
 use pipekeeper_model::{
@@ -24,7 +21,10 @@ pub fn changed_patterns(plan: &Plan) -> Vec<Vec<String>> {
 
 /// The texts of a node that may hold expressions.
 fn texts(node: &Node) -> Vec<&str> {
-    let conditions = node.conditions.iter().map(|condition| condition.expression.as_str());
+    let conditions = node
+        .conditions
+        .iter()
+        .map(|condition| condition.expression.as_str());
     let mut texts: Vec<&str> = conditions.collect();
     match &node.body {
         Body::Work(work) => {
@@ -50,7 +50,9 @@ fn texts(node: &Node) -> Vec<&str> {
 fn collect(text: &str, found: &mut BTreeSet<Vec<String>>) {
     for (at, word) in text.match_indices("changed") {
         let after = text.get(at + word.len()..).unwrap_or_default();
-        let Some(length) = call_length(after) else { continue };
+        let Some(length) = call_length(after) else {
+            continue;
+        };
         let Some(call) = text.get(at..at + word.len() + length) else {
             continue;
         };

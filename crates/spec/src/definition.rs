@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::Range};
 
 use pipekeeper_model::{
     Name,
-    plan::{Cache, Concurrency, FeatureUse, Node, OnFailure},
+    plan::{Body, Cache, Concurrency, FeatureUse, Node, OnFailure},
 };
 
 use crate::{param::Param, triggers::Triggers};
@@ -32,9 +32,19 @@ pub(crate) struct Definition {
 /// A feature with the actions that use it.
 #[derive(Clone, Debug)]
 pub(crate) struct OwnedFeature {
-    /// Indices into `actions`; all of them for a key of the pipeline itself.
-    pub(crate) owners: Range<usize>,
+    pub(crate) owners: Owners,
     pub(crate) used: FeatureUse,
+}
+
+/// The actions that use a feature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Owners {
+    /// All: it is a key of the pipeline itself.
+    Pipeline,
+    /// Those with these indices.
+    Actions(Range<usize>),
+    /// Those that use this cache.
+    Cache(Name),
 }
 
 /// A leaf of the file: one node of a plan, or one for each cell of its matrix.
@@ -49,6 +59,16 @@ pub(crate) struct Action {
     /// The axes of its matrix, in the order of the file.
     pub(crate) matrix: Vec<(Name, Vec<String>)>,
     pub(crate) fixed: Fixed,
+}
+
+impl Action {
+    /// Whether it uses a cache.
+    pub(crate) fn has_cache(&self, name: &str) -> bool {
+        match &self.node.body {
+            Body::Work(work) => work.caches.iter().any(|cache| cache.as_str() == name),
+            Body::Approve(_) | Body::Wait(_) | Body::Promote(_) | Body::Sync(_) | Body::Call(_) => false,
+        }
+    }
 }
 
 /// Texts that may hold expressions over parameters, matrix and event, resolved when a plan is made.

@@ -65,7 +65,10 @@ fn line(action: &Action, definition: &Definition) -> String {
         .iter()
         .filter_map(|need| Some(definition.actions.get(*need)?.node.name.as_str()))
         .collect();
-    if let Some(named) = names.get(..names.len().min(NAMED)).filter(|named| !named.is_empty()) {
+    if let Some(named) = names
+        .get(..names.len().min(NAMED))
+        .filter(|named| !named.is_empty())
+    {
         let _ = write!(line, " <- {}", named.join(", "));
     }
     if names.len() > NAMED {

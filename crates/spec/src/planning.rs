@@ -11,7 +11,7 @@ use pipekeeper_model::{
 };
 
 use crate::{
-    definition::{Action, Definition, FixedText},
+    definition::{Action, Definition, FixedText, Owners},
     request::{PlanError, PlanRequest},
     suggest::did_you_mean,
 };
@@ -29,18 +29,25 @@ pub(crate) fn plan(definition: &Definition, request: &PlanRequest<'_>) -> Result
         errors,
     };
     let nodes = planner.nodes(&definition.actions, &selected);
-    let concurrency = definition
-        .concurrency
-        .as_ref()
-        .map(|concurrency| Concurrency {
-            group: planner.text(&concurrency.group, "concurrency.group"),
-            ..concurrency.clone()
-        });
+    let concurrency = definition.concurrency.as_ref().map(|concurrency| Concurrency {
+        group: planner.text(&concurrency.group, "concurrency.group"),
+        ..concurrency.clone()
+    });
     if !planner.errors.is_empty() {
         return Err(planner.errors);
     }
-    let features = definition.features.iter();
-    let features = features.filter(|feature| selected.range(feature.owners.clone()).next().is_some());
+    let is_wanted = |owners: &Owners| match owners {
+        Owners::Pipeline => true,
+        Owners::Actions(range) => selected.range(range.clone()).next().is_some(),
+        Owners::Cache(cache) => {
+            let mut actions = selected.iter().filter_map(|index| definition.actions.get(*index));
+            actions.any(|action| action.has_cache(cache.as_str()))
+        }
+    };
+    let features = definition
+        .features
+        .iter()
+        .filter(|feature| is_wanted(&feature.owners));
     Ok(Plan {
         pipeline: definition.name.clone(),
         file: definition.file.clone(),
@@ -111,7 +118,10 @@ fn select(
         match actions.position(|action| action.node.action.as_str() == name) {
             Some(index) => open.push(index),
             None => {
-                let known = definition.actions.iter().map(|action| action.node.action.as_str());
+                let known = definition
+                    .actions
+                    .iter()
+                    .map(|action| action.node.action.as_str());
                 let hint = did_you_mean(name, known).map_or_else(String::new, |hint| format!("; {hint}"));
                 errors.push(PlanError::UnknownAction {
                     name: name.clone(),
@@ -134,7 +144,12 @@ fn select(
 fn scope(event: &TriggerEvent, params: &BTreeMap<Name, ParamValue>) -> BTreeMap<String, Value> {
     let text = |text: Option<&str>| Value::String(text.unwrap_or_default().to_owned());
     let map = |pairs: Vec<(&str, Value)>| {
-        Value::Map(pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+        Value::Map(
+            pairs
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect(),
+        )
     };
     let revision = &event.revision;
     let params = params.iter().map(|(name, value)| {
@@ -193,7 +208,9 @@ impl Planner {
         };
         let mut nodes = Vec::with_capacity(count);
         for (index, own) in &cells {
-            let Some(action) = actions.get(*index) else { continue };
+            let Some(action) = actions.get(*index) else {
+                continue;
+            };
             let needs: Vec<NodeId> = action.needs.iter().flat_map(|need| ids(*need)).collect();
             let uses: Vec<UseArtifact> = action
                 .uses
@@ -217,7 +234,8 @@ impl Planner {
     fn node(&mut self, action: &Action, cell: &Cell, needs: Vec<NodeId>, uses: Vec<UseArtifact>) -> Node {
         let matrix = cell.0.iter();
         let matrix = matrix.map(|(axis, value)| (axis.to_string(), Value::String(value.clone())));
-        self.scope.insert("matrix".to_owned(), Value::Map(matrix.collect()));
+        self.scope
+            .insert("matrix".to_owned(), Value::Map(matrix.collect()));
         let mut node = Node {
             name: format!("{}{}", action.node.name, cell.suffix()),
             cell: cell.0.iter().cloned().collect(),

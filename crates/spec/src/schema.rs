@@ -10,7 +10,11 @@ pub fn schema() -> Value {
     let defining = DEFINING.iter().map(|(key, _)| json!({ "required": [key] }));
     insert(&mut entry, "anyOf", defining.collect());
     let mut root = object(&FILE);
-    insert(&mut root, "$schema", json!("http://json-schema.org/draft-07/schema#"));
+    insert(
+        &mut root,
+        "$schema",
+        json!("http://json-schema.org/draft-07/schema#"),
+    );
     insert(&mut root, "title", json!("Pipekeeper pipeline"));
     insert(&mut root, "definitions", json!({ "entry": entry }));
     root
@@ -18,7 +22,7 @@ pub fn schema() -> Value {
 
 /// Every key of the file with what it leads to: `[]` stands for an item, `*` for a key of the user's choice.
 ///
-/// Entries are listed once, under `actions[]`; they look the same everywhere.
+/// Entries are listed once, under `actions[]`; they look the same everywhere. Where one value or a list may stand, there is no `[]`.
 pub fn key_table() -> Vec<(String, Treatment)> {
     let mut table = Vec::new();
     object_keys("", &FILE, &mut table);
@@ -43,6 +47,8 @@ fn shape_keys(path: &str, shape: &Shape, table: &mut Vec<(String, Treatment)>) {
         Shape::Object(object) => object_keys(&format!("{path}."), object, table),
         Shape::AnyOf(shapes) => {
             for shape in *shapes {
+                // One value or a list of them: the keys are the same.
+                let shape = if let Shape::List(of) = shape { of } else { shape };
                 shape_keys(path, shape, table);
             }
         }

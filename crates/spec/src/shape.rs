@@ -168,7 +168,12 @@ impl Walk<'_, '_> {
     fn key(&mut self, pair: &Pair, kind: Text, path: &str) {
         if let Err(misfit) = kind.check(&pair.key) {
             self.sink
-                .error(misfit.code, &join(path, &pair.key), &pair.key_span, misfit.message)
+                .error(
+                    misfit.code,
+                    &join(path, &pair.key),
+                    &pair.key_span,
+                    misfit.message,
+                )
                 .maybe_help(misfit.help);
         }
     }
@@ -193,7 +198,7 @@ impl Walk<'_, '_> {
             None => {
                 let known: Vec<&str> = words.iter().map(|word| word.text).collect();
                 let help = did_you_mean(text, known.iter().copied())
-                    .unwrap_or_else(|| format!("write `{}`", known.join("` or `")));
+                    .unwrap_or_else(|| format!("there is `{}`", known.join("`, `")));
                 let message = format!("`{text}` is none of the words that stand here");
                 self.sink
                     .error(codes::UNKNOWN_WORD, path, &node.span, message)
@@ -234,17 +239,23 @@ impl Walk<'_, '_> {
     }
 
     fn missing_value(&mut self, node: &Node, shape: &Shape, path: &str) {
-        let help = match shape {
-            Shape::Text(_) => "write a value; `\"\"` is the empty text".to_owned(),
-            _ => format!("write {}, or remove the key", describe(shape)),
+        let help = if matches!(shape, Shape::Text(_)) {
+            "write a value; `\"\"` is the empty text".to_owned()
+        } else {
+            format!("write {}, or remove the key", describe(shape))
         };
         self.sink
-            .error(codes::MISSING_VALUE, path, &node.span, format!("`{path}` has no value"))
+            .error(
+                codes::MISSING_VALUE,
+                path,
+                &node.span,
+                format!("`{path}` has no value"),
+            )
             .help(help);
     }
 
     fn wrong_type(&mut self, node: &Node, shape: &Shape, path: &str) {
-        let message = format!("{} stands here, not {}", describe(shape), node.describe());
+        let message = format!("{} is wanted here, not {}", describe(shape), node.describe());
         let help = match (shape, node.text()) {
             (Shape::Bool, Some("yes" | "on" | "y")) => Some("write `true`".to_owned()),
             (Shape::Bool, Some("no" | "off" | "n")) => Some("write `false`".to_owned()),

@@ -128,8 +128,13 @@ fn check_condition(site: &Site, text: &str, around: &Surroundings<'_>, source: &
             } else {
                 error.hint
             };
-            sink.error(codes::BAD_EXPRESSION, &site.path, &locate(error.span), error.message)
-                .maybe_help(help);
+            sink.error(
+                codes::BAD_EXPRESSION,
+                &site.path,
+                &locate(error.span),
+                error.message,
+            )
+            .maybe_help(help);
             return;
         }
     };
@@ -148,7 +153,15 @@ fn check_template(site: &Site, text: &str, around: &Surroundings<'_>, source: &s
         Ok(template) => template,
         Err(error) => {
             let at = error.offset();
-            let span = locate(&site.node, text, source, Span { start: at, end: at + 3 });
+            let span = locate(
+                &site.node,
+                text,
+                source,
+                Span {
+                    start: at,
+                    end: at + 3,
+                },
+            );
             sink.error(codes::BAD_EXPRESSION, &site.path, &span, error.to_string())
                 .maybe_help(error.hint().map(str::to_owned));
             return;
@@ -185,7 +198,13 @@ struct Checker<'c> {
 
 impl Checker<'_> {
     /// The type of an expression, if it has one.
-    fn expression(&self, expression: &Expression, text: &str, at: usize, sink: &mut Sink<'_>) -> Option<Type> {
+    fn expression(
+        &self,
+        expression: &Expression,
+        text: &str,
+        at: usize,
+        sink: &mut Sink<'_>,
+    ) -> Option<Type> {
         let actions = self.actions(expression, text, at, sink)?;
         let environment = self.environment(actions);
         match expression.check(&environment) {
@@ -216,8 +235,8 @@ impl Checker<'_> {
                 Reference::Action { action }
                 | Reference::ActionOutcome { action }
                 | Reference::ActionOutput { action, .. } => action,
-                Reference::AllActions if self.is_plan_time() => "",
-                Reference::Variable(_) | Reference::AllActions | Reference::Changed => continue,
+                Reference::AllActions => "",
+                Reference::Variable(_) | Reference::Changed => continue,
             };
             if let Some((code, message, help)) = self.refusal(name) {
                 let word = text.get(at..).and_then(|rest| rest.find(name)).unwrap_or(0);
@@ -232,15 +251,6 @@ impl Checker<'_> {
                 types.insert(name.to_owned(), action_type(*results));
             }
         }
-        let names_all = expression.references().contains(&Reference::AllActions);
-        if names_all {
-            let ended = self
-                .around
-                .actions
-                .iter()
-                .filter(|(name, _)| (self.around.has_ended)(name));
-            types.extend(ended.map(|(name, results)| (name.clone(), action_type(*results))));
-        }
         is_sound.then_some(types)
     }
 
@@ -251,6 +261,13 @@ impl Checker<'_> {
                 codes::PLAN_TIME,
                 "this value is fixed when the run is planned, before any action ran".to_owned(),
                 Some("`actions.*` works in `if`, `env`, `with`, `args` and `images`".to_owned()),
+            ));
+        }
+        if name.is_empty() {
+            return Some((
+                codes::EXPRESSION_TYPE,
+                "`actions` has no value as a whole".to_owned(),
+                Some("name one action, as in `actions.test.outcome`".to_owned()),
             ));
         }
         if !self.around.actions.contains_key(name) {
@@ -317,7 +334,7 @@ impl Checker<'_> {
         if self.is_plan_time() {
             return base;
         }
-        let mut run = vec![("id", Type::Dyn)];
+        let mut run = vec![("id", Type::String), ("pipeline", Type::String)];
         if self.around.is_finally {
             run.push(("outcome", Type::String));
         }

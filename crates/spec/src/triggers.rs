@@ -178,3 +178,136 @@ pub(crate) fn compile(text: &str) -> Result<globset::Glob, globset::Error> {
         .backslash_escape(true)
         .build()
 }
+
+#[cfg(test)]
+mod tests {
+    use pipekeeper_model::{EventKind, GitRef, Revision, TriggerEvent};
+
+    use super::{Admission, ChangedPaths};
+    use crate::{SourceFile, check};
+
+    fn event(kind: EventKind, git_ref: GitRef, schedule: Option<&str>) -> TriggerEvent {
+        TriggerEvent {
+            kind,
+            revision: Revision {
+                repository: "mall/web".to_owned(),
+                sha: None,
+                git_ref: Some(git_ref),
+                subject: String::new(),
+            },
+            schedule: schedule.map(str::to_owned),
+        }
+    }
+
+    fn push(branch: &str) -> TriggerEvent {
+        event(EventKind::Push, GitRef::Branch(branch.to_owned()), None)
+    }
+
+    fn tag(tag: &str) -> TriggerEvent {
+        event(EventKind::Tag, GitRef::Tag(tag.to_owned()), None)
+    }
+
+    fn of(kind: EventKind) -> TriggerEvent {
+        event(kind, GitRef::Branch("main".to_owned()), Some("nightly"))
+    }
+
+    /// Why an event is refused; empty if it is admitted.
+    fn refusal(on: &str, event: &TriggerEvent, paths: Option<&[&str]>) -> String {
+        let text = format!("{on}\nactions: [{{ run: x }}]");
+        let file = SourceFile {
+            path: "a.yaml",
+            text: &text,
+        };
+        let (pipeline, _) = check(&file).unwrap();
+        let paths: Option<Vec<String>> =
+            paths.map(|paths| paths.iter().map(|path| (*path).to_owned()).collect());
+        let changed = paths
+            .as_deref()
+            .map_or(ChangedPaths::Unknown, ChangedPaths::Listed);
+        match pipeline.triggers().admits(event, &changed) {
+            Admission::Yes => String::new(),
+            Admission::No { reason } => reason,
+        }
+    }
+
+    #[test]
+    fn events_are_admitted_or_refused_with_a_reason() {
+        let branches = "on: { push: { branches: [main, \"release/**\", \"!release/old/**\"] } }";
+        let paths = "on: { push: { paths: [\"src/**\", \"!src/docs/**\"] } }";
+        let others = "on: { push: { branches: [\"!wip/*\"] }, tag: [\"v*\"], merge_request: { into: [main] }, cron: [{ name: nightly, at: \"H 2 * * *\", branches: [main] }] }";
+        let table: Vec<(&str, TriggerEvent, Option<&[&str]>, &str)> = vec![
+            ("", push("any"), None, ""),
+            ("", of(EventKind::Manual), None, ""),
+            ("", tag("v1"), None, "the file has no `on.tag`"),
+            (
+                "on: { manual: true }",
+                push("main"),
+                None,
+                "the file has no `on.push`",
+            ),
+            ("on: { push: true }", push("a/b"), None, ""),
+            (
+                "on: { push: false }",
+                push("a/b"),
+                None,
+                "the file has no `on.push`",
+            ),
+            (
+                "on: { push: true }",
+                of(EventKind::Manual),
+                None,
+                "the file has no `on.manual`",
+            ),
+            (branches, push("main"), None, ""),
+            (branches, push("release/1.0/x"), None, ""),
+            (
+                branches,
+                push("release/old/x"),
+                None,
+                "the branch `release/old/x` does not match `main`, `release/**`, `!release/old/**`",
+            ),
+            (
+                branches,
+                push("mainly"),
+                None,
+                "the branch `mainly` does not match `main`, `release/**`, `!release/old/**`",
+            ),
+            (paths, push("x"), None, ""),
+            (paths, push("x"), Some(&["src/a/b.rs", "README.md"]), ""),
+            (
+                paths,
+                push("x"),
+                Some(&["src/docs/a.md", "README.md"]),
+                "no changed path matches `on.push.paths` (`src/**`, `!src/docs/**`)",
+            ),
+            (
+                paths,
+                push("x"),
+                Some(&[]),
+                "no changed path matches `on.push.paths` (`src/**`, `!src/docs/**`)",
+            ),
+            (others, push("feature/x"), Some(&[]), ""),
+            (
+                others,
+                push("wip/x"),
+                None,
+                "the branch `wip/x` does not match `!wip/*`",
+            ),
+            (others, push("wip/x/y"), None, ""),
+            (others, tag("v1.2"), None, ""),
+            (others, tag("1.2"), None, "the tag `1.2` does not match `v*`"),
+            (others, of(EventKind::MergeRequest), None, ""),
+            (others, of(EventKind::Cron), None, ""),
+            (others, of(EventKind::Image), None, "the file has no `on.image`"),
+            (
+                "on: { manual: true }",
+                of(EventKind::Cron),
+                None,
+                "`on.cron` has no schedule `nightly`",
+            ),
+        ];
+        for (on, event, paths, wanted) in table {
+            assert_eq!(refusal(on, &event, paths), wanted, "{on} {event:?}");
+        }
+    }
+}

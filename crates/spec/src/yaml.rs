@@ -234,12 +234,18 @@ struct Builder {
 }
 
 impl Builder {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is not ours and may grow")]
     fn take(&mut self, event: Event<'_>, span: &Span, sink: &mut Sink<'_>) -> Result<(), Stop> {
         let range = span.byte_range().unwrap_or(0..0);
         match event {
             Event::DocumentStart(..) if self.root.is_some() => {
-                sink.error(codes::DOCUMENTS, "", &range, "the file holds more than one document")
-                    .help("one file is one pipeline: move what follows `---` into a file of its own");
+                sink.error(
+                    codes::DOCUMENTS,
+                    "",
+                    &range,
+                    "the file holds more than one document",
+                )
+                .help("one file is one pipeline: move what follows `---` into a file of its own");
                 return Err(Stop);
             }
             Event::Scalar(text, style, anchor, tag) => {
@@ -273,7 +279,12 @@ impl Builder {
             Event::SequenceEnd | Event::MappingEnd => self.close(range.end, sink)?,
             Event::Alias(anchor) => {
                 let Some(built) = self.anchors.get(&anchor).cloned() else {
-                    sink.error(codes::SYNTAX, "", &range, "an anchor cannot hold an alias of itself");
+                    sink.error(
+                        codes::SYNTAX,
+                        "",
+                        &range,
+                        "an anchor cannot hold an alias of itself",
+                    );
                     return Err(Stop);
                 };
                 self.add(built, 0, sink)?;
@@ -284,7 +295,13 @@ impl Builder {
         Ok(())
     }
 
-    fn open(&mut self, anchor: usize, start: usize, content: Content, sink: &mut Sink<'_>) -> Result<(), Stop> {
+    fn open(
+        &mut self,
+        anchor: usize,
+        start: usize,
+        content: Content,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Stop> {
         if self.stack.len() >= MAX_DEPTH {
             report_depth(&(start..start), sink);
             return Err(Stop);
@@ -371,8 +388,13 @@ fn accept_pair(
         return;
     }
     if let Some(first) = seen.get(&key) {
-        sink.error(codes::DUPLICATE_KEY, &key, &key_span, format!("the key `{key}` stands here twice"))
-            .label(first, "first here");
+        sink.error(
+            codes::DUPLICATE_KEY,
+            &key,
+            &key_span,
+            format!("the key `{key}` stands here twice"),
+        )
+        .label(first, "first here");
         return;
     }
     seen.insert(key.clone(), key_span.clone());
@@ -392,11 +414,7 @@ fn key_of(node: &Node, sink: &mut Sink<'_>) -> (Rc<str>, Range<usize>) {
 
 fn refuse_tag(tagged: bool, span: &Span, sink: &mut Sink<'_>) {
     if tagged {
-        let range = span
-            .tag_span()
-            .unwrap_or(*span)
-            .byte_range()
-            .unwrap_or(0..0);
+        let range = span.tag_span().unwrap_or(*span).byte_range().unwrap_or(0..0);
         sink.error(codes::TAG, "", &range, "tags have no meaning in a pipeline file")
             .help("remove the tag; quote the value if it must stay text");
     }

@@ -1,5 +1,7 @@
 //! The example of the language's description: every kind of entry in one file.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
+
 use std::collections::BTreeMap;
 
 use pipekeeper_model::{
@@ -65,7 +67,12 @@ fn what_not_every_backend_can_do_is_listed() {
     let features: Vec<String> = plan
         .features
         .iter()
-        .map(|used| format!("{}:{} {} {}", used.place.line, used.place.column, used.path, used.feature))
+        .map(|used| {
+            format!(
+                "{}:{} {} {}",
+                used.place.line, used.place.column, used.path, used.feature
+            )
+        })
         .collect();
     insta::assert_snapshot!("features", features.join("\n"));
 }

@@ -66,7 +66,13 @@ pub(crate) static ENTRY: Object = Object {
     keys: &[
         key("name", ACTS, NAME, "Its name, unique in the file."),
         RUN.on(WORK),
-        key("steps", ACTS, Shape::List(&Shape::Object(&STEP)), "Several commands over one workspace.").on(WORK),
+        key(
+            "steps",
+            ACTS,
+            Shape::List(&Shape::Object(&STEP)),
+            "Several commands over one workspace.",
+        )
+        .on(WORK),
         COMMAND.on(WORK),
         BUILD_KEY.on(WORK),
         key(
@@ -76,8 +82,13 @@ pub(crate) static ENTRY: Object = Object {
             "A gate: people decide.",
         )
         .on(Kinds::APPROVE),
-        key("promote", needs(Feature::Promote), NAME, "The environment that is to run what was built.")
-            .on(Kinds::PROMOTE),
+        key(
+            "promote",
+            needs(Feature::Promote),
+            NAME,
+            "The environment that is to run what was built.",
+        )
+        .on(Kinds::PROMOTE),
         key(
             "sync",
             needs(Feature::Sync),
@@ -93,16 +104,38 @@ pub(crate) static ENTRY: Object = Object {
         )
         .on(Kinds::WAIT.and(Kinds::PROMOTE)),
         key("call", needs(Feature::Call), NAME, "Another pipeline to run.").on(Kinds::CALL),
-        key("parallel", ACTS, Shape::Entries, "Entries that may run at the same time.").on(GROUP),
-        key("serial", ACTS, Shape::Entries, "Entries that run one after the other.").on(GROUP),
+        key(
+            "parallel",
+            ACTS,
+            Shape::Entries,
+            "Entries that may run at the same time.",
+        )
+        .on(GROUP),
+        key(
+            "serial",
+            ACTS,
+            Shape::Entries,
+            "Entries that run one after the other.",
+        )
+        .on(GROUP),
         key(
             "needs",
             ACTS,
             Shape::AnyOf(&[NAME, Shape::List(&NAME)]),
             "The entries it waits for, instead of all before it.",
         ),
-        key("ungated", ACTS, Shape::Bool, "Earlier `approve` entries do not stand in front of its `needs`."),
-        key("if", ACTS, Shape::Text(Text::Condition), "An expression; when false, it is skipped."),
+        key(
+            "ungated",
+            ACTS,
+            Shape::Bool,
+            "Earlier `approve` entries do not stand in front of its `needs`.",
+        ),
+        key(
+            "if",
+            ACTS,
+            Shape::Text(Text::Condition),
+            "An expression; when false, it is skipped.",
+        ),
         key(
             "start",
             ACTS,
@@ -114,12 +147,29 @@ pub(crate) static ENTRY: Object = Object {
         )
         .on(LEAVES),
         TIMEOUT.on(LEAVES),
-        key("retry", ACTS, Shape::Object(&RETRY), "When another attempt is made.").on(WORK),
-        key("allow_failure", ACTS, Shape::Bool, "Its failure leaves the run green.").on(LEAVES),
+        key(
+            "retry",
+            ACTS,
+            Shape::Object(&RETRY),
+            "When another attempt is made.",
+        )
+        .on(WORK),
+        key(
+            "allow_failure",
+            ACTS,
+            Shape::Bool,
+            "Its failure leaves the run green.",
+        )
+        .on(LEAVES),
         key("env", ACTS, ENV, "Variables.").on(WORK.and(GROUP)),
         IMAGE.on(WORK.and(GROUP)),
-        key("cluster", needs(Feature::Cluster), Shape::Text(Text::PlanName), "The cluster to work in.")
-            .on(WORK.and(GROUP)),
+        key(
+            "cluster",
+            needs(Feature::Cluster),
+            Shape::Text(Text::PlanName),
+            "The cluster to work in.",
+        )
+        .on(WORK.and(GROUP)),
         key(
             "environment",
             needs(Feature::Environment),
@@ -130,7 +180,11 @@ pub(crate) static ENTRY: Object = Object {
         key(
             "lock",
             needs(Feature::Lock),
-            Shape::AnyOf(&[Shape::Text(Text::PlanName), Shape::Object(&LOCK), Shape::List(&ONE_LOCK)]),
+            Shape::AnyOf(&[
+                Shape::Text(Text::PlanName),
+                Shape::Object(&LOCK),
+                Shape::List(&ONE_LOCK),
+            ]),
             "Locks held from its start to its end.",
         ),
         key(
@@ -145,9 +199,20 @@ pub(crate) static ENTRY: Object = Object {
         .on(WORK),
         SHELL.on(WORK),
         WORKING_DIR.on(WORK),
-        key("checkout", ACTS, Shape::AnyOf(&[Shape::Bool, Shape::Object(&CHECKOUT)]), "Whether and how the source arrives.")
-            .on(WORK),
-        key("use", ACTS, TEXTS, "Artifacts of other actions, `ACTION.ARTIFACT`; also waits for them.").on(WORK),
+        key(
+            "checkout",
+            ACTS,
+            Shape::AnyOf(&[Shape::Bool, Shape::Object(&CHECKOUT)]),
+            "Whether and how the source arrives.",
+        )
+        .on(WORK),
+        key(
+            "use",
+            ACTS,
+            TEXTS,
+            "Artifacts of other actions, `ACTION.ARTIFACT`; also waits for them.",
+        )
+        .on(WORK),
         key(
             "artifacts",
             ACTS,
@@ -162,7 +227,13 @@ pub(crate) static ENTRY: Object = Object {
             "Files that it keeps for others.",
         )
         .on(WORK),
-        key("cache", ACTS, Shape::AnyOf(&[NAME, Shape::List(&NAME)]), "Caches of the file that it uses.").on(WORK),
+        key(
+            "cache",
+            ACTS,
+            Shape::AnyOf(&[NAME, Shape::List(&NAME)]),
+            "Caches of the file that it uses.",
+        )
+        .on(WORK),
         key("secrets", ACTS, Shape::List(&ONE_SECRET), "Secrets that it gets.").on(WORK),
         key(
             "credentials",
@@ -181,15 +252,55 @@ pub(crate) static ENTRY: Object = Object {
             "Containers beside it.",
         )
         .on(WORK),
-        key("reports", ACTS, Shape::Object(&REPORTS), "Test reports to collect.").on(WORK),
-        key("resources", needs(Feature::Resources), Shape::Object(&RESOURCES), "What it asks of its host.").on(WORK),
-        key("reuse", needs(Feature::Reuse), Shape::Object(&REUSE), "When an earlier success is adopted.").on(WORK),
-        key("plan", needs(Feature::DynamicPlan), Shape::Text(Text::Path), "A file that it writes with further nodes.")
-            .on(WORK),
-        key("pod", needs(Feature::Pod), Shape::Any, "Fields of its pod, within what the cluster allows.").on(WORK),
-        key("log_limit", ACTS, Shape::Text(Text::Size), "The most log that it may write, such as `100Mi`.").on(WORK),
-        key("images", needs(Feature::Promote), Shape::AnyOf(&[RUNTIME, Shape::List(&RUNTIME)]), "The images to promote.")
-            .on(Kinds::PROMOTE),
+        key(
+            "reports",
+            ACTS,
+            Shape::Object(&REPORTS),
+            "Test reports to collect.",
+        )
+        .on(WORK),
+        key(
+            "resources",
+            needs(Feature::Resources),
+            Shape::Object(&RESOURCES),
+            "What it asks of its host.",
+        )
+        .on(WORK),
+        key(
+            "reuse",
+            needs(Feature::Reuse),
+            Shape::Object(&REUSE),
+            "When an earlier success is adopted.",
+        )
+        .on(WORK),
+        key(
+            "plan",
+            needs(Feature::DynamicPlan),
+            Shape::Text(Text::Path),
+            "A file that it writes with further nodes.",
+        )
+        .on(WORK),
+        key(
+            "pod",
+            needs(Feature::Pod),
+            Shape::Any,
+            "Fields of its pod, within what the cluster allows.",
+        )
+        .on(WORK),
+        key(
+            "log_limit",
+            ACTS,
+            Shape::Text(Text::Size),
+            "The most log that it may write, such as `100Mi`.",
+        )
+        .on(WORK),
+        key(
+            "images",
+            needs(Feature::Promote),
+            Shape::AnyOf(&[RUNTIME, Shape::List(&RUNTIME)]),
+            "The images to promote.",
+        )
+        .on(Kinds::PROMOTE),
         key(
             "with",
             needs(Feature::Call),
@@ -214,7 +325,12 @@ static STEP: Object = Object {
         IMAGE,
         SHELL,
         key("env", ACTS, ENV, "Variables of this step."),
-        key("timeout", ACTS, Shape::Text(Text::Length), "The limit of this step's running time."),
+        key(
+            "timeout",
+            ACTS,
+            Shape::Text(Text::Length),
+            "The limit of this step's running time.",
+        ),
         WORKING_DIR,
     ],
 };
@@ -222,11 +338,32 @@ static STEP: Object = Object {
 static BUILD: Object = Object {
     what: "a build",
     keys: &[
-        key("context", needs(Feature::Build), Shape::Text(Text::Path), "The folder to build from; default `.`."),
-        key("file", needs(Feature::Build), Shape::Text(Text::Path), "The container file; default `Dockerfile`."),
-        key("repository", needs(Feature::Build), Shape::Text(Text::PlanTime), "Where the image goes.").required(),
+        key(
+            "context",
+            needs(Feature::Build),
+            Shape::Text(Text::Path),
+            "The folder to build from; default `.`.",
+        ),
+        key(
+            "file",
+            needs(Feature::Build),
+            Shape::Text(Text::Path),
+            "The container file; default `Dockerfile`.",
+        ),
+        key(
+            "repository",
+            needs(Feature::Build),
+            Shape::Text(Text::PlanTime),
+            "Where the image goes.",
+        )
+        .required(),
         key("args", needs(Feature::Build), ENV, "Build arguments."),
-        key("platforms", needs(Feature::Build), TEXTS, "Platforms such as `linux/amd64`."),
+        key(
+            "platforms",
+            needs(Feature::Build),
+            TEXTS,
+            "Platforms such as `linux/amd64`.",
+        ),
         key(
             "push",
             needs(Feature::Build),
@@ -240,9 +377,19 @@ static APPROVE: Object = Object {
     what: "`approve`",
     keys: &[
         key("text", ACTS, Shape::Text(Text::PlanTime), "What is asked."),
-        key("by", needs(Feature::ApproverRules), TEXTS, "Who may answer, such as `role:ops`."),
+        key(
+            "by",
+            needs(Feature::ApproverRules),
+            TEXTS,
+            "Who may answer, such as `role:ops`.",
+        ),
         // A count above one needs approver rules; the lowering records that.
-        key("count", ACTS, Shape::Int { min: 1, max: 50 }, "How many distinct approvals are needed."),
+        key(
+            "count",
+            ACTS,
+            Shape::Int { min: 1, max: 50 },
+            "How many distinct approvals are needed.",
+        ),
         key(
             "params",
             needs(Feature::ApproveParams),
@@ -264,9 +411,20 @@ static APPROVE: Object = Object {
 static SYNC: Object = Object {
     what: "`sync`",
     keys: &[
-        key("path", needs(Feature::Sync), Shape::Text(Text::Path), "The folder of this repository.").required(),
+        key(
+            "path",
+            needs(Feature::Sync),
+            Shape::Text(Text::Path),
+            "The folder of this repository.",
+        )
+        .required(),
         key("environment", needs(Feature::Sync), NAME, "The environment.").required(),
-        key("images", needs(Feature::Sync), Shape::AnyOf(&[RUNTIME, Shape::List(&RUNTIME)]), "Images to set."),
+        key(
+            "images",
+            needs(Feature::Sync),
+            Shape::AnyOf(&[RUNTIME, Shape::List(&RUNTIME)]),
+            "Images to set.",
+        ),
     ],
 };
 
@@ -299,7 +457,13 @@ static START: Object = Object {
 static RETRY: Object = Object {
     what: "`retry`",
     keys: &[
-        key("attempts", ACTS, Shape::Int { min: 1, max: 20 }, "All tries together.").required(),
+        key(
+            "attempts",
+            ACTS,
+            Shape::Int { min: 1, max: 20 },
+            "All tries together.",
+        )
+        .required(),
         key(
             "on",
             ACTS,
@@ -322,8 +486,19 @@ const ONE_LOCK: Shape = Shape::AnyOf(&[Shape::Text(Text::PlanName), Shape::Objec
 static LOCK: Object = Object {
     what: "a lock",
     keys: &[
-        key("name", needs(Feature::Lock), Shape::Text(Text::PlanName), "Its name.").required(),
-        key("slots", needs(Feature::Lock), Shape::Int { min: 1, max: 1_000 }, "How many may hold it at once."),
+        key(
+            "name",
+            needs(Feature::Lock),
+            Shape::Text(Text::PlanName),
+            "Its name.",
+        )
+        .required(),
+        key(
+            "slots",
+            needs(Feature::Lock),
+            Shape::Int { min: 1, max: 1_000 },
+            "How many may hold it at once.",
+        ),
         key(
             "order",
             needs(Feature::Lock),
@@ -342,9 +517,27 @@ static LOCK: Object = Object {
 static CHECKOUT: Object = Object {
     what: "`checkout`",
     keys: &[
-        key("depth", needs(Feature::CheckoutExtras), Shape::Int { min: 1, max: 1_000_000 }, "Commits of history."),
-        key("submodules", needs(Feature::CheckoutExtras), Shape::Bool, "Whether submodules are fetched."),
-        key("lfs", needs(Feature::CheckoutExtras), Shape::Bool, "Whether LFS objects are fetched."),
+        key(
+            "depth",
+            needs(Feature::CheckoutExtras),
+            Shape::Int {
+                min: 1,
+                max: 1_000_000,
+            },
+            "Commits of history.",
+        ),
+        key(
+            "submodules",
+            needs(Feature::CheckoutExtras),
+            Shape::Bool,
+            "Whether submodules are fetched.",
+        ),
+        key(
+            "lfs",
+            needs(Feature::CheckoutExtras),
+            Shape::Bool,
+            "Whether LFS objects are fetched.",
+        ),
     ],
 };
 
@@ -352,7 +545,12 @@ static ARTIFACT: Object = Object {
     what: "an artifact",
     keys: &[
         key("paths", ACTS, GLOBS, "Globs below the workspace.").required(),
-        key("always", ACTS, Shape::Bool, "Whether it is kept after a failure too."),
+        key(
+            "always",
+            ACTS,
+            Shape::Bool,
+            "Whether it is kept after a failure too.",
+        ),
     ],
 };
 
@@ -362,18 +560,44 @@ static SECRET: Object = Object {
     what: "a secret",
     keys: &[
         key("name", ACTS, NAME, "Its name on the server.").required(),
-        key("env", ACTS, Shape::Text(Text::Variable), "The variable that holds it."),
-        key("file", ACTS, Shape::Text(Text::Path), "The file that holds it; `~/` is HOME."),
+        key(
+            "env",
+            ACTS,
+            Shape::Text(Text::Variable),
+            "The variable that holds it.",
+        ),
+        key(
+            "file",
+            ACTS,
+            Shape::Text(Text::Path),
+            "The file that holds it; `~/` is HOME.",
+        ),
     ],
 };
 
 static SERVICE: Object = Object {
     what: "a service",
     keys: &[
-        key("image", needs(Feature::Services), Shape::Text(Text::PlanTime), "Its image.").required(),
+        key(
+            "image",
+            needs(Feature::Services),
+            Shape::Text(Text::PlanTime),
+            "Its image.",
+        )
+        .required(),
         key("env", needs(Feature::Services), PLAN_ENV, "Its variables."),
-        key("ready", needs(Feature::Services), Shape::Text(Text::Script), "The command that succeeds when it is ready."),
-        key("if", needs(Feature::Services), Shape::Text(Text::PlanCondition), "Whether it is there."),
+        key(
+            "ready",
+            needs(Feature::Services),
+            Shape::Text(Text::Script),
+            "The command that succeeds when it is ready.",
+        ),
+        key(
+            "if",
+            needs(Feature::Services),
+            Shape::Text(Text::PlanCondition),
+            "Whether it is there.",
+        ),
     ],
 };
 
@@ -385,15 +609,36 @@ static REPORTS: Object = Object {
 static RESOURCES: Object = Object {
     what: "`resources`",
     keys: &[
-        key("cpu", needs(Feature::Resources), Shape::Text(Text::Cpu), "CPUs, such as `2` or `500m`."),
-        key("memory", needs(Feature::Resources), Shape::Text(Text::Memory), "Memory, such as `4Gi`."),
+        key(
+            "cpu",
+            needs(Feature::Resources),
+            Shape::Text(Text::Cpu),
+            "CPUs, such as `2` or `500m`.",
+        ),
+        key(
+            "memory",
+            needs(Feature::Resources),
+            Shape::Text(Text::Memory),
+            "Memory, such as `4Gi`.",
+        ),
     ],
 };
 
 static REUSE: Object = Object {
     what: "`reuse`",
     keys: &[
-        key("inputs", needs(Feature::Reuse), GLOBS, "Files that its result depends on.").required(),
-        key("env", needs(Feature::Reuse), TEXTS, "Variables that its result depends on."),
+        key(
+            "inputs",
+            needs(Feature::Reuse),
+            GLOBS,
+            "Files that its result depends on.",
+        )
+        .required(),
+        key(
+            "env",
+            needs(Feature::Reuse),
+            TEXTS,
+            "Variables that its result depends on.",
+        ),
     ],
 };

@@ -3,15 +3,20 @@
 use pipekeeper_model::plan::Feature;
 
 use super::{
-    ACTS, CLOCK, ENV, FREE, GLOBS, Key, Kinds, NAME, OUTCOMES, Object, PATHS, POSITIVE, Shape, TEXTS, Text, Word,
-    ZONE, key, needs, word, word_needs,
+    ACTS, CLOCK, ENV, FREE, GLOBS, Key, Kinds, NAME, OUTCOMES, Object, PATHS, POSITIVE, Shape, TEXTS, Text,
+    Word, ZONE, key, needs, word, word_needs,
 };
 
 /// The whole file.
 pub(crate) static FILE: Object = Object {
     what: "a pipeline",
     keys: &[
-        key("name", ACTS, NAME, "The pipeline's name; default: the file's name."),
+        key(
+            "name",
+            ACTS,
+            NAME,
+            "The pipeline's name; default: the file's name.",
+        ),
         key(
             "on",
             ACTS,
@@ -46,7 +51,12 @@ pub(crate) static FILE: Object = Object {
             Shape::Words(&SHELLS),
             "The shell of actions that name none.",
         ),
-        key("max_parallel", ACTS, POSITIVE, "How many actions of a run may work at once."),
+        key(
+            "max_parallel",
+            ACTS,
+            POSITIVE,
+            "How many actions of a run may work at once.",
+        ),
         key(
             "on_failure",
             ACTS,
@@ -92,9 +102,19 @@ const INCLUDED: Shape = Shape::AnyOf(&[FREE, Shape::Object(&INCLUDE)]);
 static INCLUDE: Object = Object {
     what: "an include",
     keys: &[
-        key("repository", needs(Feature::Include), FREE, "The other repository."),
+        key(
+            "repository",
+            needs(Feature::Include),
+            FREE,
+            "The other repository.",
+        ),
         key("file", needs(Feature::Include), FREE, "The file there.").required(),
-        key("ref", needs(Feature::Include), FREE, "The protected branch or tag."),
+        key(
+            "ref",
+            needs(Feature::Include),
+            FREE,
+            "The protected branch or tag.",
+        ),
     ],
 };
 
@@ -110,7 +130,11 @@ static ON: Object = Object {
         key(
             "tag",
             ACTS,
-            Shape::AnyOf(&[Shape::Bool, Shape::Text(Text::Glob), Shape::List(&Shape::Text(Text::Glob))]),
+            Shape::AnyOf(&[
+                Shape::Bool,
+                Shape::Text(Text::Glob),
+                Shape::List(&Shape::Text(Text::Glob)),
+            ]),
             "Tags, by name.",
         ),
         merge_request("merge_request"),
@@ -131,7 +155,10 @@ static ON: Object = Object {
         key(
             "pipeline",
             needs(Feature::PipelineTrigger),
-            Shape::AnyOf(&[Shape::Object(&ON_PIPELINE), Shape::List(&Shape::Object(&ON_PIPELINE))]),
+            Shape::AnyOf(&[
+                Shape::Object(&ON_PIPELINE),
+                Shape::List(&Shape::Object(&ON_PIPELINE)),
+            ]),
             "Another pipeline finished.",
         ),
     ],
@@ -185,8 +212,18 @@ static CRON: Object = Object {
             "A cron pattern; `H` spreads the load.",
         )
         .required(),
-        key("timezone", needs(Feature::CronTrigger), ZONE, "An IANA name; default UTC."),
-        key("branches", needs(Feature::CronTrigger), GLOBS, "Globs of branches."),
+        key(
+            "timezone",
+            needs(Feature::CronTrigger),
+            ZONE,
+            "An IANA name; default UTC.",
+        ),
+        key(
+            "branches",
+            needs(Feature::CronTrigger),
+            GLOBS,
+            "Globs of branches.",
+        ),
         key(
             "if_changed",
             needs(Feature::CronTrigger),
@@ -199,17 +236,39 @@ static CRON: Object = Object {
 static ON_IMAGE: Object = Object {
     what: "an image trigger",
     keys: &[
-        key("repository", needs(Feature::ImageTrigger), FREE, "The image's repository.").required(),
+        key(
+            "repository",
+            needs(Feature::ImageTrigger),
+            FREE,
+            "The image's repository.",
+        )
+        .required(),
         key("tags", needs(Feature::ImageTrigger), GLOBS, "Globs of tags."),
-        key("semver", needs(Feature::ImageTrigger), FREE, "A range of versions."),
-        key("regex", needs(Feature::ImageTrigger), FREE, "A regular expression for tags."),
+        key(
+            "semver",
+            needs(Feature::ImageTrigger),
+            FREE,
+            "A range of versions.",
+        ),
+        key(
+            "regex",
+            needs(Feature::ImageTrigger),
+            FREE,
+            "A regular expression for tags.",
+        ),
     ],
 };
 
 static ON_PIPELINE: Object = Object {
     what: "a pipeline trigger",
     keys: &[
-        key("name", needs(Feature::PipelineTrigger), NAME, "The other pipeline.").required(),
+        key(
+            "name",
+            needs(Feature::PipelineTrigger),
+            NAME,
+            "The other pipeline.",
+        )
+        .required(),
         key(
             "outcome",
             needs(Feature::PipelineTrigger),
@@ -238,8 +297,13 @@ pub(super) static PARAM: Object = Object {
 static CONCURRENCY: Object = Object {
     what: "`concurrency`",
     keys: &[
-        key("group", ACTS, Shape::Text(Text::PlanTime), "Runs of the same group stand in each other's way.")
-            .required(),
+        key(
+            "group",
+            ACTS,
+            Shape::Text(Text::PlanTime),
+            "Runs of the same group stand in each other's way.",
+        )
+        .required(),
         key(
             "on_new",
             ACTS,
@@ -262,7 +326,13 @@ static CONCURRENCY: Object = Object {
 static CACHE: Object = Object {
     what: "a cache",
     keys: &[
-        key("paths", ACTS, PATHS, "Folders: below HOME with `~/`, else below the workspace.").required(),
+        key(
+            "paths",
+            ACTS,
+            PATHS,
+            "Folders: below HOME with `~/`, else below the workspace.",
+        )
+        .required(),
         key(
             "key",
             ACTS,
@@ -276,7 +346,12 @@ static CACHE: Object = Object {
             Shape::Words(&[word("archive"), word_needs("volume", Feature::VolumeCache)]),
             "A keyed archive (default) or a shared volume of the cluster.",
         ),
-        key("volume", needs(Feature::VolumeCache), NAME, "The volume's name in the Cluster document."),
+        key(
+            "volume",
+            needs(Feature::VolumeCache),
+            NAME,
+            "The volume's name in the Cluster document.",
+        ),
         key(
             "access",
             needs(Feature::VolumeCache),

@@ -135,7 +135,10 @@ impl Key {
 }
 
 const fn word(text: &'static str) -> Word {
-    Word { text, treatment: ACTS }
+    Word {
+        text,
+        treatment: ACTS,
+    }
 }
 
 const fn word_needs(text: &'static str, feature: Feature) -> Word {

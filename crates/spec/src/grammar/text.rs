@@ -166,7 +166,9 @@ fn check_variable(text: &str) -> Result<(), Misfit> {
     } else {
         Err(misfit(
             codes::BAD_VARIABLE,
-            format!("use `{text}` as a variable: it has letters, digits and `_` and does not start with a digit"),
+            format!(
+                "use `{text}` as a variable: it has letters, digits and `_` and does not start with a digit"
+            ),
         ))
     }
 }
@@ -174,10 +176,16 @@ fn check_variable(text: &str) -> Result<(), Misfit> {
 fn check_glob(text: &str) -> Result<(), Misfit> {
     let glob = text.strip_prefix('!').unwrap_or(text);
     if glob.is_empty() {
-        return Err(misfit(codes::BAD_GLOB, "use an empty glob: write `**` for everything".to_owned()));
+        return Err(misfit(
+            codes::BAD_GLOB,
+            "use an empty glob: write `**` for everything".to_owned(),
+        ));
     }
     triggers::compile(glob).map(drop).map_err(|error| {
-        misfit(codes::BAD_GLOB, format!("read the glob `{text}`: {}", error.kind()))
+        misfit(
+            codes::BAD_GLOB,
+            format!("read the glob `{text}`: {}", error.kind()),
+        )
     })
 }
 
@@ -186,7 +194,9 @@ fn check_path(text: &str) -> Result<(), Misfit> {
     if text.is_empty() || text.starts_with('/') || leaves || text.contains('\0') {
         Err(misfit(
             codes::BAD_PATH,
-            format!("use the path `{text}`: paths are below the workspace, or below HOME with `~/`, without `..`"),
+            format!(
+                "use the path `{text}`: paths are below the workspace, or below HOME with `~/`, without `..`"
+            ),
         ))
     } else {
         Ok(())
@@ -233,7 +243,11 @@ fn check_cron(text: &str) -> Result<(), Misfit> {
     } else {
         match Cron::from_str(&plain) {
             Ok(_) => return Ok(()),
-            Err(error) => error.to_string().to_lowercase(),
+            Err(error) => {
+                let text = error.to_string().to_lowercase();
+                let text = text.strip_prefix("component error: ").unwrap_or(&text);
+                text.trim_end_matches('.').to_owned()
+            }
         }
     };
     Err(misfit(
@@ -281,9 +295,9 @@ fn check_quantity(text: &str, units: &[&str], wanted: &str) -> Result<(), Misfit
 
 fn check_credential(text: &str) -> Result<(), Misfit> {
     let fits = text == "git"
-        || text
-            .split_once(':')
-            .is_some_and(|(kind, name)| matches!(kind, "registry" | "cluster") && name.parse::<Name>().is_ok());
+        || text.split_once(':').is_some_and(|(kind, name)| {
+            matches!(kind, "registry" | "cluster") && name.parse::<Name>().is_ok()
+        });
     if fits {
         Ok(())
     } else {
@@ -325,20 +339,54 @@ mod tests {
     #[test]
     fn texts_fit_or_not() {
         let table = [
-            (Text::Clock, vec!["22:00", "00:59"], vec!["24:00", "9:00", "22.00", "a:bc", ""]),
-            (Text::Zone, vec!["UTC", "Asia/Shanghai"], vec!["Asia/Shanghay", ""]),
+            (
+                Text::Clock,
+                vec!["22:00", "00:59"],
+                vec!["24:00", "9:00", "22.00", "a:bc", ""],
+            ),
+            (
+                Text::Zone,
+                vec!["UTC", "Asia/Shanghai"],
+                vec!["Asia/Shanghay", ""],
+            ),
             (
                 Text::Cron,
-                vec!["H 2 * * *", "*/5 * * * MON-FRI", "H(0-29)/10 * * * *", "@daily", "H/15 * * * *"],
+                vec![
+                    "H 2 * * *",
+                    "*/5 * * * MON-FRI",
+                    "H(0-29)/10 * * * *",
+                    "@daily",
+                    "H/15 * * * *",
+                ],
                 vec!["* * *", "61 * * * *", "hello", "", "* * * * * *"],
             ),
-            (Text::Cpu, vec!["2", "500m", "0.5"], vec!["0", "2 cpus", "-1", "m", ""]),
+            (
+                Text::Cpu,
+                vec!["2", "500m", "0.5"],
+                vec!["0", "2 cpus", "-1", "m", ""],
+            ),
             (Text::Memory, vec!["4Gi", "512M"], vec!["4gb", "", "Gi"]),
-            (Text::Path, vec!["a/b", "~/.m2", "."], vec!["/etc", "../x", "a/../../x", ""]),
+            (
+                Text::Path,
+                vec!["a/b", "~/.m2", "."],
+                vec!["/etc", "../x", "a/../../x", ""],
+            ),
             (Text::Variable, vec!["A_1", "_x"], vec!["1A", "A-B", "", "É"]),
-            (Text::Glob, vec!["src/**", "!docs/**", "v*"], vec!["[", "!", "", "{a"]),
-            (Text::Credential, vec!["git", "registry:harbor"], vec!["registry:", "svn", "cluster"]),
-            (Text::Cell, vec!["sqlite", "linux/amd64"], vec!["", "a,b", "a=b", "é"]),
+            (
+                Text::Glob,
+                vec!["src/**", "!docs/**", "v*"],
+                vec!["[", "!", "", "{a"],
+            ),
+            (
+                Text::Credential,
+                vec!["git", "registry:harbor"],
+                vec!["registry:", "svn", "cluster"],
+            ),
+            (
+                Text::Cell,
+                vec!["sqlite", "linux/amd64"],
+                vec!["", "a,b", "a=b", "é"],
+            ),
             (Text::Identifier, vec!["profile"], vec!["a-b", "1a", ""]),
         ];
         for (kind, good, bad) in table {

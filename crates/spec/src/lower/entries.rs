@@ -1,13 +1,10 @@
 //! Entries of lists: leaves and groups with what they inherit. Entry type: [`Entries`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use pipekeeper_model::{
-    Millis, Name,
-    plan::{
-        Body, Condition, Feature, FeatureUse, Lock, Node as PlanNode, Place, Section, Wait, WaitFor,
-        defaults,
-    },
+    Millis,
+    plan::{Body, Condition, Lock, Node as PlanNode, Place, Section, Wait, WaitFor, defaults},
 };
 
 use super::{
@@ -15,33 +12,30 @@ use super::{
     header::Header,
     name_of,
     roster::{Roster, kind_of},
-    text, text_map, texts, timing,
+    text, text_map, timing,
     work::{self, StepDefaults, shell_of},
 };
 use crate::{
     codes,
-    definition::{Action, Fixed, FixedText, Group, Member, Order, OwnedFeature, Target, What},
+    definition::{Action, Fixed, FixedText, Group, Member, Order, OwnedFeature, Owners, Target, What},
     diagnostic::Sink,
     grammar::{DEFINING, ENTRY, Kinds},
     shape::{self, Found, join},
-    suggest::did_you_mean,
     template::judges_outcomes,
-    yaml::Node,
+    yaml::{Node, Value},
 };
 
 /// How deep groups may nest.
 const MAX_GROUPS: usize = 16;
-/// The most cells of one matrix.
-const MAX_CELLS: usize = 256;
 /// How long a promotion or sync may take until what it moved is healthy.
 const HEALTHY: Millis = Millis::minutes(15);
 
 /// Reads the lists of a file, in the order of the roster.
 pub(super) struct Entries<'e, 's> {
-    header: &'e Header,
-    roster: &'e Roster,
-    sink: &'e mut Sink<'s>,
-    lowered: Lowered,
+    pub(super) header: &'e Header,
+    pub(super) roster: &'e Roster,
+    pub(super) sink: &'e mut Sink<'s>,
+    pub(super) lowered: Lowered,
     groups: usize,
 }
 
@@ -127,7 +121,7 @@ impl<'e, 's> Entries<'e, 's> {
     fn entry(&mut self, node: &Node, path: &str, around: &Around) -> Option<Member> {
         let found = shape::walk(node, &ENTRY, path, self.sink);
         let Some((key, kind)) = kind_of(node) else {
-            if !node.pairs().is_empty() || node.text().is_none() && node.items().is_empty() {
+            if matches!(node.value, Value::Map(_)) {
                 self.report_no_kind(node, path);
             }
             return None;
@@ -158,7 +152,7 @@ impl<'e, 's> Entries<'e, 's> {
     }
 
     fn keep(&mut self, found: Found, target: Target, first: usize) {
-        let owners = first..self.lowered.actions.len();
+        let owners = Owners::Actions(first..self.lowered.actions.len());
         let features = found.features.into_iter().map(|used| OwnedFeature {
             owners: owners.clone(),
             used,
@@ -182,7 +176,11 @@ impl<'e, 's> Entries<'e, 's> {
         Group {
             id,
             label,
-            order: if key == "parallel" { Order::Parallel } else { Order::Serial },
+            order: if key == "parallel" {
+                Order::Parallel
+            } else {
+                Order::Serial
+            },
             members: self.members(node, key, &join(path, key), &around),
         }
     }
@@ -269,7 +267,7 @@ impl<'e, 's> Entries<'e, 's> {
             }
             let grammar = ENTRY.keys.iter().find(|known| known.name == &*pair.key);
             if grammar.is_some_and(|known| !known.kinds.holds(kind)) {
-                let message = format!("`{}` makes no sense on a `{key}`", pair.key);
+                let message = format!("`{}` makes no sense beside `{key}`", pair.key);
                 self.sink
                     .error(codes::MISPLACED_KEY, &here, &pair.key_span, message)
                     .help("remove it, or move it to the entry that it is about");
@@ -288,7 +286,9 @@ impl<'e, 's> Entries<'e, 's> {
                 .error(codes::FINALLY, &join(path, key), &pair.key_span, message)
                 .help("move it to `actions`");
         }
-        let waits = node.pair("start").filter(|pair| pair.value.text() != Some("auto"));
+        let waits = node
+            .pair("start")
+            .filter(|pair| pair.value.text() != Some("auto"));
         if let Some(pair) = waits {
             self.sink
                 .error(
@@ -299,176 +299,6 @@ impl<'e, 's> Entries<'e, 's> {
                 )
                 .help("remove `start`");
         }
-    }
-
-    fn needs(&mut self, node: &Node, path: &str, section: Section) -> Option<Vec<Target>> {
-        let needs = node.get("needs")?;
-        let mut targets = Vec::new();
-        for need in needs.items() {
-            let Some(name) = need.text() else { continue };
-            let path = join(path, "needs");
-            let Some(target) = self.roster.names.get(name).copied() else {
-                let known = self.roster.names.keys().map(String::as_str);
-                let help = did_you_mean(name, known);
-                self.sink
-                    .error(codes::UNKNOWN_NEED, &path, &need.span, format!("no entry is called `{name}`"))
-                    .maybe_help(help);
-                continue;
-            };
-            if self.is_in(target, section) {
-                targets.push(target);
-            } else {
-                self.report_across(&path, need, name);
-            }
-        }
-        Some(targets)
-    }
-
-    fn is_in(&self, target: Target, section: Section) -> bool {
-        self.roster
-            .listed(target)
-            .is_none_or(|listed| listed.section == section)
-    }
-
-    fn report_across(&mut self, path: &str, node: &Node, name: &str) {
-        let message = format!("`{name}` stands on the other side of `finally`");
-        self.sink
-            .error(codes::FINALLY, path, &node.span, message)
-            .help("entries of `finally` start after all others have ended, and nothing waits for them");
-    }
-
-    fn uses(&mut self, node: &Node, path: &str, section: Section) -> Vec<(usize, Name)> {
-        let Some(list) = node.get("use") else {
-            return Vec::new();
-        };
-        let path = join(path, "use");
-        let mut uses = Vec::new();
-        for item in list.items() {
-            let Some(text) = item.text() else { continue };
-            match self.find_artifact(text) {
-                Ok((leaf, _)) if section == Section::Main && !self.is_in(Target::Leaf(leaf), section) => {
-                    self.report_across(&path, item, text);
-                }
-                Ok(found) => uses.push(found),
-                Err((message, help)) => {
-                    self.sink
-                        .error(codes::UNKNOWN_ARTIFACT, &path, &item.span, message)
-                        .maybe_help(help);
-                }
-            }
-        }
-        uses
-    }
-
-    /// Names may hold dots, so every split is tried.
-    fn find_artifact(&self, text: &str) -> Result<(usize, Name), (String, Option<String>)> {
-        let splits = text
-            .match_indices('.')
-            .filter_map(|(at, _)| Some((text.get(..at)?, text.get(at + 1..)?)));
-        let mut nearest = None;
-        for (action, artifact) in splits {
-            let Some(Target::Leaf(index)) = self.roster.names.get(action) else {
-                nearest = nearest.or_else(|| {
-                    did_you_mean(action, self.roster.names.keys().map(String::as_str))
-                });
-                continue;
-            };
-            let listed = self.roster.leaves.get(*index);
-            let known = listed.map(|listed| listed.artifacts.as_slice()).unwrap_or_default();
-            if let Some(name) = name_of(artifact).filter(|_| known.iter().any(|one| one == artifact)) {
-                return Ok((*index, name));
-            }
-            let help = match did_you_mean(artifact, known.iter().map(String::as_str)) {
-                None if known.is_empty() => format!("add `artifacts: {{ {artifact}: PATH }}` to `{action}`"),
-                None => format!("it makes `{}`", known.join("`, `")),
-                Some(help) => help,
-            };
-            return Err((format!("`{action}` makes no artifact `{artifact}`"), Some(help)));
-        }
-        let help = nearest.unwrap_or_else(|| "write `ACTION.ARTIFACT`".to_owned());
-        Err((format!("`{text}` names no artifact of an action"), Some(help)))
-    }
-
-    fn check_caches(&mut self, node: &Node, path: &str) {
-        for item in node.get("cache").map(Node::items).unwrap_or_default() {
-            let Some(name) = item.text() else { continue };
-            if !self.header.cache_names.iter().any(|known| known == name) {
-                let known = self.header.cache_names.iter().map(String::as_str);
-                let help = did_you_mean(name, known)
-                    .unwrap_or_else(|| "define it under `caches:` of the file".to_owned());
-                self.sink
-                    .error(
-                        codes::UNKNOWN_CACHE,
-                        &join(path, "cache"),
-                        &item.span,
-                        format!("no cache is called `{name}`"),
-                    )
-                    .help(help);
-            }
-        }
-    }
-
-    fn check_promotion(&mut self, node: &Node, kind: Kinds, path: &str) {
-        if kind == Kinds::PROMOTE
-            && !self.roster.builds
-            && node.get("images").is_none()
-            && let Some(pair) = node.pair("promote")
-        {
-            self.sink
-                .error(
-                    codes::NOTHING_BUILT,
-                    &join(path, "promote"),
-                    &pair.key_span,
-                    "there is nothing to promote: no entry builds an image",
-                )
-                .help("add a `build`, or say which with `images:`");
-        }
-    }
-
-    fn count_approvals(&mut self, node: &Node, path: &str, index: usize) {
-        let count = node.get("approve").and_then(|approve| approve.pair("count"));
-        if let Some(pair) = count.filter(|pair| pair.value.int().is_some_and(|count| count > 1)) {
-            self.lowered.features.push(OwnedFeature {
-                owners: index..index + 1,
-                used: FeatureUse {
-                    feature: Feature::ApproverRules,
-                    path: join(path, "approve.count"),
-                    place: self.sink.lines.place(pair.key_span.start),
-                    detail: pair.value.text().map(str::to_owned),
-                },
-            });
-        }
-    }
-
-    fn matrix(&mut self, node: &Node, path: &str) -> Vec<(Name, Vec<String>)> {
-        let Some(pair) = node.pair("matrix") else {
-            return Vec::new();
-        };
-        let path = join(path, "matrix");
-        let mut axes = Vec::new();
-        let mut cells = 1_usize;
-        for axis in pair.value.pairs() {
-            let values = texts(Some(&axis.value));
-            let mut seen = BTreeSet::new();
-            for item in axis.value.items() {
-                let again = item.text().filter(|text| !seen.insert((*text).to_owned()));
-                if let Some(text) = again {
-                    let message = format!("the axis `{}` has `{text}` twice", axis.key);
-                    self.sink.error(codes::MATRIX, &join(&path, &axis.key), &item.span, message);
-                }
-            }
-            cells = cells.saturating_mul(values.len().max(1));
-            axes.extend(name_of(&axis.key).map(|name| (name, values)));
-        }
-        if cells > MAX_CELLS {
-            let message = format!("the matrix has {cells} cells, and may have {MAX_CELLS}");
-            self.sink.error(codes::MATRIX, &path, &pair.key_span, message);
-        } else if pair.value.pairs().is_empty() && !pair.value.is_null() {
-            self.sink
-                .error(codes::MATRIX, &path, &pair.key_span, "the matrix has no axes")
-                .help("write `matrix: { db: [sqlite, postgres] }`, or remove it");
-        }
-        axes
     }
 
     fn clash(&mut self, node: &Node, key: &str, path: &str, message: &str) {
@@ -523,4 +353,3 @@ fn locks(node: Option<&Node>, path: &str) -> Vec<(Lock, FixedText)> {
     });
     read.collect()
 }
-

@@ -26,7 +26,11 @@ pub(super) fn check(
         .leaves
         .iter()
         .filter_map(|leaf| {
-            let results = if leaf.axes.is_empty() { Results::Single } else { Results::ByCell };
+            let results = if leaf.axes.is_empty() {
+                Results::Single
+            } else {
+                Results::ByCell
+            };
             Some((leaf.name.as_ref().map(Name::to_string)?, results))
         })
         .collect();

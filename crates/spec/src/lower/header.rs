@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use pipekeeper_expr::Type;
 use pipekeeper_model::{
     Name, ParamValue,
-    plan::{
-        Cache, CacheKey, CacheMode, Concurrency, ConcurrencyScope, FeatureUse, OnFailure, OnNew, Shell,
-    },
+    plan::{Cache, CacheKey, CacheMode, Concurrency, ConcurrencyScope, OnFailure, OnNew, Shell},
 };
 
 use super::{name_of, text, text_map, texts, work::shell_of};
@@ -40,7 +38,6 @@ pub(super) struct Header {
     pub(super) max_parallel: Option<u32>,
     pub(super) on_failure: OnFailure,
     pub(super) concurrency: Option<Concurrency>,
-    pub(super) features: Vec<FeatureUse>,
 }
 
 impl Header {
@@ -49,7 +46,7 @@ impl Header {
         let caches = root.get("caches").map(Node::pairs).unwrap_or_default();
         Self {
             name: pipeline_name(file, root, sink),
-            triggers: triggers(root.get("on")),
+            triggers: triggers(root.get("on"), sink),
             param_types: params
                 .values()
                 .map(|param| (param.name.to_string(), type_of(&param.kind)))
@@ -79,7 +76,6 @@ impl Header {
                 _ => OnFailure::Stop,
             },
             concurrency: root.get("concurrency").map(concurrency),
-            features: Vec::new(),
         }
     }
 }
@@ -116,7 +112,7 @@ fn pipeline_name(file: &SourceFile<'_>, root: &Node, sink: &mut Sink<'_>) -> Opt
     name
 }
 
-fn triggers(node: Option<&Node>) -> Triggers {
+fn triggers(node: Option<&Node>, sink: &mut Sink<'_>) -> Triggers {
     let Some(on) = node else {
         return Triggers {
             push: Some(PushTrigger::default()),
@@ -124,6 +120,11 @@ fn triggers(node: Option<&Node>) -> Triggers {
             ..Triggers::default()
         };
     };
+    if let (Some(_), Some(pair)) = (on.get("merge_request"), on.pair("pull_request")) {
+        let message = "`pull_request` is another word for `merge_request`, which stands here too";
+        sink.error(codes::KEYS_TOGETHER, "on.pull_request", &pair.key_span, message)
+            .help("keep one of them");
+    }
     // `false` stands for a trigger that is not there.
     let given = |key: &str| on.get(key).filter(|node| node.bool() != Some(false));
     let patterns = |node: &Node, key: &str| Patterns::new(texts(node.get(key)));
@@ -167,7 +168,10 @@ pub(super) fn params(node: Option<&Node>, path: &str, sink: &mut Sink<'_>) -> BT
     let pairs = node.map(Node::pairs).unwrap_or_default();
     let read = pairs.iter().filter_map(|pair| {
         let name = name_of(&pair.key)?;
-        Some((name.clone(), param(name, &pair.value, &join(path, &pair.key), sink)))
+        Some((
+            name.clone(),
+            param(name, &pair.value, &join(path, &pair.key), sink),
+        ))
     });
     read.collect()
 }
@@ -183,8 +187,13 @@ fn param(name: Name, node: &Node, path: &str, sink: &mut Sink<'_>) -> Param {
     let is_enum = matches!(kind, ParamKind::Enum(_));
     match node.pair("values") {
         None if is_enum => {
-            sink.error(codes::MISSING_KEY, path, &node.head(), "an enum needs the key `values`")
-                .help("add `values:` with the words that it may be");
+            sink.error(
+                codes::MISSING_KEY,
+                path,
+                &node.head(),
+                "an enum needs the key `values`",
+            )
+            .help("add `values:` with the words that it may be");
         }
         Some(pair) if !is_enum => {
             sink.error(
@@ -197,7 +206,9 @@ fn param(name: Name, node: &Node, path: &str, sink: &mut Sink<'_>) -> Param {
         }
         Some(_) | None => {}
     }
-    let default = node.get("default").and_then(|node| read_default(node, &kind, path, sink));
+    let default = node
+        .get("default")
+        .and_then(|node| read_default(node, &kind, path, sink));
     Param {
         name,
         kind,
@@ -210,7 +221,10 @@ fn read_default(node: &Node, kind: &ParamKind, path: &str, sink: &mut Sink<'_>) 
     let value = node.text()?;
     let read = kind.read(value);
     if read.is_none() {
-        let message = format!("the default `{value}` does not fit: the parameter takes {}", kind.describe());
+        let message = format!(
+            "the default `{value}` does not fit: the parameter takes {}",
+            kind.describe()
+        );
         sink.error(codes::BAD_DEFAULT, &join(path, "default"), &node.span, message);
     }
     read
@@ -248,7 +262,11 @@ fn cache(node: &Node, path: &str, sink: &mut Sink<'_>) -> Cache {
         )
         .help("add `volume:` with a name from the Cluster document");
     }
-    let misplaced: &[&str] = if is_volume { &["key", "restore"] } else { &["volume", "access"] };
+    let misplaced: &[&str] = if is_volume {
+        &["key", "restore"]
+    } else {
+        &["volume", "access"]
+    };
     for key in misplaced {
         if let Some(pair) = node.pair(key) {
             let other = if is_volume { "archive" } else { "volume" };

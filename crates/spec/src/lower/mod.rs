@@ -6,6 +6,7 @@
 mod entries;
 mod expressions;
 mod header;
+mod lookups;
 mod roster;
 mod timing;
 mod work;
@@ -19,7 +20,7 @@ use pipekeeper_model::{
 
 use crate::{
     codes,
-    definition::{Action, Definition, OwnedFeature, Target},
+    definition::{Action, Definition, OwnedFeature, Owners, Target},
     diagnostic::Sink,
     grammar,
     graph::{self, Cycle, Leaf},
@@ -48,14 +49,9 @@ pub(crate) fn lower(file: &SourceFile<'_>, root: &Node, sink: &mut Sink<'_>) -> 
         mut features,
         sites,
     } = entries.finish();
-    let everything = 0..actions.len();
     features.extend(found.features.into_iter().map(|used| OwnedFeature {
-        owners: everything.clone(),
+        owners: owners_of(&used.path),
         used,
-    }));
-    features.extend(header.features.iter().map(|used| OwnedFeature {
-        owners: everything.clone(),
-        used: used.clone(),
     }));
     sort_features(&mut features);
     check_size(root, &actions, sink);
@@ -91,6 +87,17 @@ pub(crate) fn lower(file: &SourceFile<'_>, root: &Node, sink: &mut Sink<'_>) -> 
         finally,
         features,
     })
+}
+
+/// Who uses what a key of the file asks for.
+fn owners_of(path: &str) -> Owners {
+    let cache = path
+        .strip_prefix("caches.")
+        .and_then(|rest| rest.rsplit_once('.'));
+    match cache.and_then(|(name, _)| name_of(name)) {
+        Some(cache) => Owners::Cache(cache),
+        None => Owners::Pipeline,
+    }
 }
 
 /// What the entries came to.
@@ -171,16 +178,7 @@ fn check_size(root: &Node, actions: &[Action], sink: &mut Sink<'_>) {
 fn check_caches(root: &Node, header: &Header, actions: &[Action], sink: &mut Sink<'_>) {
     let caches = root.get("caches").map(Node::pairs).unwrap_or_default();
     for pair in caches {
-        let is_used = actions.iter().any(|action| match &action.node.body {
-            pipekeeper_model::plan::Body::Work(work) => {
-                work.caches.iter().any(|cache| cache.as_str() == &*pair.key)
-            }
-            pipekeeper_model::plan::Body::Approve(_)
-            | pipekeeper_model::plan::Body::Wait(_)
-            | pipekeeper_model::plan::Body::Promote(_)
-            | pipekeeper_model::plan::Body::Sync(_)
-            | pipekeeper_model::plan::Body::Call(_) => false,
-        });
+        let is_used = actions.iter().any(|action| action.has_cache(&pair.key));
         let is_known = header.caches.keys().any(|name| name.as_str() == &*pair.key);
         if is_known && !is_used {
             sink.warning(
@@ -204,6 +202,7 @@ fn report_cycle(cycle: &Cycle, roster: &Roster, sink: &mut Sink<'_>) {
     let spans = cycle.0.first().map(|target| roster.place_of(*target));
     let (path, span) = spans.unwrap_or_default();
     let message = format!("these entries wait for each other: {}", names.join(" → "));
-    sink.error(codes::CYCLE, &path, &span, message)
-        .help("remove one of the `needs`, or move an entry; without `needs` an entry waits for all before it");
+    sink.error(codes::CYCLE, &path, &span, message).help(
+        "remove one of the `needs`, or move an entry; without `needs` an entry waits for all before it",
+    );
 }

@@ -120,25 +120,30 @@ impl Roster {
         let is_new = |name: &Name| self.names.get(name.as_str()) == Some(&UNNUMBERED);
         let given = given.filter(is_new);
         let steps = node.get("steps").map(Node::items).unwrap_or_default();
-        self.builds |= matches!(key, "build" | "call") || steps.iter().any(|step| step.get("build").is_some());
+        self.builds |=
+            matches!(key, "build" | "call") || steps.iter().any(|step| step.get("build").is_some());
         let mut listed = Listed {
             name: given,
             section,
             artifacts: keys(node, "artifacts"),
             axes: keys(node, "matrix"),
             path: path.to_owned(),
-            span: node.get("name").map_or_else(|| node.head(), |name| name.span.clone()),
+            span: node
+                .get("name")
+                .map_or_else(|| node.head(), |name| name.span.clone()),
         };
         if kind == Kinds::GROUP {
             if let Some(name) = &listed.name {
-                self.names.insert(name.to_string(), Target::Group(self.groups.len()));
+                self.names
+                    .insert(name.to_string(), Target::Group(self.groups.len()));
             }
             self.groups.push(listed);
             self.list(node, key, &join(path, key), section);
         } else {
             let name = listed.name.take().or_else(|| self.made_up(node, key));
             if let Some(name) = &name {
-                self.names.insert(name.to_string(), Target::Leaf(self.leaves.len()));
+                self.names
+                    .insert(name.to_string(), Target::Leaf(self.leaves.len()));
             }
             listed.name = name;
             self.leaves.push(listed);
@@ -175,7 +180,9 @@ fn collect_names(node: &Node, key: &str, path: &str, take: &mut impl FnMut(&str,
     let Some(list) = node.get(key) else { return };
     for (index, entry) in list.items().iter().enumerate() {
         let path = format!("{path}[{index}]");
-        let Some((key, kind)) = kind_of(entry) else { continue };
+        let Some((key, kind)) = kind_of(entry) else {
+            continue;
+        };
         if let Some(name) = entry.get("name")
             && let Some(text) = name.text().filter(|text| name_of(text).is_some())
         {

@@ -8,7 +8,12 @@ use pipekeeper_model::{
 };
 
 use super::{text, texts};
-use crate::{codes, diagnostic::Sink, shape::join, yaml::Node};
+use crate::{
+    codes,
+    diagnostic::Sink,
+    shape::join,
+    yaml::{Node, Value},
+};
 
 /// `start:`; absent means at once.
 pub(super) fn start(node: Option<&Node>, path: &str, sink: &mut Sink<'_>) -> Start {
@@ -75,8 +80,13 @@ pub(super) fn only_one(
     let mut there = keys.iter().filter(|key| node.get(key).is_some());
     let choice = format!("`{}`", keys.join("`, `"));
     let Some(first) = there.next() else {
-        if !node.pairs().is_empty() {
-            sink.error(codes::KEYS_TOGETHER, path, &node.head(), format!("one of {choice} is missing"));
+        if matches!(node.value, Value::Map(_)) {
+            sink.error(
+                codes::KEYS_TOGETHER,
+                path,
+                &node.head(),
+                format!("one of {choice} is missing"),
+            );
         }
         return None;
     };
@@ -103,8 +113,13 @@ fn clock(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<WaitFor> {
     let [from, to] = times.as_slice() else {
         if !times.is_empty() {
             let message = format!("`between` takes two times of day, not {}", times.len());
-            sink.error(codes::OUT_OF_RANGE, &join(path, "between"), &between.span, message)
-                .help("write `between: [\"22:00\", \"06:00\"]`");
+            sink.error(
+                codes::OUT_OF_RANGE,
+                &join(path, "between"),
+                &between.span,
+                message,
+            )
+            .help("write `between: [\"22:00\", \"06:00\"]`");
         }
         return None;
     };
@@ -118,7 +133,12 @@ fn clock(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<WaitFor> {
 fn refuse_timezone(node: &Node, key: &str, path: &str, sink: &mut Sink<'_>) {
     if let Some(pair) = node.pair("timezone") {
         let message = format!("`timezone` means nothing beside `{key}`");
-        sink.error(codes::KEYS_TOGETHER, &join(path, "timezone"), &pair.key_span, message)
-            .help("remove it");
+        sink.error(
+            codes::KEYS_TOGETHER,
+            &join(path, "timezone"),
+            &pair.key_span,
+            message,
+        )
+        .help("remove it");
     }
 }

@@ -103,7 +103,10 @@ fn work(
         checkout: checkout(node.get("checkout")),
         uses: Vec::new(),
         artifacts: names(node.get("artifacts"), |value| Some(artifact(value))),
-        caches: texts(node.get("cache")).iter().filter_map(|name| name_of(name)).collect(),
+        caches: texts(node.get("cache"))
+            .iter()
+            .filter_map(|name| name_of(name))
+            .collect(),
         secrets: secrets(node.get("secrets"), &join(path, "secrets"), sink),
         services: names(node.get("services"), service),
         reports: Reports {
@@ -129,9 +132,14 @@ fn step(node: &Node, index: usize, path: &str, outer: &StepDefaults, sink: &mut 
         let message = format!("a step does one thing, and here are `{}`", there.join("` and `"));
         sink.error(codes::SEVERAL_KINDS, path, &node.head(), message)
             .help("make each a step of its own");
-    } else if there.is_empty() && !node.pairs().is_empty() {
-        sink.error(codes::NO_KIND, path, &node.head(), "nothing says what this step does")
-            .help("add `run`, `command` or `build`");
+    } else if there.is_empty() && matches!(node.value, Value::Map(_)) {
+        sink.error(
+            codes::NO_KIND,
+            path,
+            &node.head(),
+            "nothing says what this step does",
+        )
+        .help("add `run`, `command` or `build`");
     }
     Some(Step {
         name: text(node, "name").unwrap_or_else(|| format!("step {}", index + 1)),
@@ -173,7 +181,13 @@ fn script(node: &Node, shell: Shell, sink: &Sink<'_>) -> Option<Script> {
 }
 
 fn is_block(node: &Node) -> bool {
-    matches!(node.value, Value::Scalar { style: Style::Block, .. })
+    matches!(
+        node.value,
+        Value::Scalar {
+            style: Style::Block,
+            ..
+        }
+    )
 }
 
 fn checkout(node: Option<&Node>) -> Checkout {
@@ -271,8 +285,13 @@ fn sync(node: &Node) -> Option<Sync> {
 
 fn wait(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<WaitFor> {
     if node.text().is_some() {
-        sink.error(codes::KEYS_TOGETHER, path, &node.span, "`wait: tag` stands beside `promote` only")
-            .help("write `wait: { for: 10m }`, `{ until: \"22:00\" }` or `{ between: [\"22:00\", \"06:00\"] }`");
+        sink.error(
+            codes::KEYS_TOGETHER,
+            path,
+            &node.span,
+            "`wait: tag` stands beside `promote` only",
+        )
+        .help("write `wait: { for: 10m }`, `{ until: \"22:00\" }` or `{ between: [\"22:00\", \"06:00\"] }`");
         return None;
     }
     timing::wait(node, path, sink)

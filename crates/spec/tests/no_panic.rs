@@ -1,0 +1,70 @@
+//! Hostile text: whatever stands in a file, checking, rendering and planning end without a panic.
+
+use std::collections::BTreeMap;
+
+use pipekeeper_model::{EventKind, Revision, TriggerEvent};
+use pipekeeper_spec::{Color, PlanRequest, SourceFile, changed_patterns, check};
+use proptest::prelude::*;
+
+fn exercise(text: &str) {
+    let file = SourceFile { path: "a.yaml", text };
+    match check(&file) {
+        Ok((pipeline, warnings)) => {
+            warnings.render(&file, Color::Always);
+            pipeline.graph_text();
+            let event = TriggerEvent {
+                kind: EventKind::Manual,
+                revision: Revision {
+                    repository: "a/b".to_owned(),
+                    sha: None,
+                    git_ref: None,
+                    subject: String::new(),
+                },
+                schedule: None,
+            };
+            let plan = pipeline.plan(&PlanRequest {
+                event: &event,
+                params: &BTreeMap::new(),
+                selected: None,
+            });
+            if let Ok(plan) = plan {
+                changed_patterns(&plan);
+            }
+        }
+        Err(errors) => {
+            assert!(errors.has_errors());
+            errors.render(&file, Color::Always);
+            errors.to_json(&file);
+        }
+    }
+}
+
+const FULL: &str = include_str!("full.yaml");
+
+/// Pieces that mean something, so that mixtures of them get far.
+const PIECES: [&str; 24] = [
+    "\n", "  ", "- ", ": ", "{ ", " }", "[", "]", "\"", "'", "|", "\t", "&a ", "*a", "run", "${{ ", " }}",
+    "actions", "é", "\r\n", "# ", "~", "needs", "!x ",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn arbitrary_text(text in "\\PC{0,200}") {
+        exercise(&text);
+    }
+
+    #[test]
+    fn arbitrary_pieces(pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..40)) {
+        exercise(&pieces.concat());
+        exercise(&format!("actions:\n  - {}", pieces.concat()));
+    }
+
+    #[test]
+    fn mutated_example(at in 0..FULL.len(), length in 0_usize..40, piece in prop::sample::select(&PIECES[..])) {
+        let start = FULL.floor_char_boundary(at);
+        let end = FULL.floor_char_boundary((at + length).min(FULL.len())).max(start);
+        exercise(&format!("{}{piece}{}", &FULL[..start], &FULL[end..]));
+    }
+}
