@@ -102,13 +102,14 @@ impl Supervisor {
         }
         self.greet();
         let (secrets, mask) = loop {
+            // A stop that came with the ticket, in whatever order, wins.
+            if let Some(outcome) = self.stopped() {
+                return Err(outcome);
+            }
             match std::mem::replace(&mut self.ticket, Ticket::Awaited) {
                 Ticket::Awaited => {}
                 Ticket::Granted { secrets, mask } => break (secrets, mask),
                 Ticket::Taken | Ticket::Refused => return Err(RecordOutcome::Refused),
-            }
-            if let Some(outcome) = self.stopped() {
-                return Err(outcome);
             }
             let patience = self.link.alone_since().map(|since| since + PATIENCE);
             if patience.is_some_and(|patience| patience <= Instant::now()) {
