@@ -30,7 +30,15 @@ pub(super) fn start(options: &LocalOptions, folder: &Folder, lock: AliveLock) ->
         .stdin(OwnedFd::from(listener))
         .stderr(Stdio::from(output.try_clone()?))
         .stdout(Stdio::from(output))
-        .spawn()?;
+        .spawn()
+        .map_err(|error| explain(options, &error))?;
     tokio::spawn(async move { child.wait().await });
     Ok(stream)
+}
+
+fn explain(options: &LocalOptions, error: &io::Error) -> io::Error {
+    io::Error::new(
+        error.kind(),
+        format!("start `{}`: {error}", options.agent.program.display()),
+    )
 }

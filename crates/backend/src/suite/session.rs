@@ -1,7 +1,7 @@
 //! The world that a case runs in, and one controller's part in it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fmt::Debug,
     path::{Path, PathBuf},
     sync::Arc,
@@ -18,7 +18,8 @@ use crate::{
     Backend, KeepWorkspace, Launch, LaunchScript, LaunchStep, Observation, Orphan, SourceInput, Ticket, What,
 };
 
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(20);
+const REMEMBERED: usize = 20;
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 
 /// What a backend brings to be tested.
@@ -128,7 +129,7 @@ impl Session {
     ///
     /// As controllers do, it asks for the present state from time to time.
     pub async fn until<T>(&mut self, attempt: AttemptId, mut pick: impl FnMut(&What) -> Option<T>) -> T {
-        let mut seen = Vec::new();
+        let mut seen = VecDeque::new();
         let search = async {
             loop {
                 let Ok(observation) = timeout(ASK_AGAIN, self.observations.recv()).await else {
@@ -141,7 +142,8 @@ impl Session {
                 let picked = (observation.attempt == attempt)
                     .then(|| pick(&observation.what))
                     .flatten();
-                seen.push(observation);
+                seen.truncate(REMEMBERED);
+                seen.push_front(observation);
                 if let Some(picked) = picked {
                     return picked;
                 }
@@ -149,7 +151,7 @@ impl Session {
         };
         match timeout(DEADLINE, search).await {
             Ok(picked) => picked,
-            Err(_) => panic!("waited in vain for `{attempt}`, seen: {seen:?}"),
+            Err(_) => panic!("waited in vain for `{attempt}`, seen, newest first: {seen:?}"),
         }
     }
 
