@@ -104,7 +104,7 @@ fn the_environment_is_clean() {
 
 #[test]
 fn commands_are_echoed_with_their_line() {
-    let text = "echo one\n# a comment\nif true; then\n  echo \"$(printf two)\" |\n    cat\nfi\nx=3\nfalse\n";
+    let text = "echo one\n# a comment\nif true; then\n  echo \"$(printf two)\" &&\n    cat /dev/null\nfi\nx=3\nfalse\n";
     for shell in [Shell::Sh, Shell::Bash] {
         let mut attempt = Attempt::new().with(shell_step(shell, text));
         if let Script::Shell { line, .. } = &mut attempt.spec.steps[0].script {
@@ -115,7 +115,7 @@ fn commands_are_echoed_with_their_line() {
         for expected in [
             "+ 41: echo one\none\n",
             "+ 44: echo two\n",
-            "+ 45: cat\n",
+            "+ 45: cat /dev/null\n",
             "+ 47: x=3\n",
             "+ 48: false\n",
         ] {

@@ -1,5 +1,9 @@
 //! The file that a shell runs: the user's text, set up so that each command is echoed with its line.
 
+mod number;
+
+use std::borrow::Cow;
+
 use crate::protocol::Shell;
 
 /// A pipeline file of 512 KiB cannot have more lines.
@@ -10,10 +14,16 @@ const MAX_LINE: u32 = 600_000;
 /// So the shell's own messages name the right line too. All of the set-up stands in the first line.
 pub(crate) fn file_text(shell: Shell, text: &str, line: u32) -> String {
     let line = line.clamp(1, MAX_LINE);
-    let setup = match shell {
+    let (setup, text) = match shell {
         // Debian's dash has no LINENO, hence the second way.
-        Shell::Sh => format!("PS4='+ ${{LINENO:-$__pk_line}}: ' __pk= __pk_line={line};set -x"),
-        Shell::Bash => "PS4='+ ${LINENO}: ';set -x".to_owned(),
+        Shell::Sh => {
+            let setup = format!("PS4='+ ${{LINENO:-$__pk_line}}: ' __pk= __pk_line={line};set -x");
+            (
+                setup,
+                number::number(text, line).map_or(Cow::Borrowed(text), Cow::Owned),
+            )
+        }
+        Shell::Bash => ("PS4='+ ${LINENO}: ';set -x".to_owned(), Cow::Borrowed(text)),
     };
     let gap = if line == 1 {
         ";".to_owned()
