@@ -8,6 +8,7 @@
 //! controller                         supervisor (stdin: a listening unix socket)
 //!     │ spec.json, bind, spawn ─────────▶ │ setsid, lock, holder id
 //!     │ connect ────────────────────────▶ │
+//!     │ (Begin{dir} ────────────────────▶ │ on a connection of its own, if there was no spec yet)
 //!     │ ◀────── CheckedIn{holder, nonce}  │ again on every connection, then the present state
 //!     │ Go{holder, secrets} ────────────▶ │ creates `ticket` once; only now user code may start
 //!     │ ◀────── Started, StepStarted, LogGrew, Silent
@@ -36,6 +37,7 @@ mod process;
 pub mod protocol;
 mod script;
 mod signals;
+mod spare;
 mod supervisor;
 mod workspace;
 

@@ -1,6 +1,7 @@
 //! The messages of the control stream.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,12 @@ use super::ExitRecord;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ToAgent {
+    /// A supervisor that was started without a spec gets its attempt; it ends when its first controller leaves
+    /// without having said this.
+    Begin {
+        /// The attempt's folder, complete; the supervisor's own was renamed to it.
+        dir: PathBuf,
+    },
     /// The ticket: user code may start. Repeated ones are ignored.
     Go {
         /// The holder that the ticket was given to; another one obeys by leaving.

@@ -17,6 +17,7 @@ use crate::log::LogSink;
 use crate::mask::Masker;
 use crate::protocol::{AttemptDir, FileError, FromAgent, RecordOutcome};
 use crate::signals::Signals;
+use crate::spare;
 use crate::workspace;
 
 /// How long nobody need come before the ticket.
@@ -52,7 +53,6 @@ pub(crate) fn start(dir: AttemptDir) -> Result<Option<Supervisor>, StartError> {
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() || dir.read_record()?.is_some() {
         return Ok(None);
     }
-    let spec = dir.read_spec()?;
     let mut holder = [0; 16];
     getrandom::fill(&mut holder)
         .map_err(io::Error::other)
@@ -61,12 +61,17 @@ pub(crate) fn start(dir: AttemptDir) -> Result<Option<Supervisor>, StartError> {
         .as_fd()
         .try_clone_to_owned()
         .map_err(os("use standard input"))?;
+    let listener = UnixListener::from(listener);
+    let Some(dir) = spare::wait(dir, &listener).map_err(os("wait for an attempt"))? else {
+        return Ok(None);
+    };
+    let spec = dir.read_spec()?;
     let now = Instant::now();
     Ok(Some(Supervisor {
         holder: hex::encode(holder),
         _lock: lock,
         signals: Signals::catch().map_err(os("catch signals"))?,
-        link: Link::new(UnixListener::from(listener)).map_err(os("listen on standard input"))?,
+        link: Link::new(listener).map_err(os("listen on standard input"))?,
         log: LogSink::open(&spec.log, spec.log_limit).map_err(os("open the log"))?,
         output: OutputPipe::open().map_err(os("make a pipe"))?,
         ticket: Ticket::Awaited,

@@ -119,7 +119,7 @@ impl Supervisor {
                 self.request_stop(StopCause::Cancelled, Duration::from_millis(grace_ms));
             }
             ToAgent::Ping => self.link.send(&FromAgent::Pong),
-            ToAgent::Unknown => {}
+            ToAgent::Begin { .. } | ToAgent::Unknown => {}
         }
     }
 

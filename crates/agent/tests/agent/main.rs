@@ -1,5 +1,7 @@
 //! Real supervisors with real processes, driven as a controller drives them.
 
+#![expect(clippy::unwrap_used, reason = "these are helpers of tests too")]
+
 mod files;
 mod life;
 mod output;

@@ -212,10 +212,11 @@ impl Controller {
     }
 
     pub(crate) fn finished(&mut self) -> ExitRecord {
-        match self.until(|message| matches!(message, FromAgent::Finished { .. })) {
-            FromAgent::Finished { record } => *record,
-            other => panic!("{other:?}"),
-        }
+        let message = self.until(|message| matches!(message, FromAgent::Finished { .. }));
+        let FromAgent::Finished { record } = message else {
+            panic!("{message:?}")
+        };
+        *record
     }
 
     pub(crate) fn is_at_end(&mut self) -> bool {
@@ -242,13 +243,14 @@ pub(crate) fn is_alive(pid: &str) -> bool {
 }
 
 pub(crate) fn failed(record: &ExitRecord) -> (usize, Option<i32>, Option<i32>, String) {
-    match &record.outcome {
-        RecordOutcome::Failed {
-            step,
-            code,
-            signal,
-            reason,
-        } => (*step, *code, *signal, reason.clone().unwrap_or_default()),
-        other => panic!("expected a failure, got {other:?}"),
-    }
+    let RecordOutcome::Failed {
+        step,
+        code,
+        signal,
+        reason,
+    } = &record.outcome
+    else {
+        panic!("expected a failure, got {:?}", record.outcome);
+    };
+    (*step, *code, *signal, reason.clone().unwrap_or_default())
 }

@@ -54,7 +54,8 @@ echo last"#"not#comment
 
 fn run(shell: &[&str], script: &str, trace: &str) -> (String, String, Option<i32>) {
     let script = format!("PS4='+ $__pk_line: ' __pk= __pk_line=0;{trace}\n{script}");
-    let output = Command::new("sh")
+    let output = Command::new(shell[0])
+        .args(&shell[1..])
         .args(["-eu", "-c", &script])
         .env("HOME", "/h")
         .output()
