@@ -69,12 +69,19 @@ fn edges(text: &str) -> String {
     nodes.collect::<Vec<_>>().join(" ")
 }
 
+/// Files by their entries, with the edges that they make.
+fn assert_edges(rows: impl IntoIterator<Item = (&'static str, String, &'static str)>) {
+    for (what, entries, wanted) in rows {
+        assert_eq!(edges(&format!("actions: {entries}")), wanted, "{what}");
+    }
+}
+
 #[test]
-fn lists_groups_needs_and_gates_make_edges() {
+fn lists_groups_and_needs_make_edges() {
     let a = "{ name: a, run: x }";
     let b = "{ name: b, run: x }";
     let c = "{ name: c, run: x }";
-    for (what, entries, wanted) in [
+    assert_edges([
         ("a list is serial", format!("[{a}, {b}, {c}]"), "a b<-a c<-b"),
         (
             "a group is waited for as a whole",
@@ -86,6 +93,27 @@ fn lists_groups_needs_and_gates_make_edges() {
             format!("[{a}, {b}, {{ name: c, run: x, needs: a }}, {{ name: d, run: x }}]"),
             "a b<-a c<-a d<-b,c",
         ),
+        (
+            "a group is needed as a whole",
+            format!("[{{ name: g, parallel: [{a}, {b}] }}, {c}, {{ name: d, run: x, needs: [g] }}]"),
+            "a b c<-a,b d<-a,b",
+        ),
+        (
+            "a group's needs hold for its members",
+            format!(
+                "[{a}, {b}, {{ serial: [{c}, {{ name: d, run: x }}], needs: [a] }}, {{ name: e, run: x }}]"
+            ),
+            "a b<-a c<-a d<-c e<-b,d",
+        ),
+    ]);
+}
+
+#[test]
+fn gates_stand_in_front() {
+    let a = "{ name: a, run: x }";
+    let b = "{ name: b, run: x }";
+    let c = "{ name: c, run: x }";
+    assert_edges([
         (
             "an earlier gate stands in front of needs",
             format!("[{a}, {{ approve: ok? }}, {{ name: b, run: x, needs: [a] }}]"),
@@ -111,16 +139,14 @@ fn lists_groups_needs_and_gates_make_edges() {
             format!("[{a}, {{ approve: 1? }}, {{ approve: 2? }}, {{ name: b, run: x, needs: [a] }}]"),
             "a approve-1<-a approve-2<-approve-1 b<-a,approve-2",
         ),
-        (
-            "a group is needed as a whole",
-            format!("[{{ name: g, parallel: [{a}, {b}] }}, {c}, {{ name: d, run: x, needs: [g] }}]"),
-            "a b c<-a,b d<-a,b",
-        ),
-        (
-            "a group's needs hold for its members",
-            format!("[{a}, {b}, {{ serial: [{c}, {{ name: d, run: x }}], needs: [a] }}, {{ name: e, run: x }}]"),
-            "a b<-a c<-a d<-c e<-b,d",
-        ),
+    ]);
+}
+
+#[test]
+fn other_things_make_edges_too() {
+    let a = "{ name: a, run: x }";
+    let c = "{ name: c, run: x }";
+    assert_edges([
         (
             "what judges outcomes hides nothing that stands before it",
             format!("[{a}, {{ name: b, run: x, if: actions.a.outcome == \"failed\" }}, {c}]"),
@@ -155,9 +181,7 @@ fn lists_groups_needs_and_gates_make_edges() {
                 .to_owned(),
             "action-1 wait-1<-action-1 approve-1<-wait-1 sync-web<-approve-1 call-other<-sync-web promote-dev<-call-other promote-dev-2<-promote-dev",
         ),
-    ] {
-        assert_eq!(edges(&format!("actions: {entries}")), wanted, "{what}");
-    }
+    ]);
     assert_eq!(
         edges(
             "actions: [{ name: a, run: x, artifacts: { o: p } }]\nfinally: [{ name: f, run: x, use: [a.o] }, { name: g, run: x }]"
@@ -349,4 +373,18 @@ fn a_large_file_is_planned() {
     let plan = plan(&text);
     assert_eq!(plan.nodes.len(), 1_024);
     assert_eq!(plan.nodes[1_023].needs.len(), 64);
+    let axis = (0..256)
+        .map(|value| value.to_string())
+        .collect::<Vec<_>>()
+        .join(", ");
+    let matrix = |name| format!("  - {{ name: {name}, run: x, matrix: {{ v: [{axis}] }} }}\n");
+    let plan = self::plan(&format!(
+        "actions:\n{}{}{}{}",
+        matrix("a"),
+        matrix("b"),
+        matrix("c"),
+        matrix("d")
+    ));
+    assert_eq!(plan.nodes.len(), 1_024);
+    assert_eq!(plan.nodes[1_023].needs.len(), 256);
 }

@@ -5,6 +5,7 @@
 
 mod entry;
 mod file;
+mod parts;
 mod text;
 
 use pipekeeper_model::plan::Feature;
