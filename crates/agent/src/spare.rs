@@ -41,13 +41,20 @@ mod tests {
 
         let mut leash = UnixStream::connect(&socket).unwrap();
         write_frame(&mut leash, &ToAgent::Ping).unwrap();
-        write_frame(&mut leash, &ToAgent::Begin { dir: PathBuf::from("/a") }).unwrap();
+        write_frame(
+            &mut leash,
+            &ToAgent::Begin {
+                dir: PathBuf::from("/a"),
+            },
+        )
+        .unwrap();
         assert_eq!(wait(dir.clone(), &listener).unwrap(), Some(AttemptDir::new("/a")));
 
         drop(UnixStream::connect(&socket).unwrap());
         assert_eq!(wait(dir.clone(), &listener).unwrap(), None);
 
-        dir.write_spec(&AttemptSpec::new("r1-n1-a1", "nonce", "/log")).unwrap();
+        dir.write_spec(&AttemptSpec::new("r1-n1-a1", "nonce", "/log"))
+            .unwrap();
         assert_eq!(wait(dir.clone(), &listener).unwrap(), Some(dir));
     }
 }

@@ -23,7 +23,11 @@ pub(crate) fn file_text(shell: Shell, text: &str, line: u32) -> String {
                 number::number(text, line).map_or(Cow::Borrowed(text), Cow::Owned),
             )
         }
-        Shell::Bash => ("PS4='+ ${LINENO}: ';set -x".to_owned(), Cow::Borrowed(text)),
+        // With a descriptor of its own the echo never ends up in `$(f 2>&1)`; sh knows no such thing.
+        Shell::Bash => (
+            "PS4='+ ${LINENO}: ';exec 19>&2;BASH_XTRACEFD=19;set -x".to_owned(),
+            Cow::Borrowed(text),
+        ),
     };
     let gap = if line == 1 {
         ";".to_owned()

@@ -1,6 +1,6 @@
 //! From the start of the process to the first step.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{getpid, set_child_subreaper, setsid};
 
-use super::{Begun, Clock, OutputPipe, Panicked, Supervisor, Ticket, now_ms};
+use super::{Begun, Clock, OutputPipe, Panicked, Supervisor, Ticket, now_ms, to_ms};
 use crate::interrupt::Interrupt;
 use crate::link::Link;
 use crate::log::LogSink;
@@ -101,11 +101,21 @@ impl Supervisor {
     pub(super) fn take_ticket(&mut self) -> Result<(), RecordOutcome> {
         let errored = |reason: String| RecordOutcome::Errored { reason };
         match self.dir.read_ticket() {
-            Ok(None) => {}
-            Ok(Some(_)) => return Err(errored("the supervisor died while the attempt ran".to_owned())),
+            Ok(None) => self.greet(),
+            Ok(Some(_)) => {
+                // Its steps may have run, so the attempt did begin.
+                let ms = fs::metadata(self.dir.ticket())
+                    .and_then(|file| file.modified())
+                    .map_or(0, to_ms);
+                self.begun = Begun::At {
+                    ms,
+                    instant: Instant::now(),
+                };
+                self.greet();
+                return Err(errored("the supervisor died while the attempt ran".to_owned()));
+            }
             Err(error) => return Err(errored(crate::error_text(&error))),
         }
-        self.greet();
         let (secrets, mask) = loop {
             // A stop that came with the ticket, in whatever order, wins.
             if let Some(outcome) = self.stopped() {

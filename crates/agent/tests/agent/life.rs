@@ -70,6 +70,7 @@ fn a_ticket_of_a_dead_supervisor_is_never_used_again() {
     fs::write(attempt.dir.ticket(), "dead").unwrap();
     assert!(attempt.spawn().wait().success());
     let record = attempt.dir.read_record().unwrap().unwrap();
+    assert!(record.started_ms.is_some(), "its steps may have run");
     assert!(
         matches!(record.outcome, RecordOutcome::Errored { .. }),
         "{:?}",

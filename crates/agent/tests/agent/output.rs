@@ -126,6 +126,21 @@ fn commands_are_echoed_with_their_line() {
 }
 
 #[test]
+fn the_echo_of_bash_is_no_output_of_a_function() {
+    let attempt = Attempt::new().with(shell_step(
+        Shell::Bash,
+        "f() { echo in; }; x=$(f 2>&1); test \"$x\" = in",
+    ));
+    assert_eq!(
+        attempt.run().outcome,
+        RecordOutcome::Succeeded,
+        "{}",
+        attempt.log()
+    );
+    assert!(attempt.log().contains("+ 1: echo in\n"), "{}", attempt.log());
+}
+
+#[test]
 fn bash_fails_with_any_part_of_a_pipe() {
     assert_eq!(
         failed(&Attempt::new().with(shell_step(Shell::Bash, "false | true")).run()).1,
