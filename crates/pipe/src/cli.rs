@@ -1,0 +1,146 @@
+//! The command line: what may be typed. Each command's own arguments and doing are in [`crate::cmd`].
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    cmd,
+    failure::{Exit, Failure},
+};
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done · 1 the run failed, was rejected or cancelled · 2 wrong usage, file or configuration · \
+3 not found or not allowed · 4 our side failed · 124 timed out · 130 interrupted";
+
+/// A CI/CD engine in one binary: the same engine on a laptop and on a server.
+#[derive(Debug, Parser)]
+#[command(name = "pipe", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// How data is written to stdout
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Output,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How data is written to stdout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// How to reach a server.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Remote {
+    /// The server's address
+    #[arg(
+        long,
+        env = "PIPE_SERVER",
+        default_value = "http://127.0.0.1:8080",
+        value_name = "URL"
+    )]
+    pub(crate) server: String,
+    /// The token; by default the one in the data folder on this machine
+    #[arg(long, env = "PIPE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show a push becoming a run, with everything real and in a throw-away folder
+    Demo(cmd::demo::Demo),
+    /// Run a pipeline here, on the working tree as it is
+    Run(cmd::run::Run),
+    /// Check pipeline files: every error at once, with its place
+    Check(cmd::check::Check),
+    /// Write a first pipeline file for what this folder holds
+    Init(cmd::init::Init),
+    /// Print the JSON Schema of pipeline files, for editors
+    Schema,
+    /// Explain an error code such as PK0035
+    Explain(cmd::explain::Explain),
+    /// Run the server
+    Server(cmd::server::Server),
+    /// Print the server's admin token, or make a new one
+    Token(cmd::token::Token),
+    /// Start a run on the server
+    Start(cmd::start::Start),
+    /// List runs
+    Runs(cmd::runs::Runs),
+    /// Show a run
+    Show(cmd::show::Show),
+    /// Print the log of an action
+    Logs(cmd::logs::Logs),
+    /// Say why a run or an action is where it is
+    Why(cmd::why::Why),
+    /// Approve what waits for a decision; alone, list it
+    Approve(cmd::approve::Approve),
+    /// Reject what waits for a decision
+    Reject(cmd::approve::Reject),
+    /// Cancel a run; a second time, stop its `finally` actions too
+    Cancel(cmd::cancel::Cancel),
+    /// Make a new run of a finished one
+    Retry(cmd::retry::Retry),
+    /// Open a shell in the kept workspace of a local run's action
+    Debug(cmd::debug::Debug),
+    /// List, show and replay webhook deliveries
+    Hooks(cmd::hooks::Hooks),
+    /// Check that everything `pipe` needs is there
+    Doctor(cmd::doctor::Doctor),
+    /// Print completions for a shell
+    Completions(cmd::completions::Completions),
+    /// Supervise one attempt; only `pipe` itself calls it
+    #[command(hide = true)]
+    Agent,
+    /// Deliver a push of a bare repository; only the demo's git hook calls it
+    #[command(hide = true)]
+    HookPost(cmd::hook_post::HookPost),
+}
+
+impl Cli {
+    /// Does what was typed.
+    pub(crate) fn run(self) -> Result<Exit, Failure> {
+        let output = self.output;
+        match self.command {
+            Command::Demo(args) => args.run(),
+            Command::Run(args) => args.run(output),
+            Command::Check(args) => args.run(output),
+            Command::Init(args) => args.run(),
+            Command::Schema => cmd::schema::run(),
+            Command::Explain(args) => args.run(),
+            Command::Server(args) => args.run(),
+            Command::Token(args) => args.run(),
+            Command::Start(args) => args.run(output),
+            Command::Runs(args) => args.run(output),
+            Command::Show(args) => args.run(output),
+            Command::Logs(args) => args.run(),
+            Command::Why(args) => args.run(output),
+            Command::Approve(args) => args.run(output),
+            Command::Reject(args) => args.run(output),
+            Command::Cancel(args) => args.run(output),
+            Command::Retry(args) => args.run(output),
+            Command::Debug(args) => args.run(),
+            Command::Hooks(args) => args.run(output),
+            Command::Doctor(args) => args.run(output),
+            Command::Completions(args) => args.run(),
+            Command::Agent => Err(Failure::usage("`pipe agent` wants `--dir DIR` as its first argument")
+                .hint("`pipe` starts it itself; there is no need to call it")),
+            Command::HookPost(args) => args.run(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

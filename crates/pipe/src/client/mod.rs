@@ -1,0 +1,250 @@
+//! The client of a server's API: one request each, problems as errors with hints.
+
+mod target;
+mod views;
+
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+
+pub(crate) use self::{
+    target::{Target, find_run},
+    views::{Artifact, DeliveryView, Node, RunItem, RunView},
+};
+use crate::{
+    cli::Remote,
+    config::{self, Flags},
+    failure::{Exit, Failure, OrFail, chain},
+    server::tokens,
+};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Speaks to one server.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    base: Url,
+    token: Option<String>,
+    http: reqwest::Client,
+}
+
+/// A part of a log.
+#[derive(Debug)]
+pub(crate) struct LogPart {
+    /// The bytes.
+    pub(crate) bytes: Vec<u8>,
+    /// The attempt that they belong to.
+    pub(crate) attempt: u32,
+}
+
+/// RFC 9457 problem JSON, as the server writes it.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Problem {
+    title: String,
+    detail: String,
+    hint: Option<String>,
+}
+
+impl Client {
+    /// A client of the server that the user means.
+    pub(crate) fn new(remote: &Remote) -> Result<Self, Failure> {
+        let token = match &remote.token {
+            Some(token) => Some(token.clone()),
+            None => local_token(),
+        };
+        Self::with_token(&remote.server, token)
+    }
+
+    /// A client with this token.
+    pub(crate) fn with_token(server: &str, token: Option<String>) -> Result<Self, Failure> {
+        let base = Url::parse(server)
+            .ok()
+            .filter(|url| url.scheme() == "http" && url.has_host())
+            .ok_or_else(|| {
+                Failure::usage(format!("`{server}` is no address of a server"))
+                    .hint("write it like http://127.0.0.1:8080")
+            })?;
+        Ok(Self {
+            base,
+            token,
+            http: http()?,
+        })
+    }
+
+    /// Reads something.
+    pub(crate) async fn get(&self, path: &[&str], query: &[(&str, String)]) -> Result<Value, Failure> {
+        let request = self.request(Method::GET, path, query)?.timeout(ANSWER_TIMEOUT);
+        read_json(self.send(request).await?).await
+    }
+
+    /// Asks for something.
+    pub(crate) async fn post(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
+        let request = self
+            .request(Method::POST, path, &[])?
+            .timeout(ANSWER_TIMEOUT)
+            .json(body);
+        read_json(self.send(request).await?).await
+    }
+
+    /// A run.
+    pub(crate) async fn run(&self, run: u64) -> Result<RunView, Failure> {
+        view(self.get(&["runs", &run.to_string()], &[]).await?)
+    }
+
+    /// The part of a log after `offset` that is written by now.
+    pub(crate) async fn log(
+        &self,
+        run: u64,
+        node: &str,
+        attempt: Option<u32>,
+        offset: u64,
+    ) -> Result<LogPart, Failure> {
+        let mut query = vec![("offset", offset.to_string())];
+        query.extend(attempt.map(|number| ("attempt", number.to_string())));
+        let request = self.request(Method::GET, &["runs", &run.to_string(), "nodes", node, "log"], &query)?;
+        let response = self.send(request).await?;
+        let attempt = response
+            .headers()
+            .get("x-log-attempt")
+            .and_then(|value| value.to_str().ok()?.parse().ok())
+            .unwrap_or(1);
+        let bytes = response.bytes().await.or_fail("read the log")?.to_vec();
+        Ok(LogPart { bytes, attempt })
+    }
+
+    /// An artifact's archive.
+    pub(crate) async fn artifact(&self, run: u64, node: &str, name: &str) -> Result<Vec<u8>, Failure> {
+        let path = ["runs", &run.to_string(), "nodes", node, "artifacts", name];
+        let response = self.send(self.request(Method::GET, &path, &[])?).await?;
+        Ok(response.bytes().await.or_fail("read the artifact")?.to_vec())
+    }
+
+    /// The live stream of a run; what it says is only a hint to look again.
+    pub(crate) async fn live(&self, run: u64, node: &str) -> Result<Response, Failure> {
+        let query = [("run", run.to_string()), ("node", node.to_owned())];
+        self.send(self.request(Method::GET, &["live"], &query)?).await
+    }
+
+    fn request(&self, method: Method, path: &[&str], query: &[(&str, String)]) -> Result<RequestBuilder, Failure> {
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .map_err(|()| Failure::usage("the server's address cannot have a path"))?
+            .pop_if_empty()
+            .extend(["api", "v1"])
+            .extend(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let request = self.http.request(method, url);
+        Ok(match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        })
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let response = request.send().await.map_err(|error| unreachable(&self.base, &error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let problem: Problem = match response.bytes().await {
+            Ok(body) => serde_json::from_slice(&body).unwrap_or_default(),
+            Err(_) => Problem::default(),
+        };
+        Err(refused(status, problem))
+    }
+}
+
+/// The token of a server whose data folder this user can read.
+fn local_token() -> Option<String> {
+    let data_dir = config::data_dir(&Flags::default()).ok()?;
+    let token = tokens::stored_admin(&data_dir).ok()??;
+    Some(token.reveal().to_owned())
+}
+
+/// No proxy: the server is on this machine.
+fn http() -> Result<reqwest::Client, Failure> {
+    reqwest::Client::builder()
+        .no_proxy()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .user_agent(concat!("pipe/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .or_fail("make an HTTP client")
+}
+
+async fn read_json(response: Response) -> Result<Value, Failure> {
+    response.json().await.or_fail("read the server's answer")
+}
+
+/// An answer in the form that is wanted.
+pub(crate) fn view<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {
+    serde_json::from_value(answer).map_err(|error| {
+        Failure::ours(format!("failed to understand the server: {error}"))
+            .hint("are `pipe` and the server of the same version?")
+    })
+}
+
+fn unreachable(server: &Url, error: &reqwest::Error) -> Failure {
+    let server = server.as_str().trim_end_matches('/');
+    if error.is_connect() {
+        Failure::ours(format!("nobody answers at {server}"))
+            .hint("start a server with `pipe server`, or name another with `--server` or PIPE_SERVER")
+    } else {
+        Failure::ours(format!("failed to ask {server}: {}", chain(error)))
+    }
+}
+
+fn refused(status: StatusCode, problem: Problem) -> Failure {
+    let exit = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => Exit::NotFound,
+        status if status.is_server_error() => Exit::Ours,
+        _ => Exit::Usage,
+    };
+    let text = [problem.detail, problem.title]
+        .into_iter()
+        .find(|text| !text.is_empty())
+        .unwrap_or_else(|| format!("the server answered {status}"));
+    let hint = if status == StatusCode::UNAUTHORIZED {
+        Some("give `--token` or PIPE_TOKEN; `pipe token` prints it on the server's machine".to_owned())
+    } else {
+        problem.hint
+    };
+    Failure {
+        exit,
+        message: text,
+        hint,
+    }
+}
+
+/// Posts a body to an address that is no part of the API; answers with the status.
+pub(crate) async fn post_raw(
+    url: &str,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+) -> Result<StatusCode, Failure> {
+    let mut request = http()?.post(url).timeout(ANSWER_TIMEOUT).body(body);
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    let response = request.send().await.or_fail("post the webhook")?;
+    let status = response.status();
+    if status.is_success() {
+        Ok(status)
+    } else {
+        Err(Failure::ours(format!("the webhook was answered with {status}")))
+    }
+}
+
+/// Whether the server is ready for work.
+pub(crate) async fn ready(server: &str) -> Result<(), Failure> {
+    let client = Client::with_token(server, None)?;
+    let mut url = client.base.clone();
+    url.set_path("/readyz");
+    let request = client.http.get(url).timeout(CONNECT_TIMEOUT);
+    client.send(request).await.map(drop)
+}

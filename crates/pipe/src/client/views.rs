@@ -1,0 +1,119 @@
+//! What the client reads of the server's answers. More may be in them; `--output json` passes everything on.
+
+use std::collections::BTreeMap;
+
+use pipekeeper_model::{Digest, Outcome, Timestamp};
+use serde::Deserialize;
+
+/// A run in a list.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct RunItem {
+    pub(crate) id: u64,
+    pub(crate) project: String,
+    pub(crate) pipeline: String,
+    pub(crate) event: String,
+    pub(crate) r#ref: Option<RefView>,
+    pub(crate) sha: Option<String>,
+    pub(crate) subject: String,
+    pub(crate) actor: String,
+    pub(crate) created_at: Timestamp,
+    pub(crate) finished_at: Option<Timestamp>,
+    pub(crate) phase: String,
+    pub(crate) outcome: Option<Outcome>,
+    #[serde(default)]
+    pub(crate) needs_person: bool,
+}
+
+/// A branch or a tag.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct RefView {
+    pub(crate) name: String,
+}
+
+/// A whole run.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct RunView {
+    #[serde(flatten)]
+    pub(crate) item: RunItem,
+    pub(crate) quarantined: Option<String>,
+    pub(crate) nodes: Vec<Node>,
+}
+
+/// A node of a run.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) groups: Vec<String>,
+    pub(crate) kind: String,
+    pub(crate) state: String,
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) why: String,
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) ended_at: Option<Timestamp>,
+    pub(crate) outputs: BTreeMap<String, String>,
+    pub(crate) artifacts: Vec<Artifact>,
+    pub(crate) gate: Option<Gate>,
+    pub(crate) start: Option<Start>,
+}
+
+/// An artifact.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Artifact {
+    pub(crate) name: String,
+    pub(crate) digest: Digest,
+    pub(crate) bytes: u64,
+}
+
+/// An open gate.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Gate {
+    pub(crate) text: String,
+    pub(crate) subject: Digest,
+}
+
+/// A manual start.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Start {
+    pub(crate) how: String,
+}
+
+/// A webhook delivery.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct DeliveryView {
+    pub(crate) id: u64,
+    pub(crate) project: String,
+    pub(crate) event: String,
+    pub(crate) received_at: Timestamp,
+    pub(crate) outcome: DeliveryEnd,
+    pub(crate) body: Option<String>,
+}
+
+/// What became of a delivery.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct DeliveryEnd {
+    pub(crate) what: String,
+    #[serde(default)]
+    pub(crate) runs: Vec<u64>,
+    #[serde(default)]
+    pub(crate) notes: Vec<String>,
+    pub(crate) reason: Option<String>,
+    pub(crate) delivery: Option<u64>,
+}
+
+impl RunItem {
+    /// How it ended, or how far it is.
+    pub(crate) fn word(&self) -> &str {
+        match self.outcome {
+            Some(outcome) => outcome.word(),
+            None if self.needs_person => "needs you",
+            None => &self.phase,
+        }
+    }
+}
+
+impl RunView {
+    /// The node of this name.
+    pub(crate) fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+}

@@ -1,0 +1,287 @@
+//! `pipe run`: a pipeline here and now, on the working tree as it is, by the engine that the server has.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use clap::{Args, ValueEnum};
+use pipekeeper_model::{
+    EventKind, Millis, Name, Outcome, Plan,
+    plan::{Feature, FeatureUse},
+};
+use pipekeeper_spec::{Pipeline, PlanRequest};
+
+use super::working_folder;
+use crate::{
+    cli::Output,
+    failure::{Exit, Failure, OrFail},
+    find::{self, PipelineFile},
+    local::{
+        event::{self, Occasion},
+        secrets::{self, Secrets},
+        session::{self, Ending, Job},
+        watch,
+    },
+    report::View,
+    runtime, term,
+};
+
+/// The arguments.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// A file, or a pipeline's name; without it the only one there is
+    #[arg(value_name = "FILE|PIPELINE")]
+    pipeline: Option<String>,
+    /// Run this action and what it needs; may be repeated
+    #[arg(long = "action", value_name = "NAME")]
+    actions: Vec<String>,
+    /// A parameter; may be repeated
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = pair)]
+    params: Vec<(Name, String)>,
+    /// What started the run, as the pipeline sees it
+    #[arg(long, value_name = "KIND", value_parser = clap::builder::PossibleValuesParser::new(EventKind::ALL.map(EventKind::as_str)))]
+    event: Option<String>,
+    /// The branch, as the pipeline sees it; by default the one checked out
+    #[arg(long, conflicts_with = "tag")]
+    branch: Option<String>,
+    /// The tag, as the pipeline sees it
+    #[arg(long)]
+    tag: Option<String>,
+    /// A secret; NAME alone takes it from the environment; may be repeated
+    #[arg(long = "secret", value_name = "NAME[=VALUE]")]
+    secrets: Vec<String>,
+    /// A file of secrets, NAME=VALUE on each line
+    #[arg(long, value_name = "FILE")]
+    secrets_file: Option<PathBuf>,
+    /// What happens at approvals and manual starts
+    #[arg(long, value_enum, default_value_t)]
+    approve: Approve,
+    /// Where actions run
+    #[arg(long, value_enum, default_value_t)]
+    backend: BackendChoice,
+    /// Run again whenever a file changes
+    #[arg(long, conflicts_with = "dry_run")]
+    watch: bool,
+    /// Print what would run, and stop
+    #[arg(long)]
+    dry_run: bool,
+    /// Keep the workspaces, for `pipe debug`
+    #[arg(long)]
+    keep: bool,
+    /// Plain lines even on a terminal
+    #[arg(long)]
+    lines: bool,
+    /// Cancel the run after this long, such as 20m
+    #[arg(long, value_name = "TIME")]
+    timeout: Option<Millis>,
+}
+
+/// What happens at approvals and manual starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Approve {
+    /// Ask on the terminal; without one, reject.
+    #[default]
+    Ask,
+    /// Approve everything.
+    Auto,
+    /// Reject everything.
+    Deny,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum BackendChoice {
+    /// Whatever the pipeline wants.
+    #[default]
+    Auto,
+    /// Processes of this machine, whatever `image:` says.
+    Local,
+}
+
+impl Run {
+    /// Runs the pipeline.
+    pub(crate) fn run(self, output: Output) -> Result<Exit, Failure> {
+        let from = working_folder()?;
+        let secrets = secrets::collect(&self.secrets, self.secrets_file.as_deref())?;
+        if self.watch {
+            return runtime::block_on(self.again_and_again(output, &from, &secrets));
+        }
+        let file = find::pick(self.pipeline.as_deref(), &from)?;
+        let (pipeline, job) = self.prepare(&file, output, &secrets)?;
+        if self.dry_run {
+            return dry_run(&pipeline, &job.plan, output);
+        }
+        let ending = runtime::block_on(session::run(job, None))?;
+        Ok(exit_of(ending))
+    }
+
+    /// Everything that can be wrong before anything runs.
+    fn prepare(
+        &self,
+        file: &PipelineFile,
+        output: Output,
+        secrets: &Secrets,
+    ) -> Result<(Pipeline, Job), Failure> {
+        let pipeline = file.check()?;
+        let event = event::local(
+            &file.root,
+            &Occasion {
+                kind: self.event.as_deref(),
+                branch: self.branch.as_deref(),
+                tag: self.tag.as_deref(),
+            },
+        )?;
+        let params: BTreeMap<Name, String> = self.params.iter().cloned().collect();
+        let selected = (!self.actions.is_empty()).then_some(self.actions.as_slice());
+        let request = PlanRequest {
+            event: &event,
+            params: &params,
+            selected,
+        };
+        let mut plan = pipeline.plan(&request).map_err(|errors| {
+            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            Failure::usage(format!("failed to {}", lines.join("\nerror: failed to ")))
+        })?;
+        self.settle_features(&mut plan)?;
+        secrets::require(&plan, secrets)?;
+        let view = match output {
+            Output::Json => View::Json,
+            Output::Text if self.lines || !term::can_draw() => View::Lines,
+            Output::Text => View::Tree,
+        };
+        let job = Job {
+            plan,
+            event,
+            root: file.root.clone(),
+            secrets: secrets.clone(),
+            approve: self.approve,
+            view,
+            keep: self.keep,
+            limit: self.timeout,
+        };
+        Ok((pipeline, job))
+    }
+
+    /// Refuses by name and place what cannot be done here; images are set aside if the user says so.
+    fn settle_features(&self, plan: &mut Plan) -> Result<(), Failure> {
+        plan.features.retain(|used| !used.feature.is_trigger());
+        if self.backend == BackendChoice::Local {
+            let images: BTreeSet<String> = plan
+                .features
+                .iter()
+                .filter(|used| used.feature == Feature::Image)
+                .filter_map(|used| used.detail.clone())
+                .collect();
+            for image in images {
+                term::note(format_args!(
+                    "note: `{image}` is not used: its actions run as processes of this machine"
+                ));
+            }
+            plan.features.retain(|used| used.feature != Feature::Image);
+        }
+        let missing: Vec<&FeatureUse> = plan
+            .features
+            .iter()
+            .filter(|used| used.feature != Feature::Secrets)
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let lines: Vec<String> = missing.iter().map(|used| feature_line(&plan.file, used)).collect();
+        let only_images = missing.iter().all(|used| used.feature == Feature::Image);
+        let hint = if only_images {
+            "there is no container engine here; `--backend local` runs the actions as processes of this machine"
+        } else {
+            "leave these out with `--action`, or run the pipeline on a server that can do them"
+        };
+        Err(Failure::usage(format!(
+            "the pipeline uses what `pipe run` cannot do here\n{}",
+            lines.join("\n")
+        ))
+        .hint(hint))
+    }
+
+    async fn again_and_again(
+        self,
+        output: Output,
+        from: &std::path::Path,
+        secrets: &Secrets,
+    ) -> Result<Exit, Failure> {
+        let first = find::pick(self.pipeline.as_deref(), from)?;
+        let mut changes = watch::watch(&first.root)?;
+        loop {
+            let ended = async {
+                let file = find::pick(self.pipeline.as_deref(), from)?;
+                let (_, job) = self.prepare(&file, output, secrets)?;
+                session::run(job, Some(&mut changes)).await
+            }
+            .await;
+            match ended {
+                Ok(Ending::Interrupted) => return Ok(Exit::Interrupted),
+                Ok(Ending::Changed) => continue,
+                Ok(Ending::Finished(_) | Ending::TimedOut) => {}
+                Err(failure) => term::show(&failure),
+            }
+            term::note("waiting for changes");
+            tokio::select! {
+                changed = changes.next() => changed?,
+                interrupted = tokio::signal::ctrl_c() => {
+                    interrupted.or_fail("listen for signals")?;
+                    return Ok(Exit::Interrupted);
+                }
+            }
+        }
+    }
+}
+
+fn feature_line(file: &str, used: &FeatureUse) -> String {
+    let detail = used
+        .detail
+        .as_ref()
+        .map(|text| format!(": {text}"))
+        .unwrap_or_default();
+    format!(
+        "  {file}:{}:{}: `{}` ({}){detail}",
+        used.place.line, used.place.column, used.feature, used.path
+    )
+}
+
+fn dry_run(pipeline: &Pipeline, plan: &Plan, output: Output) -> Result<Exit, Failure> {
+    match output {
+        Output::Json => {
+            term::say(serde_json::to_string_pretty(plan).or_fail("write the plan")?);
+        }
+        Output::Text => {
+            term::say(pipeline.graph_text().trim_end());
+            term::say(format_args!(
+                "{} actions, plan {}",
+                plan.nodes.len(),
+                plan.digest().to_short()
+            ));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn exit_of(ending: Ending) -> Exit {
+    match ending {
+        Ending::Finished(outcome) => match outcome {
+            Outcome::Succeeded | Outcome::Skipped => Exit::Done,
+            Outcome::Failed | Outcome::Rejected | Outcome::Cancelled | Outcome::Superseded => Exit::RunFailed,
+            Outcome::TimedOut => Exit::TimedOut,
+            Outcome::Lost | Outcome::Errored => Exit::Ours,
+        },
+        Ending::Interrupted => Exit::Interrupted,
+        Ending::TimedOut => Exit::TimedOut,
+        Ending::Changed => Exit::Done,
+    }
+}
+
+/// `NAME=VALUE`.
+pub(crate) fn pair(text: &str) -> Result<(Name, String), String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("`{text}` is not of the form NAME=VALUE"))?;
+    let name = name.parse().map_err(|error| format!("failed to {error}"))?;
+    Ok((name, value.to_owned()))
+}

@@ -1,0 +1,217 @@
+//! The server's configuration: one file, every key also from the environment, flags over both. Read once, at start.
+//!
+//! Precedence: flag > environment > file > default. Unknown keys are errors with their place.
+
+mod overlay;
+mod raw;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use pipekeeper_controller::{Patterns, Project};
+use pipekeeper_forge::HookSecret;
+use pipekeeper_model::Name;
+use pipekeeper_source::{PlainHttp, Repository, RepositoryUrl};
+use serde::Deserialize;
+
+use self::raw::{Raw, RawProject};
+use crate::{
+    failure::{Failure, OrFail},
+    folders,
+};
+
+/// Where the configuration is unless `--config` says otherwise.
+pub(crate) const DEFAULT_FILE: &str = "/etc/pipekeeper/config.toml";
+const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+
+/// The configuration of a server.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// The address to listen on.
+    pub(crate) listen: SocketAddr,
+    /// The folder of database, mirrors, logs and artifacts.
+    pub(crate) data_dir: PathBuf,
+    /// How it logs.
+    pub(crate) log: Log,
+    /// The projects.
+    pub(crate) projects: Vec<ProjectConfig>,
+}
+
+/// How the server logs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Log {
+    /// The form of a line.
+    pub(crate) format: LogFormat,
+    /// What is logged: a level, or a filter such as `info,pipekeeper_source=debug`.
+    pub(crate) level: Option<String>,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// A project and the secret of its webhooks.
+#[derive(Clone, Debug)]
+pub(crate) struct ProjectConfig {
+    /// The project.
+    pub(crate) project: Project,
+    /// The secret.
+    pub(crate) secret: HookSecret,
+}
+
+/// What flags say.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flags {
+    /// `--config`.
+    pub(crate) file: Option<PathBuf>,
+    /// `--listen`.
+    pub(crate) listen: Option<String>,
+    /// `--data-dir`.
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// Reads the configuration.
+pub(crate) fn load(flags: &Flags) -> Result<Config, Failure> {
+    read(flags, env::vars())?.finish()
+}
+
+/// The data folder alone, for commands that need nothing else.
+pub(crate) fn data_dir(flags: &Flags) -> Result<PathBuf, Failure> {
+    read(flags, env::vars())?.data_dir()
+}
+
+fn read(flags: &Flags, vars: impl Iterator<Item = (String, String)>) -> Result<Raw, Failure> {
+    let mut raw = match &flags.file {
+        Some(path) => read_file(path)?,
+        None if Path::new(DEFAULT_FILE).exists() => read_file(Path::new(DEFAULT_FILE))?,
+        None => Raw::default(),
+    };
+    overlay::apply(&mut raw, vars)?;
+    raw.listen = flags.listen.clone().or(raw.listen);
+    raw.data_dir = flags.data_dir.clone().or(raw.data_dir);
+    Ok(raw)
+}
+
+fn read_file(path: &Path) -> Result<Raw, Failure> {
+    let text = fs::read_to_string(path).or_usage(format_args!("read `{}`", path.display()))?;
+    raw::parse(&path.display().to_string(), &text)
+}
+
+impl Raw {
+    fn data_dir(&self) -> Result<PathBuf, Failure> {
+        let folder = match &self.data_dir {
+            Some(folder) => folder.clone(),
+            None => folders::state()?.join("server"),
+        };
+        std::path::absolute(&folder).or_usage(format_args!("find `{}`", folder.display()))
+    }
+
+    fn finish(self) -> Result<Config, Failure> {
+        let text = self.listen.as_deref().unwrap_or(DEFAULT_LISTEN);
+        let listen = text.parse().map_err(|_| {
+            Failure::usage(format!("`listen` is `{text}`, which is no address with a port"))
+                .hint(format!("write it like `{DEFAULT_LISTEN}`"))
+        })?;
+        Ok(Config {
+            listen,
+            data_dir: self.data_dir()?,
+            log: Log {
+                format: self.log.format.unwrap_or_default(),
+                level: self.log.level,
+            },
+            projects: projects(self.projects)?,
+        })
+    }
+}
+
+fn projects(all: BTreeMap<String, RawProject>) -> Result<Vec<ProjectConfig>, Failure> {
+    all.into_iter().map(|(name, raw)| project(&name, raw)).collect()
+}
+
+fn project(text: &str, raw: RawProject) -> Result<ProjectConfig, Failure> {
+    let wrong = |what: String| Failure::usage(format!("the project `{text}` {what}"));
+    let name: Name = text
+        .parse()
+        .map_err(|error| Failure::usage(format!("failed to {error}")))?;
+    let forge = raw
+        .forge
+        .ok_or_else(|| wrong("has no `forge`".to_owned()).hint("write `forge = \"gitea\"` or `\"github\"`"))?;
+    let address = raw.repository.as_deref().ok_or_else(|| {
+        wrong("has no `repository`".to_owned()).hint("write its https or ssh address, or an absolute path")
+    })?;
+    if !raw.trusted {
+        return Err(wrong("is not trusted to run on this machine".to_owned()).hint(
+            "the local backend runs its code as this user: write `trusted = true` if you want that",
+        ));
+    }
+    let plain = if raw.plain_http {
+        PlainHttp::Allowed
+    } else {
+        PlainHttp::Refused
+    };
+    let url = if address.starts_with('/') {
+        RepositoryUrl::from_path(address)
+    } else {
+        RepositoryUrl::parse(address, plain)
+    }
+    .map_err(|error| wrong(format!("has a wrong `repository`: failed to {error}")))?;
+    let secret = secret(raw.hook_secret, raw.hook_secret_file).map_err(|failure| Failure {
+        message: format!("the project `{text}` {}", failure.message),
+        ..failure
+    })?;
+    let default_branch = raw.default_branch.unwrap_or_else(|| "main".to_owned());
+    let protected = raw
+        .protected_branches
+        .unwrap_or_else(|| vec![default_branch.clone()]);
+    Ok(ProjectConfig {
+        project: Project {
+            repository: Repository {
+                name: name.clone(),
+                url,
+            },
+            name,
+            forge,
+            trusted: raw.trusted,
+            default_branch,
+            protected_branches: Patterns::new(&protected),
+            protected_tags: Patterns::new(&raw.protected_tags.unwrap_or_default()),
+        },
+        secret,
+    })
+}
+
+fn secret(text: Option<String>, file: Option<PathBuf>) -> Result<HookSecret, Failure> {
+    let text = match (text, file) {
+        (Some(_), Some(_)) => {
+            return Err(Failure::usage("has both `hook_secret` and `hook_secret_file`").hint("keep one of them"));
+        }
+        (Some(text), None) => text,
+        (None, Some(file)) => fs::read_to_string(&file)
+            .map_err(|error| {
+                Failure::usage(format!(
+                    "has a `hook_secret_file` that cannot be read: `{}`: {error}",
+                    file.display()
+                ))
+            })?
+            .trim_end_matches(['\n', '\r'])
+            .to_owned(),
+        (None, None) => {
+            return Err(Failure::usage("has no `hook_secret`")
+                .hint("write `hook_secret` or `hook_secret_file`, and the same secret at the forge"));
+        }
+    };
+    HookSecret::new(&text).map_err(|error| Failure::usage(format!("has a wrong `hook_secret`: failed to {error}")))
+}

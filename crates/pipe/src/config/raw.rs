@@ -1,0 +1,69 @@
+//! The configuration file as it is written.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use pipekeeper_forge::ForgeKind;
+use serde::Deserialize;
+
+use super::LogFormat;
+use crate::failure::Failure;
+
+/// Every key of the file, none of them needed.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Raw {
+    pub(super) listen: Option<String>,
+    pub(super) data_dir: Option<PathBuf>,
+    pub(super) log: RawLog,
+    pub(super) projects: BTreeMap<String, RawProject>,
+}
+
+/// `[log]`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawLog {
+    pub(super) format: Option<LogFormat>,
+    pub(super) level: Option<String>,
+}
+
+/// `[projects.NAME]`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawProject {
+    pub(super) forge: Option<ForgeKind>,
+    pub(super) repository: Option<String>,
+    pub(super) plain_http: bool,
+    pub(super) hook_secret: Option<String>,
+    pub(super) hook_secret_file: Option<PathBuf>,
+    pub(super) trusted: bool,
+    pub(super) backend: Option<BackendKind>,
+    pub(super) default_branch: Option<String>,
+    pub(super) protected_branches: Option<Vec<String>>,
+    pub(super) protected_tags: Option<Vec<String>>,
+}
+
+/// `backend` of a project: there is one as yet.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum BackendKind {
+    Local,
+}
+
+/// Reads a file's text; an error is one line with its place.
+pub(super) fn parse(path: &str, text: &str) -> Result<Raw, Failure> {
+    toml::from_str(text).map_err(|error| {
+        let (line, column) = place(text, error.span().map_or(0, |span| span.start));
+        // A message may quote what it did not understand, over several lines.
+        let message = error.message().replace('\n', " ");
+        Failure::usage(format!("{path}:{line}:{column}: {message}"))
+            .hint("`config.example.toml` shows every key")
+    })
+}
+
+fn place(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let start = before.rfind('\n').map_or(0, |at| at + 1);
+    let column = before.get(start..).unwrap_or("").chars().count() + 1;
+    (line, column)
+}

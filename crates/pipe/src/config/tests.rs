@@ -1,0 +1,133 @@
+use std::path::Path;
+
+use super::{Config, Flags, LogFormat, Raw, overlay, raw};
+use crate::failure::Failure;
+
+fn vars(pairs: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
+    let owned: Vec<_> = pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    owned.into_iter()
+}
+
+fn parse(text: &str, pairs: &[(&str, &str)]) -> Result<Config, Failure> {
+    let mut raw: Raw = raw::parse("config.toml", text)?;
+    overlay::apply(&mut raw, vars(pairs))?;
+    raw.finish()
+}
+
+const PROJECT: &str = "[projects.my-web]\nforge = \"gitea\"\nrepository = \"/srv/web.git\"\nhook_secret = \"s\"\ntrusted = true\n";
+
+#[test]
+fn the_example_is_valid_and_complete() {
+    let text = include_str!("../../../../config.example.toml");
+    let config = parse(text, &[]).unwrap();
+    assert!(!config.projects.is_empty());
+    // Every key stands in the example, at least in a comment.
+    let keys = [
+        "listen", "data_dir", "format", "level", "forge", "repository", "plain_http", "hook_secret",
+        "hook_secret_file", "trusted", "backend", "default_branch", "protected_branches", "protected_tags",
+    ];
+    for key in keys {
+        assert!(text.contains(&format!("{key} = ")), "{key}");
+    }
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let text = format!("listen = \"127.0.0.1:1\"\ndata_dir = \"/a\"\n[log]\nformat = \"text\"\n{PROJECT}");
+    let config = parse(
+        &text,
+        &[
+            ("PIPE_LISTEN", "127.0.0.1:2"),
+            ("PIPE_LOG__FORMAT", "json"),
+            ("PIPE_PROJECTS__MY_WEB__DEFAULT_BRANCH", "trunk"),
+            ("PIPE_PROJECTS__MY_WEB__PROTECTED_TAGS", "v*, rel-*"),
+            ("PIPE_RUN_ID", "7"),
+            ("HOME", "/root"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.listen.port(), 2);
+    assert_eq!(config.data_dir, Path::new("/a"));
+    assert_eq!(config.log.format, LogFormat::Json);
+    let [web] = config.projects.as_slice() else {
+        panic!("{:?}", config.projects);
+    };
+    assert_eq!(web.project.name.as_str(), "my-web");
+    assert_eq!(web.project.default_branch, "trunk");
+    assert!(web.project.protected_branches.admit("trunk"));
+    assert!(web.project.protected_tags.admit("rel-1"));
+}
+
+#[test]
+fn flags_win_over_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.toml");
+    std::fs::write(&file, "listen = \"127.0.0.1:1\"\n").unwrap();
+    let flags = Flags {
+        file: Some(file),
+        listen: Some("127.0.0.1:3".to_owned()),
+        data_dir: Some("/x".into()),
+    };
+    let raw = super::read(&flags, vars(&[("PIPE_LISTEN", "127.0.0.1:2")])).unwrap();
+    let config = raw.finish().unwrap();
+    assert_eq!(config.listen.port(), 3);
+    assert_eq!(config.data_dir, Path::new("/x"));
+}
+
+#[test]
+fn every_mistake_is_one_line_with_its_place() {
+    let cases: &[(&str, &[(&str, &str)], &str)] = &[
+        ("lisen = 1\n", &[], "config.toml:1:1: unknown field `lisen`"),
+        ("[log]\n  form = 1\n", &[], "config.toml:2:3: unknown field `form`"),
+        ("listen = \n", &[], "config.toml:1:"),
+        ("listen = 7\n", &[], "config.toml:1:10: invalid type"),
+        ("listen = \"x\"\n", &[], "`listen` is `x`"),
+        ("", &[("PIPE_LOG__X", "1")], "`PIPE_LOG__X` names no key"),
+        ("", &[("PIPE_PROJECTS__A__TRUSTED", "yes")], "neither `true` nor `false`"),
+        ("[projects.a]\n", &[], "the project `a` has no `forge`"),
+        ("[projects.a]\nforge = \"gogs\"\n", &[], "config.toml:2:9: unknown variant `gogs`"),
+        ("[projects.\"a b\"]\n", &[], "`a b`"),
+        (
+            "[projects.a]\nforge = \"gitea\"\nrepository = \"/x\"\nhook_secret = \"s\"\n",
+            &[],
+            "is not trusted",
+        ),
+        (
+            "[projects.a]\nforge = \"gitea\"\nrepository = \"/x\"\ntrusted = true\n",
+            &[],
+            "has no `hook_secret`",
+        ),
+        (
+            "[projects.a]\nforge = \"gitea\"\nrepository = \"x\"\ntrusted = true\nhook_secret = \"s\"\n",
+            &[],
+            "wrong `repository`",
+        ),
+        (
+            "[projects.a]\nforge = \"gitea\"\nrepository = \"/x\"\ntrusted = true\nhook_secret_file = \"/no/such\"\n",
+            &[],
+            "cannot be read",
+        ),
+    ];
+    for (text, pairs, wanted) in cases {
+        let error = parse(text, pairs).unwrap_err();
+        assert!(error.message.contains(wanted), "{text}: {}", error.message);
+        assert!(!error.message.contains('\n'), "{text}: {}", error.message);
+    }
+}
+
+#[test]
+fn a_secret_file_is_read_without_its_line_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("secret");
+    std::fs::write(&file, "s3cret\n").unwrap();
+    let path = file.display().to_string();
+    let config = parse(PROJECT, &[("PIPE_PROJECTS__MY_WEB__HOOK_SECRET_FILE", &path)]).unwrap();
+    let project = config.projects.first().unwrap();
+    let signed = pipekeeper_forge::sign(project.project.forge, &project.secret, b"x");
+    let same = pipekeeper_forge::HookSecret::new("s3cret").unwrap();
+    assert_eq!(signed, pipekeeper_forge::sign(project.project.forge, &same, b"x"));
+    assert!(!format!("{config:?}").contains("s3cret"));
+}

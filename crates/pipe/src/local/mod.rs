@@ -1,0 +1,13 @@
+//! `pipe run`: the controller with a store in memory, the local backend, and a person at the terminal.
+
+mod desk;
+pub(crate) mod event;
+mod host;
+mod place;
+pub(crate) mod secrets;
+pub(crate) mod session;
+mod supplies;
+pub(crate) mod watch;
+
+pub(crate) use host::variables as host_variables;
+pub(crate) use place::kept_runs;

@@ -1,0 +1,162 @@
+//! The folder of one local run: logs and artifacts that stay for the newest runs, work that goes with the run.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+
+use pipekeeper_controller::Layout;
+use pipekeeper_engine::Run;
+use pipekeeper_model::{AttemptId, Digest};
+use serde_json::{Value, json};
+
+use crate::{
+    clock,
+    failure::{Failure, OrFail},
+    folders,
+};
+
+const KEPT_RUNS: usize = 20;
+const RECORD: &str = "run.json";
+
+/// The folder of one run.
+#[derive(Debug)]
+pub(crate) struct Place {
+    root: PathBuf,
+}
+
+impl Place {
+    /// Makes a folder for a run of the tree at `root`, with that tree's caches linked in.
+    pub(crate) fn make(root: &Path) -> Result<Self, Failure> {
+        let name = format!("{:013}-{}", clock::now().0, std::process::id());
+        let place = Self {
+            root: runs()?.join(name),
+        };
+        folders::make(&place.root)?;
+        let id = Digest::of(root.as_os_str().as_encoded_bytes()).to_short();
+        let caches = folders::cache()?.join("caches").join(id);
+        folders::make(&caches)?;
+        let link = place.layout().caches();
+        symlink(&caches, &link).or_fail(format_args!("link `{}`", link.display()))?;
+        Ok(place)
+    }
+
+    /// Where logs, artifacts and caches are.
+    pub(crate) fn layout(&self) -> Layout {
+        Layout::new(&self.root)
+    }
+
+    /// Where attempts live.
+    pub(crate) fn attempts(&self) -> PathBuf {
+        self.root.clone()
+    }
+
+    /// Where the working tree's copy goes.
+    pub(crate) fn source(&self) -> PathBuf {
+        self.root.join("source")
+    }
+
+    /// Writes down what `pipe debug` wants to know.
+    pub(crate) fn record(&self, run: &Run) -> Result<(), Failure> {
+        let Some(plan) = run.plan() else {
+            return Ok(());
+        };
+        let actions: Vec<Value> = plan
+            .ids()
+            .zip(&plan.nodes)
+            .filter_map(|(id, node)| {
+                let number = attempts_of(run.node(id)?);
+                let attempt = AttemptId {
+                    run: run.id(),
+                    node: id,
+                    number,
+                };
+                (number > 0).then(|| json!({ "name": node.name, "attempt": attempt }))
+            })
+            .collect();
+        let text = json!({ "pipeline": plan.pipeline, "actions": actions }).to_string();
+        folders::write_private(&self.root.join(RECORD), &text)
+    }
+
+    /// Removes what only the run itself needed, and the oldest runs.
+    pub(crate) fn tidy(&self) {
+        // What cannot be removed now is removed with its run later.
+        let _ = fs::remove_dir_all(self.source());
+        let _ = fs::remove_dir(self.root.join("attempts"));
+        let Ok(mut all) = kept_folders() else {
+            return;
+        };
+        all.truncate(all.len().saturating_sub(KEPT_RUNS));
+        for folder in all.iter().filter(|folder| !is_live(folder)) {
+            let _ = fs::remove_dir_all(folder);
+        }
+    }
+}
+
+/// One kept local run.
+#[derive(Debug)]
+pub(crate) struct KeptRun {
+    /// Its folder.
+    pub(crate) root: PathBuf,
+    /// Its actions that ran, with their last attempts.
+    pub(crate) actions: Vec<(String, AttemptId)>,
+}
+
+/// The runs whose workspaces were kept, oldest first.
+pub(crate) fn kept_runs() -> Result<Vec<KeptRun>, Failure> {
+    let folders = kept_folders()?;
+    Ok(folders.into_iter().filter_map(read_record).collect())
+}
+
+fn read_record(root: PathBuf) -> Option<KeptRun> {
+    let text = fs::read_to_string(root.join(RECORD)).ok()?;
+    let record: Value = serde_json::from_str(&text).ok()?;
+    let actions = record
+        .get("actions")?
+        .as_array()?
+        .iter()
+        .filter_map(|action| {
+            let name = action.get("name")?.as_str()?.to_owned();
+            Some((name, action.get("attempt")?.as_str()?.parse().ok()?))
+        })
+        .collect();
+    Some(KeptRun { root, actions })
+}
+
+fn attempts_of(state: &pipekeeper_engine::NodeState) -> u32 {
+    use pipekeeper_engine::NodeState;
+    match state {
+        NodeState::Done(ended) => ended.attempts,
+        NodeState::Running(live) => live.attempt.number,
+        NodeState::Ready { tries, .. } | NodeState::Backoff { tries, .. } => tries.made(),
+        NodeState::Waiting
+        | NodeState::AwaitingStart { .. }
+        | NodeState::AwaitingTime { .. }
+        | NodeState::Deciding(_)
+        | NodeState::Skipped { .. } => 0,
+    }
+}
+
+fn runs() -> Result<PathBuf, Failure> {
+    Ok(folders::state()?.join("runs"))
+}
+
+/// The folders of all runs, oldest first: their names begin with the time.
+fn kept_folders() -> Result<Vec<PathBuf>, Failure> {
+    let mut all: Vec<PathBuf> = fs::read_dir(runs()?)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
+    all.sort();
+    Ok(all)
+}
+
+/// Whether the process that made a run's folder is still there.
+fn is_live(folder: &Path) -> bool {
+    folder
+        .file_name()
+        .and_then(|name| name.to_str()?.rsplit_once('-')?.1.parse::<u32>().ok())
+        .is_some_and(|pid| Path::new("/proc").join(pid.to_string()).exists())
+}

@@ -1,0 +1,134 @@
+//! What attempts of a local run are given.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use async_trait::async_trait;
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use ignore::WalkBuilder;
+use pipekeeper_backend::{KeepWorkspace, LaunchError, Orphan, SecretValue, SourceInput};
+use pipekeeper_controller::{CacheTiers, Habits, Supplies};
+use pipekeeper_engine::RunRequest;
+use pipekeeper_model::{Digest, Millis, plan::Secret};
+
+use super::secrets::Secrets;
+
+/// How long attempts work on when `pipe run` is killed.
+const ORPHANS_STOP_AFTER: Millis = Millis::seconds(3);
+
+/// The working tree's copy, the user's secrets, this machine's variables.
+#[derive(Debug)]
+pub(crate) struct LocalSupplies {
+    /// The copy of the working tree.
+    pub(crate) folder: PathBuf,
+    /// The secrets.
+    pub(crate) secrets: Secrets,
+    /// The variables.
+    pub(crate) variables: BTreeMap<String, String>,
+    /// Whether workspaces are kept.
+    pub(crate) keep_workspace: KeepWorkspace,
+}
+
+#[async_trait]
+impl Supplies for LocalSupplies {
+    async fn source(&self, _: &RunRequest) -> Result<SourceInput, LaunchError> {
+        Ok(SourceInput::Folder(self.folder.clone()))
+    }
+
+    async fn digest_files(&self, _: &RunRequest, globs: &[String]) -> Result<Digest, LaunchError> {
+        let globs = compile(globs)?;
+        let folder = self.folder.clone();
+        let walked = tokio::task::spawn_blocking(move || digest_folder(&folder, &globs));
+        walked
+            .await
+            .map_err(|error| LaunchError::Transient {
+                reason: error.to_string(),
+            })?
+            .map_err(|error| LaunchError::Terminal {
+                reason: format!("failed to read the files of a cache key: {error}"),
+            })
+    }
+
+    async fn secrets(&self, _: &RunRequest, wanted: &[Secret]) -> Result<Vec<SecretValue>, LaunchError> {
+        self.secrets.values(wanted)
+    }
+
+    fn variables(&self) -> &BTreeMap<String, String> {
+        &self.variables
+    }
+
+    fn cache_tiers(&self, _: &RunRequest) -> CacheTiers {
+        CacheTiers {
+            writes: "local",
+            reads: vec!["local"],
+        }
+    }
+
+    fn habits(&self) -> Habits {
+        Habits {
+            keep_workspace: self.keep_workspace,
+            orphan: Orphan::StopAfter(ORPHANS_STOP_AFTER),
+        }
+    }
+}
+
+/// Globs over paths from the root; `*` does not cross folders.
+pub(crate) fn compile(globs: &[String]) -> Result<GlobSet, LaunchError> {
+    let mut set = GlobSetBuilder::new();
+    for glob in globs {
+        let compiled = GlobBuilder::new(glob).literal_separator(true).build();
+        set.add(compiled.map_err(|error| LaunchError::Terminal {
+            reason: error.to_string(),
+        })?);
+    }
+    set.build().map_err(|error| LaunchError::Terminal {
+        reason: error.to_string(),
+    })
+}
+
+/// One digest over paths and contents, in the order of the paths.
+pub(crate) fn digest_contents(files: &BTreeMap<String, Digest>) -> Digest {
+    let lines: String = files
+        .iter()
+        .map(|(path, digest)| format!("{path}\0{digest}\n"))
+        .collect();
+    Digest::of(lines.as_bytes())
+}
+
+fn digest_folder(folder: &std::path::Path, globs: &GlobSet) -> Result<Digest, ignore::Error> {
+    let mut files = BTreeMap::new();
+    for entry in WalkBuilder::new(folder).standard_filters(false).build() {
+        let entry = entry?;
+        let Ok(path) = entry.path().strip_prefix(folder) else {
+            continue;
+        };
+        if globs.is_match(path) && entry.file_type().is_some_and(|kind| kind.is_file()) {
+            files.insert(path.display().to_string(), Digest::of(&fs::read(entry.path())?));
+        }
+    }
+    Ok(digest_contents(&files))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{compile, digest_folder};
+
+    #[test]
+    fn a_key_follows_the_matching_files_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let globs = compile(&["Cargo.lock".to_owned(), "crates/*/Cargo.toml".to_owned()]).unwrap();
+        let digest = || digest_folder(dir.path(), &globs).unwrap();
+        fs::create_dir_all(dir.path().join("crates/a/deep")).unwrap();
+        fs::write(dir.path().join("Cargo.lock"), "1").unwrap();
+        let first = digest();
+        fs::write(dir.path().join("README"), "x").unwrap();
+        fs::write(dir.path().join("crates/a/deep/Cargo.toml"), "x").unwrap();
+        assert_eq!(digest(), first);
+        fs::write(dir.path().join("crates/a/Cargo.toml"), "x").unwrap();
+        let second = digest();
+        assert_ne!(second, first);
+        fs::write(dir.path().join("Cargo.lock"), "2").unwrap();
+        assert_ne!(digest(), second);
+    }
+}

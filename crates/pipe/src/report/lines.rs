@@ -1,0 +1,155 @@
+//! The report as plain lines: each line of a log with its action's name before it, and a line when something happens.
+
+use std::collections::BTreeMap;
+
+use pipekeeper_engine::{Event, Fact, Next, Run};
+use pipekeeper_model::{NodeId, SkipReason, plan::Plan};
+
+use super::{log::LineCutter, words};
+use crate::term::{Paint, Tone, clean, cut};
+
+const WIDEST_NAME: usize = 24;
+
+/// Turns events and log bytes into lines.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    paint: Paint,
+    width: usize,
+    names: Vec<String>,
+    cutters: BTreeMap<NodeId, LineCutter>,
+}
+
+impl Lines {
+    /// Lines for this plan.
+    pub(crate) fn new(plan: &Plan, paint: Paint) -> Self {
+        let names: Vec<String> = plan
+            .nodes
+            .iter()
+            .map(|node| cut(&node.name, WIDEST_NAME))
+            .collect();
+        Self {
+            paint,
+            width: names.iter().map(|name| name.chars().count()).max().unwrap_or(0),
+            names,
+            cutters: BTreeMap::new(),
+        }
+    }
+
+    /// What an attempt of this node wrote.
+    pub(crate) fn log(&mut self, node: NodeId, bytes: &[u8]) -> Vec<String> {
+        let lines = self.cutters.entry(node).or_default().push(bytes);
+        lines.iter().map(|line| self.logged(node, line)).collect()
+    }
+
+    /// What happened; `run` has taken the event in.
+    pub(crate) fn event(&mut self, run: &Run, event: &Event) -> Vec<String> {
+        let mut out = Vec::new();
+        if let Fact::AttemptFinished { attempt, .. } = &event.fact
+            && let Some(line) = self
+                .cutters
+                .get_mut(&attempt.node)
+                .and_then(LineCutter::finish)
+        {
+            out.push(self.logged(attempt.node, &line));
+        }
+        if let Some((node, text)) = self.happened(run, &event.fact) {
+            out.push(self.prefixed(node, '=', &text));
+        }
+        out
+    }
+
+    fn happened(&self, run: &Run, fact: &Fact) -> Option<(NodeId, String)> {
+        match fact {
+            Fact::AttemptFinished { attempt, record, next } => {
+                let time = words::length(record.duration());
+                let reason = record
+                    .reason
+                    .as_ref()
+                    .map(|text| format!(" ({})", clean(text)))
+                    .unwrap_or_default();
+                let text = match next {
+                    Next::Settled { outcome } => {
+                        let (mark, tone) = words::mark(*outcome);
+                        let head = self.paint.tone(tone, format_args!("{mark} {outcome}"));
+                        format!("{head} in {time}{reason}")
+                    }
+                    Next::Retried { .. } => {
+                        let outcome = record.outcome.to_outcome();
+                        format!("attempt {} {outcome} in {time}{reason}; it is tried again", attempt.number)
+                    }
+                };
+                Some((attempt.node, text))
+            }
+            Fact::NodeFinished { node, outcome, reason } => {
+                let (mark, tone) = words::mark(*outcome);
+                let head = self.paint.tone(tone, format_args!("{mark} {outcome}"));
+                let reason = reason
+                    .as_ref()
+                    .map(|text| format!(": {}", clean(text)))
+                    .unwrap_or_default();
+                Some((*node, format!("{head}{reason}")))
+            }
+            Fact::NodeSkipped { node, reason, .. } if *reason != SkipReason::NotSelected => Some((
+                *node,
+                self.paint.tone(Tone::Faint, format_args!("– skipped: {reason}")),
+            )),
+            Fact::GateOpened { node, .. } => Some((
+                *node,
+                self.paint
+                    .tone(Tone::Attention, format_args!("? waits for approval: {}", gate_text(run, *node))),
+            )),
+            Fact::StartAwaited { node, .. } => Some((
+                *node,
+                self.paint.tone(Tone::Attention, "? waits for a person to start it"),
+            )),
+            Fact::WaitBegan { node, .. } => Some((*node, "waits for its time".to_owned())),
+            Fact::NodeSkipped { .. }
+            | Fact::RunCreated { .. }
+            | Fact::TurnAwaited
+            | Fact::TurnCame
+            | Fact::NodeReadied { .. }
+            | Fact::NodeAdopted { .. }
+            | Fact::StartLooked { .. }
+            | Fact::StartGiven { .. }
+            | Fact::GateApproved { .. }
+            | Fact::GateRejected { .. }
+            | Fact::AttemptScheduled { .. }
+            | Fact::TicketGranted { .. }
+            | Fact::StopAsked { .. }
+            | Fact::RunHalted { .. }
+            | Fact::CancelBegan { .. }
+            | Fact::FinallyBegan { .. }
+            | Fact::FinallyStopped
+            | Fact::RunFinished { .. } => None,
+        }
+    }
+
+    fn logged(&self, node: NodeId, line: &str) -> String {
+        // Colours of the tool are kept where colours are wanted, but they end with the line.
+        let line = match self.paint {
+            Paint::Always if line.contains('\u{1b}') => format!("{line}\u{1b}[0m"),
+            Paint::Always => line.to_owned(),
+            Paint::Never => clean(line),
+        };
+        self.prefixed(node, '|', &line)
+    }
+
+    fn prefixed(&self, node: NodeId, bar: char, text: &str) -> String {
+        let name = self.names.get(node.index()).map(String::as_str).unwrap_or_default();
+        let padded = format!("{name:<width$}", width = self.width);
+        format!("{} {bar} {text}", self.paint.tone(Tone::Busy, padded))
+            .trim_end()
+            .to_owned()
+    }
+}
+
+/// What a gate asks.
+pub(crate) fn gate_text(run: &Run, node: NodeId) -> String {
+    use pipekeeper_model::plan::Body;
+    match run.plan().and_then(|plan| plan.node(node)).map(|node| &node.body) {
+        Some(Body::Approve(gate)) => clean(&gate.text),
+        Some(Body::Work(_) | Body::Wait(_) | Body::Promote(_) | Body::Sync(_) | Body::Call(_)) | None => {
+            String::new()
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Puts a server together from its configuration.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use pipekeeper_backend::{LocalBackend, LocalOptions};
+use pipekeeper_controller::{
+    Controller, EngineRules, GitIntake, GitSupplies, Handle, Layout, News, Ports, Projects,
+};
+use pipekeeper_model::Name;
+use pipekeeper_server::{AccessToken, FixedProjects, HookProject, Limits, ServeError, ServerParts, serve};
+use pipekeeper_source::{GitSource, Source};
+use pipekeeper_store::{OpenError, SqliteStore, Store, StoreError};
+use tokio::{
+    net::TcpListener,
+    sync::{broadcast, mpsc},
+    task::JoinHandle,
+};
+
+use super::{address, tokens};
+use crate::{
+    clock::SystemClock,
+    config::{Config, ProjectConfig},
+    failure::{Failure, OrFail, chain},
+    folders,
+    local::{host_variables, session::agent_program},
+};
+
+/// How long the controller may take to put down what it has in hand.
+const CONTROLLER_DRAIN: Duration = Duration::from_secs(3);
+
+/// A server that is about to serve.
+pub(crate) struct Started {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// The token that unsafe requests want.
+    pub(crate) admin: AccessToken,
+    /// The file of that token.
+    pub(crate) admin_file: PathBuf,
+    /// The path of each project's webhook address.
+    pub(crate) hooks: BTreeMap<Name, String>,
+    /// Where its files are.
+    pub(crate) layout: Layout,
+    parts: ServerParts,
+    listener: TcpListener,
+    store: Arc<SqliteStore>,
+    handle: Handle,
+    controller: JoinHandle<Result<(), StoreError>>,
+}
+
+/// Opens everything that the configuration names; whatever is wrong with it is found here.
+pub(crate) async fn start(config: &Config) -> Result<Started, Failure> {
+    let listener = address::bind(config.listen).await?;
+    let address = listener.local_addr().or_fail("find the address")?;
+    folders::make(&config.data_dir)?;
+    let store = Arc::new(open_store(&config.data_dir).await?);
+    let source: Arc<dyn Source> =
+        Arc::new(GitSource::open(&config.data_dir.join("git")).or_usage("use git")?);
+    let admin = tokens::admin(&config.data_dir)?;
+    let hook_tokens = tokens::hooks(&config.data_dir, config.projects.iter().map(|one| &one.project.name))?;
+    let layout = Layout::new(&config.data_dir);
+    let (controller, handle) = controller(config, &store, source, &layout)?;
+    let parts = ServerParts {
+        store: Arc::clone(&store) as Arc<dyn Store>,
+        handle: handle.clone(),
+        layout: layout.clone(),
+        projects: Arc::new(FixedProjects::new(hook_projects(config, &hook_tokens))),
+        admin_token: admin.clone(),
+        clock: Arc::new(SystemClock),
+        limits: Limits::default(),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let hooks = config
+        .projects
+        .iter()
+        .filter_map(|one| {
+            let token = hook_tokens.get(&one.project.name)?;
+            Some((one.project.name.clone(), format!("/hooks/{token}")))
+        })
+        .collect();
+    Ok(Started {
+        address,
+        admin,
+        admin_file: tokens::admin_file(&config.data_dir),
+        hooks,
+        layout,
+        parts,
+        listener,
+        store,
+        handle,
+        controller: tokio::spawn(controller.run()),
+    })
+}
+
+async fn open_store(data_dir: &Path) -> Result<SqliteStore, Failure> {
+    SqliteStore::open(data_dir.join("pipekeeper.db"))
+        .await
+        .map_err(|error| {
+            let failure = Failure::usage(format!("failed to {}", chain(&error)));
+            match error {
+                OpenError::InUse { .. } => {
+                    failure.hint("one server has a data folder at a time; choose another with `--data-dir`")
+                }
+                OpenError::Lock { .. }
+                | OpenError::NetworkFileSystem { .. }
+                | OpenError::Newer { .. }
+                | OpenError::Migrate { .. }
+                | OpenError::Database { .. }
+                | OpenError::NoWriteAheadLog { .. } => failure,
+            }
+        })
+}
+
+fn controller(
+    config: &Config,
+    store: &Arc<SqliteStore>,
+    source: Arc<dyn Source>,
+    layout: &Layout,
+) -> Result<(Controller, Handle), Failure> {
+    let variables = host_variables();
+    let (on_observation, observations) = mpsc::unbounded_channel();
+    let backend = LocalBackend::new(LocalOptions {
+        root: config.data_dir.clone(),
+        artifacts: layout.artifacts(),
+        agent: agent_program()?,
+        host_env: variables.clone(),
+        on_observation,
+    });
+    let projects = Arc::new(Projects::new(config.projects.iter().map(|one| one.project.clone())));
+    let store = Arc::clone(store) as Arc<dyn Store>;
+    let intake = GitIntake::new(Arc::clone(&projects), Arc::clone(&source), Arc::clone(&store));
+    Ok(Controller::new(Ports {
+        store,
+        backend: Arc::new(backend),
+        observations,
+        supplies: Arc::new(GitSupplies::new(projects, source, variables)),
+        intake: Some(Arc::new(intake)),
+        clock: Arc::new(SystemClock),
+        rules: Arc::new(EngineRules),
+        layout: layout.clone(),
+    }))
+}
+
+fn hook_projects(config: &Config, tokens: &BTreeMap<Name, String>) -> Vec<(String, HookProject)> {
+    let hook = |one: &ProjectConfig| {
+        let token = tokens.get(&one.project.name)?;
+        let project = HookProject {
+            name: one.project.name.clone(),
+            forge: one.project.forge,
+            secret: one.secret.clone(),
+        };
+        Some((token.clone(), project))
+    };
+    config.projects.iter().filter_map(hook).collect()
+}
+
+impl Started {
+    /// The address of its pages, without a slash at the end.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What happens from now on.
+    pub(crate) fn listen(&self) -> broadcast::Receiver<News> {
+        self.handle.listen()
+    }
+
+    /// Serves until `shutdown`, then puts everything down in order; attempts work on.
+    pub(crate) async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Failure> {
+        let mut controller = self.controller;
+        let serving = tokio::spawn(serve(self.listener, self.parts, shutdown));
+        let served = tokio::select! {
+            served = serving => served.map_err(|error| Failure::ours(format!("the server broke: {error}")))?,
+            ended = &mut controller => return Err(controller_ended(ended)),
+        };
+        self.handle.drain().await;
+        if tokio::time::timeout(CONTROLLER_DRAIN, &mut controller).await.is_err() {
+            // What it had in hand is found again at the next start.
+            controller.abort();
+        }
+        self.store.close().await;
+        served.map_err(|error: ServeError| Failure::ours(format!("failed to {}", chain(&error))))
+    }
+}
+
+fn controller_ended(ended: Result<Result<(), StoreError>, tokio::task::JoinError>) -> Failure {
+    match ended {
+        Ok(Ok(())) => Failure::ours("the controller ended"),
+        Ok(Err(error)) => Failure::ours(format!("failed to {}", chain(&error))),
+        Err(error) => Failure::ours(format!("the controller broke: {error}")),
+    }
+}

@@ -1,0 +1,7 @@
+//! The server as a whole: store, source, backend, controller and HTTP, put together and taken down in order.
+
+pub(crate) mod address;
+mod compose;
+pub(crate) mod tokens;
+
+pub(crate) use compose::{Started, start};
