@@ -1,5 +1,7 @@
 //! Every example pipeline, and our own, checks clean and compiles to the graph on record.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
+
 use std::{fs, path::Path};
 
 use pipekeeper_spec::{SourceFile, check};
