@@ -4,15 +4,18 @@
 
 use std::os::unix::net::UnixListener;
 
-use crate::protocol::{AttemptDir, ToAgent, read_frame};
+use crate::protocol::{AttemptDir, FromAgent, ToAgent, read_frame, write_frame};
 
 /// The folder of the attempt to supervise: `dir` if its spec is there, else the one that the first controller to
-/// connect names; none if that one leaves before.
+/// connect names; none if that one leaves before. That controller hears a [`FromAgent::Pong`] as soon as the folder
+/// may be renamed.
 pub(crate) fn wait(dir: AttemptDir, listener: &UnixListener) -> std::io::Result<Option<AttemptDir>> {
     if dir.spec().exists() {
         return Ok(Some(dir));
     }
     let (mut leash, _) = listener.accept()?;
+    // From here on nothing is looked up by the old name of the folder.
+    write_frame(&mut leash, &FromAgent::Pong).map_err(std::io::Error::other)?;
     loop {
         match read_frame(&mut leash) {
             Ok(Some(ToAgent::Begin { dir })) => return Ok(Some(AttemptDir::new(dir))),
@@ -30,7 +33,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::protocol::{AttemptSpec, write_frame};
+    use crate::protocol::AttemptSpec;
 
     #[test]
     fn it_waits_for_a_name_and_leaves_with_its_controller() {
@@ -49,8 +52,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!(wait(dir.clone(), &listener).unwrap(), Some(AttemptDir::new("/a")));
+        assert_eq!(read_frame(&mut leash).unwrap(), Some(FromAgent::Pong));
 
-        drop(UnixStream::connect(&socket).unwrap());
+        let gone = UnixStream::connect(&socket).unwrap();
+        gone.shutdown(std::net::Shutdown::Write).unwrap();
         assert_eq!(wait(dir.clone(), &listener).unwrap(), None);
 
         dir.write_spec(&AttemptSpec::new("r1-n1-a1", "nonce", "/log"))
