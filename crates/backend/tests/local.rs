@@ -42,20 +42,25 @@ async fn open_fifo(path: PathBuf) -> File {
         .unwrap()
 }
 
-/// The pid of the attempt's supervisor, by the lock it holds.
-fn supervisor_of(world: &LocalWorld) -> String {
-    let lock = folder(world).join("alive");
-    let mut pids = fs::read_dir("/proc")
+/// The pids of supervisors, by the lock that they hold.
+fn supervisors_below(folder: &Path) -> Vec<String> {
+    let pids = fs::read_dir("/proc")
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    pids.find(|pid| fs::read_link(format!("/proc/{pid}/fd/1")).is_ok_and(|file| file == lock))
-        .unwrap()
+    let below =
+        |pid: &String| fs::read_link(format!("/proc/{pid}/fd/1")).is_ok_and(|file| file.starts_with(folder));
+    pids.filter(below).collect()
 }
 
-fn kill_supervisor(world: &LocalWorld) {
+fn supervisor_of(world: &LocalWorld) -> String {
+    supervisors_below(&folder(world)).remove(0)
+}
+
+fn kill(pids: &[String]) {
     assert!(
         Command::new("kill")
-            .args(["-9", &supervisor_of(world)])
+            .arg("-9")
+            .args(pids)
             .status()
             .unwrap()
             .success()
@@ -136,7 +141,7 @@ async fn a_killed_supervisor_is_gone_with_its_processes_and_never_runs_again() {
     session.backend.launch(launch(&world, &text)).await.unwrap();
     session.run(attempt(1)).await;
     let mut pipe = open_fifo(fifo).await;
-    kill_supervisor(&world);
+    kill(&[supervisor_of(&world)]);
     assert!(session.gone(attempt(1)).await.starts_with("its supervisor died"));
     assert_eq!(
         writeln!(pipe, "x").unwrap_err().kind(),
@@ -157,7 +162,7 @@ async fn a_supervisor_that_dies_before_its_ticket_may_be_launched_again() {
     let mut session = Session::open(&world);
     session.launch(&world, attempt(1), Act::Succeed).await;
     let first = session.checked_in(attempt(1)).await;
-    kill_supervisor(&world);
+    kill(&[supervisor_of(&world)]);
     session.gone(attempt(1)).await;
     session.launch(&world, attempt(1), Act::Succeed).await;
     let second = session.checked_in(attempt(1)).await;
@@ -390,4 +395,68 @@ async fn a_server_that_dies_in_the_midst_of_a_launch_leaves_it_to_the_next() {
     let holder = session.checked_in(attempt(1)).await;
     session.go(attempt(1), &holder).await;
     assert!(matches!(session.ended(attempt(1)).await, What::Finished { .. }));
+}
+
+/// The command line of the attempt's supervisor tells where it was started.
+fn is_spare(world: &LocalWorld) -> bool {
+    let command = fs::read(format!("/proc/{}/cmdline", supervisor_of(world))).unwrap();
+    String::from_utf8_lossy(&command).contains("/spare/")
+}
+
+/// Launches attempt 1 again and again until a spare has it.
+async fn launch_on_spare(world: &LocalWorld, session: &mut Session) {
+    for _ in 0..1000 {
+        session.launch(world, attempt(1), Act::Succeed).await;
+        session.checked_in(attempt(1)).await;
+        if is_spare(world) {
+            return;
+        }
+        session.backend.stop(attempt(1), Millis(0)).await.unwrap();
+        session.ended(attempt(1)).await;
+        session.backend.forget(attempt(1)).await.unwrap();
+    }
+    panic!("no launch used a spare");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spares_run_attempts_and_leave_with_their_backend() {
+    let world = LocalWorld::new();
+    fs::create_dir_all(world.root.join("spare/1-1")).unwrap();
+    let mut session = Session::open(&world);
+    launch_on_spare(&world, &mut session).await;
+    drop(session);
+    let mut session = Session::open(&world);
+    session.launch(&world, attempt(1), Act::Fail(5)).await;
+    let holder = session.checked_in(attempt(1)).await;
+    session.go(attempt(1), &holder).await;
+    // It was launched to succeed, and that launch is adopted.
+    assert_eq!(
+        session.finished(attempt(1)).await.outcome,
+        AttemptOutcome::Succeeded
+    );
+    assert_eq!(world.starts(attempt(1)), 1);
+    drop(session);
+    let empty = async {
+        while fs::read_dir(world.root.join("spare")).unwrap().next().is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), empty)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spare_that_died_is_passed_over() {
+    let world = LocalWorld::new();
+    let mut session = Session::open(&world);
+    launch_on_spare(&world, &mut session).await;
+    kill(&supervisors_below(&world.root.join("spare")));
+    session.launch(&world, attempt(2), Act::Succeed).await;
+    let holder = session.checked_in(attempt(2)).await;
+    session.go(attempt(2), &holder).await;
+    assert_eq!(
+        session.finished(attempt(2)).await.outcome,
+        AttemptOutcome::Succeeded
+    );
 }

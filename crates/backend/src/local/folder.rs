@@ -26,7 +26,6 @@ const LAST_WORDS: u64 = 1024;
 /// The folder of one attempt.
 #[derive(Clone, Debug)]
 pub(super) struct Folder {
-    attempt: AttemptId,
     dir: AttemptDir,
 }
 
@@ -58,9 +57,13 @@ impl AliveLock {
 
 impl Folder {
     pub(super) fn new(attempts: &Path, attempt: AttemptId) -> Self {
+        Self::at(attempts.join(attempt.to_string()))
+    }
+
+    /// A folder by its path, whose last part is the id.
+    pub(super) fn at(path: PathBuf) -> Self {
         Self {
-            attempt,
-            dir: AttemptDir::new(attempts.join(attempt.to_string())),
+            dir: AttemptDir::new(path),
         }
     }
 
@@ -76,13 +79,17 @@ impl Folder {
     pub(super) fn create(&self) -> io::Result<()> {
         match make_private(self.path()) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                if let Some(parent) = self.path().parent() {
-                    DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
-                }
+                self.create_parent()?;
                 make_private(self.path())
             }
             made => made,
         }
+    }
+
+    /// Makes the folder that it is in.
+    pub(super) fn create_parent(&self) -> io::Result<()> {
+        let parent = self.path().parent().unwrap_or(Path::new("/"));
+        DirBuilder::new().recursive(true).mode(0o700).create(parent)
     }
 
     /// Looks what became of the attempt.
@@ -151,7 +158,7 @@ impl Folder {
 
     fn judge(&self, record: ExitRecord) -> io::Result<Standing> {
         let ticket = self.dir.read_ticket().map_err(io::Error::other)?;
-        let ours = record.attempt == self.attempt.to_string();
+        let ours = self.path().file_name().is_some_and(|id| *id == *record.attempt);
         let by_holder = record.started_ms.is_none() || ticket.as_ref() == Some(&record.holder);
         Ok(if !ours || !by_holder {
             Standing::Dead("its exit record is another's".to_owned())

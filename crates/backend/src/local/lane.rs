@@ -109,7 +109,11 @@ impl Lane {
 
     async fn obey(&mut self, order: Order) -> io::Result<()> {
         match order {
-            Order::Launch(spec) => self.observe(Purpose::Start(spec)).await,
+            Order::Launch(spec) => {
+                let launched = self.observe(Purpose::Start(spec)).await;
+                self.shared.refill();
+                launched
+            }
             Order::Observe => self.observe(Purpose::Observe).await,
             Order::Stop(grace) => self.stop(grace).await,
             Order::Answer(holder, ticket) => self.answer(&holder, ticket).await,
@@ -166,7 +170,7 @@ impl Lane {
 
     async fn reach(&mut self, purpose: Purpose) -> io::Result<()> {
         let (shared, folder) = (Arc::clone(&self.shared), self.folder.clone());
-        match blocking(move || reach(&shared.options, &folder, &purpose)).await? {
+        match blocking(move || reach(&shared.options, &shared.spares, &folder, &purpose)).await? {
             Reached::Connected(stream) => {
                 self.seen = Seen::default();
                 self.link = Link::Up(Wire::new(stream)?);

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! root/attempts/r57-n3-a1/   spec.json sock alive ticket exit.json …   made by mkdir: the second launch adopts
+//! root/spare/…               supervisors without an attempt; a launch renames one's folder
 //! root/kept/r57-n3-a1/       what is left for people after the attempt was forgotten
 //! artifacts/ab/abcdef….tar.zst
 //! ```
@@ -17,6 +18,7 @@ mod lane;
 mod leftovers;
 mod reach;
 mod record;
+mod spares;
 mod spec;
 mod supervisor;
 mod wire;
@@ -36,6 +38,7 @@ pub use artifacts::artifact_path;
 
 use self::{
     lane::{Lane, Order, Request},
+    spares::Spares,
     spec::to_spec,
 };
 use crate::{Backend, Launch, LaunchError, Observation, Ticket};
@@ -76,6 +79,7 @@ pub struct LocalBackend {
 struct Shared {
     options: LocalOptions,
     lanes: Mutex<BTreeMap<AttemptId, mpsc::UnboundedSender<Request>>>,
+    spares: Spares,
 }
 
 impl LocalBackend {
@@ -91,6 +95,7 @@ impl LocalBackend {
             shared: Arc::new(Shared {
                 options,
                 lanes: Mutex::default(),
+                spares: Spares::default(),
             }),
             features: BTreeSet::from([Feature::Secrets]),
         }
@@ -176,6 +181,17 @@ impl Shared {
         if lane.send(request).is_ok() {
             lanes.insert(attempt, lane);
         }
+    }
+
+    /// Sees to it that the next launches find a supervisor waiting.
+    fn refill(self: &Arc<Self>) {
+        let shared = Arc::clone(self);
+        tokio::task::spawn_blocking(move || {
+            let attempts = shared.lanes().len();
+            if let Err(error) = shared.spares.refill(&shared.options, attempts) {
+                tracing::debug!(%error, "no spare supervisor was started");
+            }
+        });
     }
 
     /// Lets an idle lane end, unless something is on its way to it.

@@ -3,7 +3,6 @@
 use std::{
     fs, io,
     os::unix::net::UnixStream,
-    path::Path,
     thread,
     time::{Duration, Instant},
 };
@@ -13,7 +12,9 @@ use pipekeeper_agent::protocol::{AttemptSpec, ExitRecord};
 use super::{
     LocalOptions,
     folder::{AliveLock, Folder, STOPPED_BEFORE, Standing},
-    leftovers, supervisor,
+    leftovers,
+    spares::{Begun, Spares},
+    supervisor,
 };
 
 const FIRST_PAUSE: Duration = Duration::from_micros(200);
@@ -47,12 +48,26 @@ pub(super) enum Reached {
 }
 
 /// Looks at the attempt until it is clear what became of it.
-pub(super) fn reach(options: &LocalOptions, folder: &Folder, purpose: &Purpose) -> io::Result<Reached> {
+pub(super) fn reach(
+    options: &LocalOptions,
+    spares: &Spares,
+    folder: &Folder,
+    purpose: &Purpose,
+) -> io::Result<Reached> {
     let begun = Instant::now();
     let mut pause = FIRST_PAUSE;
     loop {
         match (folder.look()?, purpose) {
-            (Standing::Absent, Purpose::Start(_) | Purpose::Stop) => {
+            (Standing::Absent, Purpose::Start(spec)) => {
+                make_log_folder(spec)?;
+                match spares.begin(folder, spec)? {
+                    Begun::Connected(stream) => return Ok(Reached::Connected(stream)),
+                    Begun::Unavailable => folder.create()?,
+                    Begun::Exists => {}
+                }
+                continue;
+            }
+            (Standing::Absent, Purpose::Stop) => {
                 folder.create()?;
                 continue;
             }
@@ -86,7 +101,7 @@ fn start_or_not(
 ) -> io::Result<Reached> {
     match purpose {
         Purpose::Start(spec) => {
-            spec.log.parent().map_or(Ok(()), make_folder)?;
+            make_log_folder(spec)?;
             folder.write_spec(spec)?;
             supervisor::start(options, folder, lock).map(Reached::Connected)
         }
@@ -104,10 +119,9 @@ fn start_or_not(
     }
 }
 
-fn make_folder(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        Ok(())
-    } else {
-        fs::create_dir_all(path)
+fn make_log_folder(spec: &AttemptSpec) -> io::Result<()> {
+    match spec.log.parent() {
+        Some(folder) if !folder.is_dir() => fs::create_dir_all(folder),
+        Some(_) | None => Ok(()),
     }
 }

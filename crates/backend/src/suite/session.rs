@@ -175,15 +175,27 @@ impl Session {
         self.until(attempt, pick).await
     }
 
-    /// Waits for its check-in, gives the ticket and waits for the first step.
+    /// Gives the ticket at each check-in until the first step runs, as controllers do.
     pub async fn run(&mut self, attempt: AttemptId) -> Holder {
-        let holder = self.checked_in(attempt).await;
-        self.go(attempt, &holder).await;
-        self.until(attempt, |what| {
-            matches!(what, What::StepStarted { .. }).then_some(())
-        })
-        .await;
-        holder
+        let mut ticketed = None;
+        loop {
+            let what = self.until(attempt, |what| Some(what.clone())).await;
+            match (what, &ticketed) {
+                (What::CheckedIn { holder }, _) => {
+                    self.go(attempt, &holder).await;
+                    ticketed = Some(holder);
+                }
+                (What::StepStarted { .. }, Some(holder)) => return holder.clone(),
+                (What::Finished { .. } | What::Gone { .. }, _) => panic!("`{attempt}` ended before it ran"),
+                (
+                    What::Waiting { .. }
+                    | What::StepStarted { .. }
+                    | What::LogGrew { .. }
+                    | What::Silent { .. },
+                    _,
+                ) => {}
+            }
+        }
     }
 
     /// Waits for its record.

@@ -1,0 +1,205 @@
+//! Supervisors that wait for an attempt, because starting a program takes longer than most small actions.
+//!
+//! A spare waits in a folder of its own with its socket bound and its lock held. To launch is to rename that folder to
+//! the attempt's, which fails if there is one already, and to tell the spare. Entry type: [`Spares`].
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use pipekeeper_agent::protocol::{AttemptSpec, ToAgent, write_frame};
+use rustix::{
+    fs::{CWD, RenameFlags, renameat_with},
+    net::{RecvFlags, recv},
+};
+
+use super::{
+    LocalOptions,
+    folder::{Folder, Standing},
+    supervisor,
+};
+
+const FEWEST: usize = 2;
+const MOST: usize = 16;
+
+/// Names spares, whatever backend of this process they belong to.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// The spares of one backend.
+#[derive(Debug, Default)]
+pub(super) struct Spares {
+    shelf: Mutex<Shelf>,
+    swept: OnceLock<()>,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    ready: Vec<Spare>,
+    starting: usize,
+}
+
+/// One spare; it leaves when this is dropped, unless it was begun.
+#[derive(Debug)]
+pub(super) struct Spare {
+    folder: Folder,
+    leash: UnixStream,
+}
+
+/// What became of the attempt to use a spare.
+#[derive(Debug)]
+pub(super) enum Begun {
+    /// It is the attempt's supervisor now.
+    Connected(UnixStream),
+    /// The attempt has a folder already.
+    Exists,
+    /// There is no spare, or it cannot be used.
+    Unavailable,
+}
+
+/// How far a spare is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Starting,
+    Waiting,
+    Dead,
+}
+
+impl Spares {
+    /// Gives an attempt without a folder to a spare.
+    pub(super) fn begin(&self, folder: &Folder, spec: &AttemptSpec) -> io::Result<Begun> {
+        let Some(spare) = self.take() else {
+            return Ok(Begun::Unavailable);
+        };
+        folder.create_parent()?;
+        match renameat_with(
+            CWD,
+            spare.folder.path(),
+            CWD,
+            folder.path(),
+            RenameFlags::NOREPLACE,
+        ) {
+            Ok(()) => spare.begin(folder, spec).map(Begun::Connected),
+            Err(rustix::io::Errno::EXIST | rustix::io::Errno::NOTEMPTY) => {
+                self.shelf().ready.push(spare);
+                Ok(Begun::Exists)
+            }
+            // Not every file system can rename without replacing.
+            Err(_) => Ok(Begun::Unavailable),
+        }
+    }
+
+    /// Starts spares until there are enough for this many attempts; it blocks.
+    pub(super) fn refill(&self, options: &LocalOptions, attempts: usize) -> io::Result<()> {
+        let folder = options.root.join("spare");
+        self.swept.get_or_init(|| sweep(&folder));
+        while self.wants_one(attempts) {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let spare = Spare::start(options, folder.join(format!("{}-{number}", std::process::id())));
+            let mut shelf = self.shelf();
+            shelf.starting -= 1;
+            shelf.ready.push(spare?);
+        }
+        Ok(())
+    }
+
+    /// Whether a spare is to be started now; it counts as starting then.
+    fn wants_one(&self, attempts: usize) -> bool {
+        let mut shelf = self.shelf();
+        let wanted = attempts.clamp(FEWEST, MOST);
+        shelf.ready.truncate(wanted);
+        let wants = shelf.ready.len() + shelf.starting < wanted;
+        shelf.starting += usize::from(wants);
+        wants
+    }
+
+    fn take(&self) -> Option<Spare> {
+        let mut shelf = self.shelf();
+        shelf.ready.retain(|spare| spare.state() != State::Dead);
+        let ready = shelf
+            .ready
+            .iter()
+            .position(|spare| spare.state() == State::Waiting)?;
+        Some(shelf.ready.swap_remove(ready))
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Spare {
+    fn start(options: &LocalOptions, path: PathBuf) -> io::Result<Self> {
+        let folder = Folder::at(path);
+        folder.create()?;
+        match folder.look()? {
+            Standing::Unstarted(lock) => {
+                let leash = supervisor::start(options, &folder, lock)?;
+                Ok(Self { folder, leash })
+            }
+            Standing::Absent | Standing::Alive | Standing::Finished(_) | Standing::Dead(_) => Err(
+                io::Error::new(ErrorKind::AlreadyExists, "the folder of a spare is in use"),
+            ),
+        }
+    }
+
+    /// It says one thing, when it is ready; a connection that can be read and holds nothing has ended.
+    fn state(&self) -> State {
+        match recv(
+            &self.leash,
+            &mut [0; 1][..],
+            RecvFlags::DONTWAIT | RecvFlags::PEEK,
+        ) {
+            Ok((_, 1..)) => State::Waiting,
+            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => State::Starting,
+            Ok(_) | Err(_) => State::Dead,
+        }
+    }
+
+    fn begin(mut self, folder: &Folder, spec: &AttemptSpec) -> io::Result<UnixStream> {
+        folder.write_spec(spec)?;
+        let stream = folder.connect()?;
+        let begin = ToAgent::Begin {
+            dir: folder.path().to_owned(),
+        };
+        write_frame(&mut self.leash, &begin).map_err(io::Error::other)?;
+        Ok(stream)
+    }
+}
+
+/// Renaming took the folder of a spare that was begun away from here.
+impl Drop for Spare {
+    fn drop(&mut self) {
+        remove(self.folder.path());
+    }
+}
+
+/// Removes what the spares of a backend that was killed left: they left with it.
+fn sweep(folder: &Path) {
+    let paths: Vec<PathBuf> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    for path in paths {
+        if matches!(Folder::at(path.clone()).look(), Ok(Standing::Unstarted(_))) {
+            remove(&path);
+        }
+    }
+}
+
+fn remove(path: &Path) {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            tracing::warn!(%error, path = %path.display(), "the folder of a spare supervisor stays");
+        }
+        Ok(()) | Err(_) => {}
+    }
+}
