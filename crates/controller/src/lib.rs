@@ -14,6 +14,7 @@ mod layout;
 mod outbox;
 mod ports;
 mod recovery;
+mod requests;
 mod runs;
 mod slot;
 mod summary;

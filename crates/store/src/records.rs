@@ -202,7 +202,7 @@ pub struct RunFilter {
     pub pipeline: Option<Name>,
     /// Only those of this commit.
     pub sha: Option<Sha>,
-    /// Only those that have not ended.
+    /// Only those that have neither ended nor been set aside.
     pub active: bool,
     /// Only those of this concurrency group.
     pub group: Option<String>,

@@ -264,12 +264,10 @@ impl Data {
 
     pub(super) fn runs(&self, filter: &RunFilter, limit: usize) -> Vec<RunSummary> {
         let end = filter.before.map_or(Bound::Unbounded, Bound::Excluded);
-        let summaries = self
-            .runs
-            .range((Bound::Unbounded, end))
-            .rev()
-            .map(|(_, run)| &run.summary);
-        summaries
+        let newest_first = self.runs.range((Bound::Unbounded, end)).rev().map(|(_, run)| run);
+        newest_first
+            .filter(|run| !filter.active || run.quarantined.is_none())
+            .map(|run| &run.summary)
             .filter(|summary| matches(filter, summary))
             .take(limit)
             .cloned()

@@ -240,7 +240,7 @@ pub(super) fn runs_query(filter: &RunFilter, limit: u32) -> QueryBuilder<Sqlite>
         query.push(" AND group_key = ").push_bind(group.clone());
     }
     if *active {
-        query.push(" AND outcome IS NULL");
+        query.push(" AND outcome IS NULL AND quarantined IS NULL");
     }
     query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
     query

@@ -2,7 +2,7 @@
 
 use pipekeeper_engine::Effect;
 use pipekeeper_model::{Outcome, RunId};
-use pipekeeper_store::{Store, StoredEffect};
+use pipekeeper_store::{RunFilter, Store, StoredEffect};
 
 use crate::{
     TestResult,
@@ -104,5 +104,16 @@ pub(crate) async fn quarantine_hides_them(store: &impl Store) -> TestResult {
     assert_eq!(stored.quarantined.as_deref(), Some("the engine panicked"));
     let other = store.load(RunId(2)).await?.ok_or("it is stored")?;
     assert_eq!(other.quarantined, None);
+    let active = RunFilter {
+        active: true,
+        ..RunFilter::default()
+    };
+    let ids: Vec<RunId> = store.runs(&active, 10).await?.iter().map(|run| run.id).collect();
+    assert_eq!(ids, [RunId(2)], "a run that was set aside stands in nobody's way");
+    assert_eq!(
+        store.runs(&RunFilter::default(), 10).await?.len(),
+        2,
+        "and is still listed"
+    );
     Ok(())
 }

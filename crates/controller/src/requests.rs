@@ -1,0 +1,156 @@
+//! The loop's part about new runs: created, wished for, or a finished one done again.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use pipekeeper_engine::{AdoptedNode, Adoption, Input, NodeState, Rejection, Run, RunRequest};
+use pipekeeper_model::{Actor, AttemptId, Outcome, RunId, plan::Body};
+use tokio::sync::oneshot;
+
+use crate::{
+    Controller, RetryWhich, SubmitError, Wish,
+    controller::refuse,
+    job::{Done, Wished, unavailable},
+    runs::restore,
+    slot::{Loaded, Slot, Then},
+};
+
+impl Controller {
+    /// Makes a run of a request.
+    pub(crate) fn create(
+        &mut self,
+        actor: Actor,
+        request: Arc<RunRequest>,
+        reply: oneshot::Sender<Result<RunId, SubmitError>>,
+    ) {
+        if let Err(error) = self.check_supported(&request) {
+            return refuse(reply, error);
+        }
+        let run = self.new_run();
+        self.slots.insert(
+            run,
+            Slot::with(Loaded {
+                run: Run::new(run),
+                version: 0,
+                snapshot_at: 0,
+            }),
+        );
+        self.queue(run, actor, Input::RunRequested(request), Then::Created(reply));
+    }
+
+    pub(crate) fn new_run(&mut self) -> RunId {
+        let run = RunId(self.next_run);
+        self.next_run += 1;
+        run
+    }
+
+    /// Nothing that a file says is silently ignored: what nobody here can do refuses the run, by name.
+    pub(crate) fn check_supported(&self, request: &RunRequest) -> Result<(), SubmitError> {
+        let missing: BTreeSet<String> = request
+            .plan
+            .unsupported(self.ports.backend.supports())
+            .filter(|used| !used.feature.is_trigger())
+            .map(|used| format!("`{}` ({}:{})", used.path, request.plan.file, used.place.line))
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(SubmitError::Unsupported {
+            what: missing.into_iter().collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    pub(crate) fn wish(
+        &mut self,
+        actor: Actor,
+        wish: Wish,
+        reply: oneshot::Sender<Result<RunId, SubmitError>>,
+    ) {
+        let Some(intake) = self.ports.intake.clone() else {
+            let why = "runs cannot be started from a repository here".to_owned();
+            return refuse(reply, SubmitError::Rejected(Rejection::Illegal { why }));
+        };
+        self.start(Box::pin(async move {
+            let result = intake.wish(&wish).await.map_err(SubmitError::Intake);
+            Done::Wished {
+                wished: Wished { actor, reply },
+                result,
+            }
+        }));
+    }
+
+    /// A new run on the plan of a finished one; approvals are never taken over.
+    pub(crate) fn retry(
+        &mut self,
+        run: RunId,
+        actor: Actor,
+        which: RetryWhich,
+        reply: oneshot::Sender<Result<RunId, SubmitError>>,
+    ) {
+        let store = Arc::clone(&self.ports.store);
+        self.start(Box::pin(async move {
+            let request = async {
+                let stored = store
+                    .load(run)
+                    .await
+                    .map_err(unavailable)?
+                    .ok_or(SubmitError::NoSuchRun(run))?;
+                let loaded = restore(run, stored).map_err(unavailable)?;
+                again(&loaded.run, which)
+            };
+            let result = request.await;
+            Done::Wished {
+                wished: Wished { actor, reply },
+                result,
+            }
+        }));
+    }
+}
+
+/// The request of a run that does a finished one again.
+fn again(run: &Run, which: RetryWhich) -> Result<Arc<RunRequest>, SubmitError> {
+    let illegal = |why: &str| SubmitError::Rejected(Rejection::Illegal { why: why.to_owned() });
+    let Some(request) = run.request() else {
+        return Err(SubmitError::NoSuchRun(run.id()));
+    };
+    if !run.is_finished() {
+        return Err(illegal("the run has not ended; cancel it first, or wait"));
+    }
+    let nodes = request.plan.ids().zip(&request.plan.nodes).zip(run.nodes());
+    let kept = nodes.filter_map(|((id, node), state)| match (state, &node.body) {
+        (NodeState::Done(ended), Body::Work(_)) if ended.outcome == Outcome::Succeeded => {
+            let attempt = ended
+                .adopted
+                .as_ref()
+                .map(|from| from.attempt)
+                .unwrap_or(AttemptId {
+                    run: run.id(),
+                    node: id,
+                    number: ended.attempts,
+                });
+            let outputs = ended
+                .outputs()
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect();
+            Some((
+                id,
+                AdoptedNode {
+                    attempt,
+                    outputs,
+                    artifacts: ended.artifacts().cloned().collect(),
+                },
+            ))
+        }
+        _ => None,
+    });
+    let adopted = match which {
+        RetryWhich::All => None,
+        RetryWhich::Failed => Some(Adoption {
+            from: run.id(),
+            nodes: kept.collect(),
+        }),
+    };
+    Ok(Arc::new(RunRequest {
+        adopted,
+        ..request.as_ref().clone()
+    }))
+}
