@@ -3,10 +3,24 @@
 //! It decides nothing about runs: handlers write intents through the controller's `Handle` and read the store. Every
 //! route stands in one table with the right it wants. Entry: [`serve`], with [`ServerParts`].
 
+mod ansi;
+mod api;
 mod app;
+mod assets;
+mod error;
+mod extract;
+mod guard;
+mod hooks;
 mod listen;
+mod live;
+mod load;
+mod logs;
 mod metrics;
+mod ops;
+mod pages;
 mod parts;
+mod routes;
+mod session;
 mod stall;
 mod token;
 

@@ -1,0 +1,178 @@
+//! What people ask of runs. Handlers write intents through the controller's handle; the engine decides.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{Json, extract::State, http::StatusCode};
+use pipekeeper_controller::{RetryWhich, SubmitError, Wish};
+use pipekeeper_engine::{CancelReason, Input, Look, Verdict};
+use pipekeeper_model::{Digest, Name, RunId};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    app::App,
+    error::ApiError,
+    extract::{ApiJson, ApiPath},
+    load::load,
+};
+
+/// The run that a request led to.
+#[derive(Serialize)]
+pub(crate) struct RunRef {
+    pub(crate) run: RunId,
+}
+
+/// `POST /api/v1/runs`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StartRunRequest {
+    project: Name,
+    pipeline: Name,
+    revision: Option<String>,
+    #[serde(default)]
+    params: BTreeMap<Name, String>,
+}
+
+pub(crate) async fn start_run(
+    State(app): State<Arc<App>>,
+    ApiJson(body): ApiJson<StartRunRequest>,
+) -> Result<(StatusCode, Json<RunRef>), ApiError> {
+    let wish = Wish {
+        project: body.project,
+        pipeline: body.pipeline,
+        revision: body.revision,
+        params: body.params,
+    };
+    let actor = app.admin();
+    let handle = app.parts.handle.clone();
+    let run = detached(async move { handle.wish(actor, wish).await }).await?;
+    Ok((StatusCode::CREATED, Json(RunRef { run })))
+}
+
+/// `POST /api/v1/runs/{run}/cancel`
+pub(crate) async fn cancel(
+    State(app): State<Arc<App>>,
+    ApiPath(run): ApiPath<RunId>,
+) -> Result<Json<RunRef>, ApiError> {
+    submit(&app, run, Input::CancelRequested(CancelReason::Asked)).await?;
+    Ok(Json(RunRef { run }))
+}
+
+/// `POST /api/v1/runs/{run}/retry`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RetryRequest {
+    which: WhichRequest,
+}
+
+/// Which nodes run again.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum WhichRequest {
+    All,
+    Failed,
+}
+
+pub(crate) async fn retry(
+    State(app): State<Arc<App>>,
+    ApiPath(run): ApiPath<RunId>,
+    ApiJson(body): ApiJson<RetryRequest>,
+) -> Result<(StatusCode, Json<RunRef>), ApiError> {
+    let run = retry_run(&app, run, body.which).await?;
+    Ok((StatusCode::CREATED, Json(RunRef { run })))
+}
+
+/// Makes a new run of a finished one.
+pub(crate) async fn retry_run(app: &App, run: RunId, which: WhichRequest) -> Result<RunId, ApiError> {
+    let which = match which {
+        WhichRequest::All => RetryWhich::All,
+        WhichRequest::Failed => RetryWhich::Failed,
+    };
+    let actor = app.admin();
+    let handle = app.parts.handle.clone();
+    detached(async move { handle.retry(run, actor, which).await }).await
+}
+
+/// `POST /api/v1/runs/{run}/nodes/{node}/approve` and `…/reject`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DecisionRequest {
+    subject: Digest,
+    comment: Option<String>,
+}
+
+pub(crate) async fn approve(
+    State(app): State<Arc<App>>,
+    ApiPath((run, node)): ApiPath<(RunId, String)>,
+    ApiJson(body): ApiJson<DecisionRequest>,
+) -> Result<Json<RunRef>, ApiError> {
+    decide(&app, run, &node, Verdict::Approve, body.subject, body.comment).await?;
+    Ok(Json(RunRef { run }))
+}
+
+pub(crate) async fn reject(
+    State(app): State<Arc<App>>,
+    ApiPath((run, node)): ApiPath<(RunId, String)>,
+    ApiJson(body): ApiJson<DecisionRequest>,
+) -> Result<Json<RunRef>, ApiError> {
+    decide(&app, run, &node, Verdict::Reject, body.subject, body.comment).await?;
+    Ok(Json(RunRef { run }))
+}
+
+/// Tells a gate what a person decided on the subject that they saw.
+pub(crate) async fn decide(
+    app: &App,
+    run: RunId,
+    node: &str,
+    verdict: Verdict,
+    subject: Digest,
+    comment: Option<String>,
+) -> Result<(), ApiError> {
+    let node = load(app.parts.store.as_ref(), run).await?.node(node)?.id;
+    let comment = comment.filter(|comment| !comment.trim().is_empty());
+    let input = Input::GateDecided {
+        node,
+        verdict,
+        subject,
+        comment,
+    };
+    submit(app, run, input).await
+}
+
+/// `POST /api/v1/runs/{run}/nodes/{node}/start`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StartNodeRequest {
+    #[serde(default)]
+    confirm: bool,
+}
+
+pub(crate) async fn start_node(
+    State(app): State<Arc<App>>,
+    ApiPath((run, node)): ApiPath<(RunId, String)>,
+    ApiJson(body): ApiJson<StartNodeRequest>,
+) -> Result<Json<RunRef>, ApiError> {
+    let look = if body.confirm { Look::Second } else { Look::First };
+    press_start(&app, run, &node, look).await?;
+    Ok(Json(RunRef { run }))
+}
+
+/// Presses a node's start.
+pub(crate) async fn press_start(app: &App, run: RunId, node: &str, look: Look) -> Result<(), ApiError> {
+    let node = load(app.parts.store.as_ref(), run).await?.node(node)?.id;
+    submit(app, run, Input::StartPressed { node, look }).await
+}
+
+/// Gives an input to a run in the name of the token's owner.
+pub(crate) async fn submit(app: &App, run: RunId, input: Input) -> Result<(), ApiError> {
+    let actor = app.admin();
+    let handle = app.parts.handle.clone();
+    detached(async move { handle.submit(run, actor, input).await }).await
+}
+
+/// Runs a request to the controller in a task of its own: a client that goes away must not tear it.
+async fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T, SubmitError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    let done = tokio::spawn(work).await;
+    Ok(done.map_err(|error| ApiError::internal(&error))??)
+}

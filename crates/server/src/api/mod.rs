@@ -1,0 +1,8 @@
+//! The JSON API under `/api/v1`.
+
+pub(crate) mod commands;
+pub(crate) mod deliveries;
+pub(crate) mod events;
+pub(crate) mod files;
+pub(crate) mod runs;
+pub(crate) mod wire;

@@ -1,0 +1,149 @@
+//! Reading runs: lists, one run, why.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{Json, extract::State};
+use pipekeeper_controller::Layout;
+use pipekeeper_engine::explain;
+use pipekeeper_model::{AttemptId, NodeId, RunId, Sha};
+use pipekeeper_store::RunFilter;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    app::App,
+    error::ApiError,
+    extract::{ApiPath, ApiQuery, name_of, run_before},
+    load::{Loaded, load, log_size},
+};
+
+use super::wire::{RunItem, RunResponse};
+
+const PAGE: u32 = 50;
+const MOST: u32 = 500;
+
+/// Which runs.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RunsQuery {
+    pub(crate) project: Option<String>,
+    pub(crate) pipeline: Option<String>,
+    pub(crate) sha: Option<String>,
+    #[serde(default)]
+    pub(crate) active: Option<bool>,
+    pub(crate) group: Option<String>,
+    pub(crate) before: Option<u64>,
+    pub(crate) limit: Option<u32>,
+}
+
+impl RunsQuery {
+    pub(crate) fn to_filter(&self) -> Result<RunFilter, ApiError> {
+        let sha = self.sha.as_deref().filter(|sha| !sha.is_empty());
+        Ok(RunFilter {
+            project: name_of(self.project.as_deref())?,
+            pipeline: name_of(self.pipeline.as_deref())?,
+            sha: sha
+                .map(str::parse::<Sha>)
+                .transpose()
+                .map_err(|error| ApiError::bad_request(error.to_string()))?,
+            active: self.active.unwrap_or(false),
+            group: self.group.clone().filter(|group| !group.is_empty()),
+            before: run_before(self.before),
+        })
+    }
+}
+
+/// How many of a list to give.
+pub(crate) fn page_size(limit: Option<u32>) -> u32 {
+    limit.unwrap_or(PAGE).clamp(1, MOST)
+}
+
+#[derive(Serialize)]
+pub(crate) struct RunsResponse {
+    runs: Vec<RunItem>,
+    /// The `before` of the next page.
+    next: Option<RunId>,
+}
+
+/// `GET /api/v1/runs`
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    ApiQuery(query): ApiQuery<RunsQuery>,
+) -> Result<Json<RunsResponse>, ApiError> {
+    let limit = page_size(query.limit);
+    let runs: Vec<_> = app
+        .parts
+        .store
+        .runs(&query.to_filter()?, limit)
+        .await?
+        .into_iter()
+        .map(RunItem::from)
+        .collect();
+    let is_full = u32::try_from(runs.len()).is_ok_and(|count| count == limit);
+    let next = runs.last().map(|run| run.id).filter(|_| is_full);
+    Ok(Json(RunsResponse { runs, next }))
+}
+
+/// `GET /api/v1/runs/{run}`
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    ApiPath(run): ApiPath<RunId>,
+) -> Result<Json<RunResponse>, ApiError> {
+    let loaded = load(app.parts.store.as_ref(), run).await?;
+    let sizes = log_sizes(&app.parts.layout, &loaded).await;
+    RunResponse::of(&loaded, &sizes).map(Json)
+}
+
+async fn log_sizes(layout: &Layout, loaded: &Loaded) -> BTreeMap<AttemptId, u64> {
+    let run = loaded.run.id();
+    let mut sizes = BTreeMap::new();
+    for last in loaded.nodes().filter_map(|node| node.last_attempt(run)) {
+        for number in 1..=last.number {
+            let attempt = AttemptId { number, ..last };
+            sizes.insert(attempt, log_size(layout, attempt).await);
+        }
+    }
+    sizes
+}
+
+/// Which node.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WhyQuery {
+    node: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct WhyResponse {
+    run: RunId,
+    nodes: Vec<WhyItem>,
+}
+
+#[derive(Serialize)]
+struct WhyItem {
+    name: String,
+    state: &'static str,
+    why: String,
+}
+
+/// `GET /api/v1/runs/{run}/why`: one node, or every one that has not ended.
+pub(crate) async fn why(
+    State(app): State<Arc<App>>,
+    ApiPath(run): ApiPath<RunId>,
+    ApiQuery(query): ApiQuery<WhyQuery>,
+) -> Result<Json<WhyResponse>, ApiError> {
+    let loaded = load(app.parts.store.as_ref(), run).await?;
+    let wanted: Option<NodeId> = match &query.node {
+        Some(name) => Some(loaded.node(name)?.id),
+        None => None,
+    };
+    let nodes = loaded
+        .nodes()
+        .filter(|node| wanted.map_or(!node.state.is_settled(), |id| id == node.id))
+        .map(|node| WhyItem {
+            name: node.node.name.clone(),
+            state: node.state.word(),
+            why: explain(&loaded.run, node.id).to_string(),
+        })
+        .collect();
+    Ok(Json(WhyResponse { run, nodes }))
+}

@@ -1,0 +1,408 @@
+//! What the API says of a run and its nodes. These types are not the domain's: the domain may change, they may not.
+
+use std::collections::BTreeMap;
+
+use pipekeeper_engine::{AttemptPhase, Ended, NodeState, RunPhase, explain};
+use pipekeeper_model::{
+    AttemptId, GitRef, RunId, StepResult, Timestamp,
+    plan::{Body, Section, Start},
+};
+use pipekeeper_store::RunSummary;
+use serde::Serialize;
+
+use crate::{
+    error::ApiError,
+    load::{Loaded, NodeRef},
+};
+
+/// A run in a list.
+#[derive(Debug, Serialize)]
+pub(crate) struct RunItem {
+    pub(crate) id: RunId,
+    project: String,
+    pipeline: String,
+    event: String,
+    r#ref: Option<RefResponse>,
+    sha: Option<String>,
+    subject: String,
+    actor: String,
+    created_at: Timestamp,
+    finished_at: Option<Timestamp>,
+    phase: String,
+    outcome: Option<&'static str>,
+    needs_person: bool,
+}
+
+/// A branch or a tag.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case", tag = "kind", content = "name")]
+pub(crate) enum RefResponse {
+    Branch(String),
+    Tag(String),
+}
+
+/// A whole run.
+#[derive(Debug, Serialize)]
+pub(crate) struct RunResponse {
+    id: RunId,
+    version: u64,
+    project: String,
+    pipeline: String,
+    file: String,
+    event: &'static str,
+    r#ref: Option<RefResponse>,
+    sha: Option<String>,
+    subject: String,
+    actor: String,
+    created_at: Timestamp,
+    finished_at: Option<Timestamp>,
+    phase: &'static str,
+    outcome: Option<&'static str>,
+    quarantined: Option<String>,
+    plan: String,
+    params: BTreeMap<String, String>,
+    nodes: Vec<NodeResponse>,
+}
+
+/// A node of a run.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct NodeResponse {
+    name: String,
+    action: String,
+    groups: Vec<String>,
+    section: &'static str,
+    kind: &'static str,
+    state: &'static str,
+    outcome: Option<&'static str>,
+    why: String,
+    needs: Vec<String>,
+    started_at: Option<Timestamp>,
+    ended_at: Option<Timestamp>,
+    deadline: Option<Timestamp>,
+    attempts: Vec<AttemptResponse>,
+    steps: Vec<StepResponse>,
+    outputs: BTreeMap<String, String>,
+    artifacts: Vec<ArtifactResponse>,
+    summary: Option<String>,
+    gate: Option<GateResponse>,
+    start: Option<StartResponse>,
+    adopted_from: Option<RunId>,
+}
+
+/// One try of a node.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct AttemptResponse {
+    number: u32,
+    /// The size of its log, where it was looked at.
+    log_bytes: Option<u64>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct StepResponse {
+    name: String,
+    code: Option<i32>,
+    signal: Option<i32>,
+    line: Option<u32>,
+    log_start: u64,
+    log_end: u64,
+    started_at: Timestamp,
+    ended_at: Timestamp,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct ArtifactResponse {
+    name: String,
+    digest: String,
+    bytes: u64,
+    files: u64,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct GateResponse {
+    text: String,
+    subject: String,
+    needed: u32,
+    approvals: Vec<ApprovalResponse>,
+    since: Timestamp,
+    expires: Timestamp,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct ApprovalResponse {
+    by: String,
+    at: Timestamp,
+    comment: Option<String>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct StartResponse {
+    how: &'static str,
+    looked_by: Option<String>,
+    expires: Timestamp,
+}
+
+impl From<&GitRef> for RefResponse {
+    fn from(git_ref: &GitRef) -> Self {
+        match git_ref {
+            GitRef::Branch(name) => Self::Branch(name.clone()),
+            GitRef::Tag(name) => Self::Tag(name.clone()),
+        }
+    }
+}
+
+impl From<RunSummary> for RunItem {
+    fn from(summary: RunSummary) -> Self {
+        Self {
+            id: summary.id,
+            project: summary.project.into(),
+            pipeline: summary.pipeline.into(),
+            event: summary.event,
+            r#ref: summary.git_ref.as_ref().map(RefResponse::from),
+            sha: summary.sha.map(String::from),
+            subject: summary.subject,
+            actor: summary.actor.to_string(),
+            created_at: summary.created_at,
+            finished_at: summary.finished_at,
+            phase: summary.phase,
+            outcome: summary.outcome.map(|outcome| outcome.as_str()),
+            needs_person: summary.needs_person,
+        }
+    }
+}
+
+impl RunResponse {
+    /// Says everything about a run; the sizes are those of its nodes' logs, where they are known.
+    pub(crate) fn of(loaded: &Loaded, sizes: &BTreeMap<AttemptId, u64>) -> Result<Self, ApiError> {
+        let request = loaded.request()?;
+        let (actor, created_at) = loaded.requested_by()?;
+        let event = &request.context.event;
+        let params = request.plan.params.iter();
+        Ok(Self {
+            id: loaded.run.id(),
+            version: loaded.version,
+            project: request.project.to_string(),
+            pipeline: request.plan.pipeline.to_string(),
+            file: request.plan.file.clone(),
+            event: event.kind.as_str(),
+            r#ref: event.revision.git_ref.as_ref().map(RefResponse::from),
+            sha: event.revision.sha.as_ref().map(ToString::to_string),
+            subject: event.revision.subject.clone(),
+            actor: actor.to_string(),
+            created_at,
+            finished_at: finished_at(loaded.run.phase()),
+            phase: phase_word(loaded.run.phase()),
+            outcome: loaded.run.outcome().map(|outcome| outcome.as_str()),
+            quarantined: loaded.quarantined.clone(),
+            plan: request.plan.digest().to_string(),
+            params: params
+                .map(|(name, value)| (name.to_string(), value.to_string()))
+                .collect(),
+            nodes: loaded
+                .nodes()
+                .map(|node| NodeResponse::of(&loaded.run, node, sizes))
+                .collect(),
+        })
+    }
+}
+
+/// The word for a run's phase.
+pub(crate) fn phase_word(phase: Option<&RunPhase>) -> &'static str {
+    match phase {
+        None | Some(RunPhase::Pending) => "pending",
+        Some(RunPhase::Running) => "running",
+        Some(RunPhase::Stopping { .. }) => "stopping",
+        Some(RunPhase::Finished { .. }) => "finished",
+    }
+}
+
+/// When a run ended.
+pub(crate) fn finished_at(phase: Option<&RunPhase>) -> Option<Timestamp> {
+    match phase {
+        Some(RunPhase::Finished { at, .. }) => Some(*at),
+        None | Some(RunPhase::Pending | RunPhase::Running | RunPhase::Stopping { .. }) => None,
+    }
+}
+
+impl NodeResponse {
+    /// Says everything about a node.
+    pub(crate) fn of(
+        run: &pipekeeper_engine::Run,
+        node: NodeRef<'_>,
+        sizes: &BTreeMap<AttemptId, u64>,
+    ) -> Self {
+        let (started_at, ended_at) = times(node.state);
+        let ended = ended(node.state);
+        let needs = node.node.needs.iter();
+        let record = ended.and_then(|ended| ended.record.as_ref());
+        Self {
+            name: node.node.name.clone(),
+            action: node.node.action.to_string(),
+            groups: node.node.groups.clone(),
+            section: match node.node.section {
+                Section::Main => "main",
+                Section::Finally => "finally",
+            },
+            kind: kind_word(&node.node.body),
+            state: node.state.word(),
+            outcome: node.state.outcome().map(|outcome| outcome.as_str()),
+            why: explain(run, node.id).to_string(),
+            needs: needs
+                .filter_map(|need| Some(run.plan()?.node(*need)?.name.clone()))
+                .collect(),
+            started_at,
+            ended_at,
+            deadline: node.state.deadline(),
+            attempts: attempts(run.id(), node, sizes),
+            steps: record
+                .iter()
+                .flat_map(|record| record.steps.iter().map(StepResponse::from))
+                .collect(),
+            outputs: ended
+                .iter()
+                .flat_map(|ended| ended.outputs())
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect(),
+            artifacts: artifacts(ended),
+            summary: record.and_then(|record| record.summary.clone()),
+            gate: gate(node),
+            start: start(node),
+            adopted_from: ended
+                .and_then(|ended| ended.adopted.as_ref())
+                .map(|from| from.run),
+        }
+    }
+}
+
+/// What a node does, in one word.
+pub(crate) fn kind_word(body: &Body) -> &'static str {
+    match body {
+        Body::Work(_) => "work",
+        Body::Approve(_) => "approve",
+        Body::Wait(_) => "wait",
+        Body::Promote(_) => "promote",
+        Body::Sync(_) => "sync",
+        Body::Call(_) => "call",
+    }
+}
+
+/// When a node started to do or to wait for something, and when it ended.
+pub(crate) fn times(state: &NodeState) -> (Option<Timestamp>, Option<Timestamp>) {
+    match state {
+        NodeState::Waiting | NodeState::Backoff { .. } | NodeState::Skipped { .. } => (None, None),
+        NodeState::AwaitingStart { since, .. }
+        | NodeState::AwaitingTime { since, .. }
+        | NodeState::Ready { since, .. } => (Some(*since), None),
+        NodeState::Deciding(gate) => (Some(gate.since), None),
+        NodeState::Running(live) => match &live.phase {
+            AttemptPhase::Launching { since, .. } | AttemptPhase::Ticketed { since, .. } => {
+                (Some(*since), None)
+            }
+            AttemptPhase::Stopping { .. } => (None, None),
+        },
+        NodeState::Done(ended) => {
+            let started = ended.record.as_ref().map(|record| record.started_at);
+            (started, Some(ended.at))
+        }
+    }
+}
+
+/// How a node ended, if it ran.
+pub(crate) fn ended(state: &NodeState) -> Option<&Ended> {
+    match state {
+        NodeState::Done(ended) => Some(ended),
+        NodeState::Waiting
+        | NodeState::AwaitingStart { .. }
+        | NodeState::AwaitingTime { .. }
+        | NodeState::Deciding(_)
+        | NodeState::Ready { .. }
+        | NodeState::Running(_)
+        | NodeState::Backoff { .. }
+        | NodeState::Skipped { .. } => None,
+    }
+}
+
+fn attempts(run: RunId, node: NodeRef<'_>, sizes: &BTreeMap<AttemptId, u64>) -> Vec<AttemptResponse> {
+    let Some(last) = node.last_attempt(run).filter(|last| last.run == run) else {
+        return Vec::new();
+    };
+    (1..=last.number)
+        .map(|number| AttemptResponse {
+            number,
+            log_bytes: sizes.get(&AttemptId { number, ..last }).copied(),
+        })
+        .collect()
+}
+
+fn artifacts(ended: Option<&Ended>) -> Vec<ArtifactResponse> {
+    let artifacts = ended.into_iter().flat_map(Ended::artifacts);
+    artifacts
+        .map(|artifact| ArtifactResponse {
+            name: artifact.name.to_string(),
+            digest: artifact.digest.to_string(),
+            bytes: artifact.bytes,
+            files: artifact.files,
+        })
+        .collect()
+}
+
+impl From<&StepResult> for StepResponse {
+    fn from(step: &StepResult) -> Self {
+        Self {
+            name: step.name.clone(),
+            code: step.code,
+            signal: step.signal,
+            line: step.line,
+            log_start: step.log_start,
+            log_end: step.log_end,
+            started_at: step.started_at,
+            ended_at: step.ended_at,
+        }
+    }
+}
+
+/// What a gate asks and how many must agree.
+pub(crate) fn gate_rule(body: &Body) -> (&str, u32) {
+    match body {
+        Body::Approve(gate) => (&gate.text, gate.count),
+        Body::Work(_) | Body::Wait(_) | Body::Promote(_) | Body::Sync(_) | Body::Call(_) => ("", 1),
+    }
+}
+
+fn gate(node: NodeRef<'_>) -> Option<GateResponse> {
+    let NodeState::Deciding(open) = node.state else {
+        return None;
+    };
+    let (text, needed) = gate_rule(&node.node.body);
+    Some(GateResponse {
+        text: text.to_owned(),
+        subject: open.subject.to_string(),
+        needed,
+        approvals: open
+            .approvals
+            .iter()
+            .map(|approval| ApprovalResponse {
+                by: approval.by.to_string(),
+                at: approval.at,
+                comment: approval.comment.clone(),
+            })
+            .collect(),
+        since: open.since,
+        expires: open.expires,
+    })
+}
+
+fn start(node: NodeRef<'_>) -> Option<StartResponse> {
+    let NodeState::AwaitingStart { expires, looked, .. } = node.state else {
+        return None;
+    };
+    Some(StartResponse {
+        how: match node.node.start {
+            Start::Auto => "auto",
+            Start::Manual => "manual",
+            Start::Confirm { .. } => "confirm",
+            Start::Timed(_) => "timed",
+        },
+        looked_by: looked.as_ref().map(ToString::to_string),
+        expires: *expires,
+    })
+}

@@ -1,0 +1,183 @@
+//! `GET /api/v1/live`: what happens, as server-sent events, one stream per tab.
+//!
+//! `?run=ID` follows a run, `&node=NAME` a node's log too; without a run, every run's changes are named. News come from the
+//! controller's broadcast and log bytes from the file. A stream is pulled, so a slow reader costs no memory: it misses news,
+//! is told `resync`, and gets the present state. Events: `run`, `log`, `note`, `resync`. Entry: [`stream`].
+
+mod cursor;
+mod follow;
+mod tail;
+
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, HeaderName, HeaderValue},
+    response::{
+        IntoResponse, Response, Sse,
+        sse::{Event, KeepAlive},
+    },
+};
+use futures_util::{future::BoxFuture, stream::unfold};
+use pipekeeper_controller::News;
+use pipekeeper_model::RunId;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{
+    OwnedSemaphorePermit,
+    broadcast::{Receiver, error::RecvError},
+};
+use tracing::warn;
+
+use crate::{
+    app::App,
+    error::{ApiError, Problem},
+    extract::ApiQuery,
+    load::load,
+    metrics::Open,
+};
+use cursor::Cursor;
+use follow::Follow;
+pub(crate) use tail::LINE_SHOWN;
+use tail::LogForm;
+
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// What to follow.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LiveQuery {
+    run: Option<u64>,
+    node: Option<String>,
+    /// Where to go on, for a first connection; a reconnecting browser's `Last-Event-ID` stands above it.
+    cursor: Option<String>,
+    #[serde(default)]
+    log: LogForm,
+}
+
+/// `GET /api/v1/live`
+pub(crate) async fn stream(
+    State(app): State<Arc<App>>,
+    ApiQuery(query): ApiQuery<LiveQuery>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let slot = Arc::clone(&app.streams)
+        .try_acquire_owned()
+        .map_err(|_| ApiError::new(Problem::Busy, "too many live streams are open"))?;
+    // Listening starts before loading, so that nothing falls between the two.
+    let news = app.parts.handle.listen();
+    let resumed = headers
+        .get("last-event-id")
+        .and_then(|id| id.to_str().ok())
+        .map(str::to_owned)
+        .or(query.cursor);
+    let subject = match query.run {
+        None => Subject::Everything(VecDeque::new()),
+        Some(run) => {
+            let loaded = load(app.parts.store.as_ref(), RunId(run)).await?;
+            let cursor = resumed.map(|text| Cursor::parse(&text));
+            let layout = app.parts.layout.clone();
+            let follow = Follow::new(loaded, query.node.as_deref(), cursor, query.log, layout)?;
+            Subject::Run(Box::new(follow))
+        }
+    };
+    let live = Live {
+        closed: Box::pin(app.closed()),
+        news,
+        subject,
+        _slot: slot,
+        _open: app.metrics.stream(),
+        app,
+    };
+    let events = unfold(live, async |mut live| {
+        live.next().await.map(|event| (event, live))
+    });
+    let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
+    let mut response = Sse::new(events).keep_alive(keep_alive).into_response();
+    response.headers_mut().insert(
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    );
+    Ok(response)
+}
+
+/// An open stream.
+struct Live {
+    app: Arc<App>,
+    news: Receiver<News>,
+    closed: BoxFuture<'static, ()>,
+    subject: Subject,
+    _slot: OwnedSemaphorePermit,
+    _open: Open,
+}
+
+/// What a stream is about.
+enum Subject {
+    Everything(VecDeque<Event>),
+    Run(Box<Follow>),
+}
+
+/// A change of a run, in streams that follow all.
+#[derive(Serialize)]
+struct ChangedResponse {
+    run: RunId,
+    version: u64,
+}
+
+impl Live {
+    /// The next event, or nothing when the stream is to end.
+    async fn next(&mut self) -> Option<Result<Event, Infallible>> {
+        loop {
+            let next = match &mut self.subject {
+                Subject::Everything(queue) => queue.pop_front(),
+                Subject::Run(follow) => follow.next_event().await,
+            };
+            if let Some(event) = next {
+                return Some(Ok(event));
+            }
+            if let Subject::Run(follow) = &mut self.subject
+                && follow.turn_to_next_attempt()
+            {
+                continue;
+            }
+            let news = tokio::select! {
+                biased;
+                () = &mut self.closed => return None,
+                news = self.news.recv() => news,
+            };
+            if let Err(error) = self.hear(news).await {
+                warn!(detail = error.detail(), "a live stream ends");
+                return None;
+            }
+        }
+    }
+
+    async fn hear(&mut self, news: Result<News, RecvError>) -> Result<(), ApiError> {
+        match (&mut self.subject, news) {
+            (_, Err(RecvError::Closed)) => Err(ApiError::internal(&"the controller is gone")),
+            (Subject::Everything(queue), Err(RecvError::Lagged(_))) => {
+                queue.push_back(event("resync", "{}".to_owned()));
+                Ok(())
+            }
+            (Subject::Everything(queue), Ok(News::Run { run, version, .. })) => {
+                queue.push_back(event("run", json(&ChangedResponse { run, version })));
+                Ok(())
+            }
+            (Subject::Everything(_), Ok(News::Attempt { .. } | News::Delivery(_))) => Ok(()),
+            (Subject::Run(follow), Err(RecvError::Lagged(_))) => {
+                let loaded = load(self.app.parts.store.as_ref(), follow.id()).await?;
+                follow.reload(loaded);
+                Ok(())
+            }
+            (Subject::Run(follow), Ok(news)) => follow.hear(news, self.app.parts.store.as_ref()).await,
+        }
+    }
+}
+
+fn event(kind: &str, data: String) -> Event {
+    Event::default().event(kind).data(data)
+}
+
+fn json(data: &impl Serialize) -> String {
+    // What is sent here has no map with other keys than strings, which is all that could fail.
+    serde_json::to_string(data).unwrap_or_default()
+}

@@ -1,0 +1,119 @@
+//! Runs as handlers see them: loaded from the store, folded by the engine.
+
+use pipekeeper_controller::Layout;
+use pipekeeper_engine::{NodeState, Run, RunRequest, replay};
+use pipekeeper_model::{Actor, AttemptId, NodeId, RunId, Timestamp, plan::Node};
+use pipekeeper_store::Store;
+
+use crate::error::ApiError;
+
+/// A run at a version.
+pub(crate) struct Loaded {
+    pub(crate) run: Run,
+    pub(crate) version: u64,
+    pub(crate) quarantined: Option<String>,
+}
+
+/// Loads a run that exists.
+pub(crate) async fn load(store: &dyn Store, id: RunId) -> Result<Loaded, ApiError> {
+    let stored = store.load(id).await?.ok_or_else(|| no_run(id))?;
+    let base = stored.snapshot.map_or_else(|| Run::new(id), Run::from);
+    let run = replay(base, &stored.tail).map_err(|error| ApiError::internal(&error))?;
+    Ok(Loaded {
+        run,
+        version: stored.version,
+        quarantined: stored.quarantined,
+    })
+}
+
+pub(crate) fn no_run(id: RunId) -> ApiError {
+    ApiError::not_found(format!("there is no run {id}"))
+}
+
+/// One node of a loaded run.
+#[derive(Clone, Copy)]
+pub(crate) struct NodeRef<'a> {
+    pub(crate) id: NodeId,
+    pub(crate) node: &'a Node,
+    pub(crate) state: &'a NodeState,
+}
+
+impl Loaded {
+    pub(crate) fn request(&self) -> Result<&RunRequest, ApiError> {
+        let request = self.run.request();
+        request.map(AsRef::as_ref).ok_or_else(|| no_run(self.run.id()))
+    }
+
+    pub(crate) fn requested_by(&self) -> Result<(&Actor, Timestamp), ApiError> {
+        self.run.requested_by().ok_or_else(|| no_run(self.run.id()))
+    }
+
+    /// Every node with its state, in the plan's order.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = NodeRef<'_>> {
+        nodes(&self.run)
+    }
+
+    /// The node of this full name.
+    pub(crate) fn node(&self, name: &str) -> Result<NodeRef<'_>, ApiError> {
+        self.nodes()
+            .find(|node| node.node.name == name)
+            .ok_or_else(|| ApiError::not_found(format!("run {} has no node `{name}`", self.run.id())))
+    }
+}
+
+/// Every node of a run with its state, in the plan's order.
+pub(crate) fn nodes(run: &Run) -> impl Iterator<Item = NodeRef<'_>> {
+    let plan = run.plan();
+    plan.into_iter()
+        .flat_map(|plan| plan.ids().zip(&plan.nodes))
+        .zip(run.nodes())
+        .map(|((id, node), state)| NodeRef { id, node, state })
+}
+
+impl NodeRef<'_> {
+    /// The attempt whose log stands for the node: its last one, or the one it was adopted from.
+    pub(crate) fn last_attempt(&self, run: RunId) -> Option<AttemptId> {
+        let own = |number| {
+            (number > 0).then_some(AttemptId {
+                run,
+                node: self.id,
+                number,
+            })
+        };
+        match self.state {
+            NodeState::Ready { tries, .. } | NodeState::Backoff { tries, .. } => own(tries.made()),
+            NodeState::Running(live) => Some(live.attempt),
+            NodeState::Done(ended) => match &ended.adopted {
+                Some(from) => Some(from.attempt),
+                None => own(ended.attempts),
+            },
+            NodeState::Waiting
+            | NodeState::AwaitingStart { .. }
+            | NodeState::AwaitingTime { .. }
+            | NodeState::Deciding(_)
+            | NodeState::Skipped { .. } => None,
+        }
+    }
+
+    /// One of the node's attempts: the last one unless a number is given.
+    pub(crate) fn attempt(&self, run: RunId, number: Option<u32>) -> Result<AttemptId, ApiError> {
+        let last = self.last_attempt(run).ok_or_else(|| {
+            ApiError::not_found(format!("`{}` has made no attempt", self.node.name))
+                .with_hint("a node has a log once an attempt of it was made")
+        })?;
+        match number {
+            None => Ok(last),
+            Some(number) if (1..=last.number).contains(&number) => Ok(AttemptId { number, ..last }),
+            Some(number) => Err(ApiError::not_found(format!(
+                "`{}` has no attempt {number}",
+                self.node.name
+            ))),
+        }
+    }
+}
+
+/// How many bytes of log an attempt has so far.
+pub(crate) async fn log_size(layout: &Layout, attempt: AttemptId) -> u64 {
+    let metadata = tokio::fs::metadata(layout.log(attempt)).await;
+    metadata.map_or(0, |metadata| metadata.len())
+}

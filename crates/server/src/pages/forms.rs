@@ -1,0 +1,117 @@
+//! Forms that work without scripts: they act and lead back to the page (303).
+
+use std::sync::Arc;
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, Request, State},
+    response::Redirect,
+};
+use pipekeeper_engine::{CancelReason, Input, Look, Verdict};
+use pipekeeper_model::{Digest, RunId};
+use pipekeeper_store::DeliveryId;
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::{
+    api::{
+        commands::{WhichRequest, decide as tell_gate, press_start, retry_run, submit},
+        deliveries::reopen,
+    },
+    app::App,
+    error::ApiError,
+    extract::ApiPath,
+};
+
+use super::PageError;
+
+/// Reads the fields of a form.
+pub(crate) fn read_form<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    let text = std::str::from_utf8(body).map_err(|_| ApiError::bad_request("the form is no text"))?;
+    serde_urlencoded::from_str(text).map_err(|error| ApiError::bad_request(format!("read the form: {error}")))
+}
+
+/// A form's fields; the guard has read and checked the body already.
+pub(crate) struct Fields<T>(T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<App>> for Fields<T> {
+    type Rejection = PageError;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, PageError> {
+        let body = Bytes::from_request(request, app)
+            .await
+            .map_err(|_| ApiError::bad_request("the form broke off"))?;
+        Ok(Self(read_form(&body)?))
+    }
+}
+
+/// `POST /runs/{run}/cancel`
+pub(crate) async fn cancel(
+    State(app): State<Arc<App>>,
+    ApiPath(run): ApiPath<RunId>,
+) -> Result<Redirect, PageError> {
+    submit(&app, run, Input::CancelRequested(CancelReason::Asked)).await?;
+    Ok(back_to(run))
+}
+
+/// Which nodes run again.
+#[derive(Deserialize)]
+pub(crate) struct RetryForm {
+    which: WhichRequest,
+}
+
+/// `POST /runs/{run}/retry`
+pub(crate) async fn retry(
+    State(app): State<Arc<App>>,
+    ApiPath(run): ApiPath<RunId>,
+    Fields(form): Fields<RetryForm>,
+) -> Result<Redirect, PageError> {
+    Ok(back_to(retry_run(&app, run, form.which).await?))
+}
+
+/// A person's answer at a gate.
+#[derive(Deserialize)]
+pub(crate) struct DecisionForm {
+    subject: Digest,
+    verdict: Verdict,
+    #[serde(default)]
+    comment: String,
+}
+
+/// `POST /runs/{run}/nodes/{node}/decide`
+pub(crate) async fn decide(
+    State(app): State<Arc<App>>,
+    ApiPath((run, node)): ApiPath<(RunId, String)>,
+    Fields(form): Fields<DecisionForm>,
+) -> Result<Redirect, PageError> {
+    tell_gate(&app, run, &node, form.verdict, form.subject, Some(form.comment)).await?;
+    Ok(back_to(run))
+}
+
+/// Which of the two looks of `start: confirm`.
+#[derive(Deserialize)]
+pub(crate) struct StartForm {
+    look: Look,
+}
+
+/// `POST /runs/{run}/nodes/{node}/start`
+pub(crate) async fn start(
+    State(app): State<Arc<App>>,
+    ApiPath((run, node)): ApiPath<(RunId, String)>,
+    Fields(form): Fields<StartForm>,
+) -> Result<Redirect, PageError> {
+    press_start(&app, run, &node, form.look).await?;
+    Ok(back_to(run))
+}
+
+/// `POST /deliveries/{delivery}/replay`
+pub(crate) async fn replay(
+    State(app): State<Arc<App>>,
+    ApiPath(id): ApiPath<DeliveryId>,
+) -> Result<Redirect, PageError> {
+    reopen(&app, id).await?;
+    Ok(Redirect::to("/deliveries"))
+}
+
+fn back_to(run: RunId) -> Redirect {
+    Redirect::to(&format!("/runs/{run}"))
+}

@@ -1,0 +1,429 @@
+//! `/runs/{run}`: outcome, gates, tree, and the log of the node that matters most.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{extract::State, http::HeaderMap, response::Response};
+use pipekeeper_engine::{NodeState, RunPhase};
+use pipekeeper_model::{ArtifactResult, NodeId, Outcome, RunId, StepResult, Timestamp, plan::Start};
+use serde::Deserialize;
+use tokio::task::spawn_blocking;
+
+use crate::{
+    ansi::Renderer,
+    api::{
+        events::cancel_text,
+        wire::{ended, finished_at, gate_rule, phase_word},
+    },
+    app::App,
+    error::ApiError,
+    extract::{ApiPath, ApiQuery},
+    live::LINE_SHOWN,
+    load::{Loaded, NodeRef, load},
+    logs::{self, Slice},
+};
+
+use super::{
+    Frame, PageError, page,
+    present::{Mark, Part, When, size, span},
+    runs::ref_text,
+    tree::{Extent, Line, lines, why},
+};
+
+const LINES: usize = 200;
+const LOG_BYTES: usize = 16 * 1024;
+
+/// Which node is shown.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RunQuery {
+    node: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "run.html")]
+struct RunPage {
+    frame: Frame,
+    head: Head,
+    gates: Vec<GateCard>,
+    lines: Vec<Line>,
+    node: Option<NodePane>,
+    live: Option<String>,
+}
+
+struct Head {
+    id: u64,
+    mark: Mark,
+    title: String,
+    project: String,
+    pipeline: String,
+    event: &'static str,
+    git_ref: Option<String>,
+    sha: Option<(String, String)>,
+    actor: String,
+    created: When,
+    took: String,
+    note: Option<String>,
+    cancel: Option<Button>,
+    retry: Option<Button>,
+}
+
+/// A form of one button; its token is there if somebody is signed in.
+pub(crate) struct Button {
+    pub(crate) path: String,
+    pub(crate) token: Option<String>,
+}
+
+impl Button {
+    pub(crate) fn new(frame: &Frame, path: String) -> Self {
+        let token = frame.form_token(&path);
+        Self { path, token }
+    }
+}
+
+/// A node that waits for a person.
+struct GateCard {
+    name: String,
+    mark: Mark,
+    why: String,
+    expires: When,
+    ask: Ask,
+    form: Button,
+}
+
+enum Ask {
+    Approval {
+        text: String,
+        subject: String,
+        short: String,
+        approvals: Vec<(String, When, String)>,
+    },
+    Start {
+        looked_by: Option<String>,
+        wants_second_look: bool,
+    },
+}
+
+struct NodePane {
+    name: String,
+    link: String,
+    mark: Mark,
+    why: Option<String>,
+    attempt: Option<u32>,
+    adopted_from: Option<u64>,
+    log: Vec<LogLine>,
+    log_size: String,
+    is_cut: bool,
+    steps: Vec<StepLine>,
+    outputs: Vec<(String, String)>,
+    artifacts: Vec<ArtifactLine>,
+    summary: Option<String>,
+}
+
+/// A numbered line of a log.
+pub(crate) struct LogLine {
+    pub(crate) number: u64,
+    pub(crate) html: String,
+}
+
+struct StepLine {
+    name: String,
+    mark: Mark,
+    end: String,
+    took: String,
+}
+
+struct ArtifactLine {
+    name: String,
+    short: String,
+    size: String,
+    files: u64,
+}
+
+/// `GET /runs/{run}`
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    ApiPath(run): ApiPath<RunId>,
+    ApiQuery(query): ApiQuery<RunQuery>,
+    headers: HeaderMap,
+) -> Result<Response, PageError> {
+    let loaded = load(app.parts.store.as_ref(), run).await?;
+    let now = app.now();
+    let shown = match &query.node {
+        Some(name) => Some(loaded.node(name)?),
+        None => most_telling(&loaded),
+    };
+    let frame = Frame::new(&app, &headers, "runs", format!("/runs/{run}"));
+    let slice = match shown.and_then(|node| node.last_attempt(run)) {
+        Some(attempt) => {
+            let path = app.parts.layout.log(attempt);
+            blocking(move || logs::tail(&path, LINES, LOG_BYTES)).await?
+        }
+        None => Slice::default(),
+    };
+    let (_, created) = loaded.requested_by()?;
+    let extent = Extent {
+        start: created,
+        end: finished_at(loaded.run.phase()).unwrap_or(now),
+    };
+    page(&RunPage {
+        head: head(&loaded, &frame, now)?,
+        gates: loaded
+            .nodes()
+            .filter_map(|node| gate_card(&loaded, node, &frame, now))
+            .collect(),
+        lines: lines(&loaded, shown.map(|node| node.id), extent),
+        live: (!loaded.run.is_finished()).then(|| live_address(&loaded, shown, &slice)),
+        node: shown.map(|node| pane(&loaded, node, &slice)),
+        frame,
+    })
+}
+
+/// The first node that failed, else one that runs, else the last that ended, else the first of all.
+fn most_telling(loaded: &Loaded) -> Option<NodeRef<'_>> {
+    let is_bad = |node: &NodeRef<'_>| match node.state.outcome() {
+        Some(Outcome::Failed | Outcome::Errored | Outcome::Lost | Outcome::TimedOut) => {
+            !node.node.allow_failure
+        }
+        Some(
+            Outcome::Succeeded
+            | Outcome::Skipped
+            | Outcome::Superseded
+            | Outcome::Cancelled
+            | Outcome::Rejected,
+        )
+        | None => false,
+    };
+    let has_log = |node: &NodeRef<'_>| node.last_attempt(loaded.run.id()).is_some();
+    loaded
+        .nodes()
+        .find(is_bad)
+        .or_else(|| {
+            loaded
+                .nodes()
+                .find(|node| matches!(node.state, NodeState::Running(_)))
+        })
+        .or_else(|| {
+            let ended = loaded.nodes().filter(has_log);
+            ended.max_by_key(|node| ended_at(node.state))
+        })
+        .or_else(|| loaded.nodes().next())
+}
+
+fn ended_at(state: &NodeState) -> Option<Timestamp> {
+    ended(state).map(|ended| ended.at)
+}
+
+fn live_address(loaded: &Loaded, shown: Option<NodeRef<'_>>, slice: &Slice) -> String {
+    let run = loaded.run.id();
+    let mut address = format!("/api/v1/live?run={run}");
+    if let Some(node) = shown {
+        address.push_str(&format!("&log=html&node={}", Part(&node.node.name)));
+        if let Some(attempt) = node.last_attempt(run) {
+            let NodeId(id) = node.id;
+            address.push_str(&format!(
+                "&cursor={}:{id}:{}:{}",
+                loaded.version,
+                attempt.number,
+                slice.resume()
+            ));
+            return address;
+        }
+    }
+    address.push_str(&format!("&cursor={}", loaded.version));
+    address
+}
+
+fn head(loaded: &Loaded, frame: &Frame, now: Timestamp) -> Result<Head, ApiError> {
+    let request = loaded.request()?;
+    let (actor, created) = loaded.requested_by()?;
+    let id = loaded.run.id();
+    let event = &request.context.event;
+    let revision = &event.revision;
+    let is_finished = loaded.run.is_finished();
+    let needs_person = loaded.nodes().any(|node| waits_for_person(node.state));
+    let title = match revision.subject.as_str() {
+        "" => format!("{} #{id}", request.plan.pipeline),
+        subject => subject.to_owned(),
+    };
+    Ok(Head {
+        id: id.0,
+        mark: Mark::run(loaded.run.outcome(), phase_word(loaded.run.phase()), needs_person),
+        title,
+        project: request.project.to_string(),
+        pipeline: request.plan.pipeline.to_string(),
+        event: event.kind.as_str(),
+        git_ref: revision.git_ref.as_ref().map(ref_text),
+        sha: revision
+            .sha
+            .as_ref()
+            .map(|sha| (sha.short().to_owned(), sha.to_string())),
+        actor: actor.to_string(),
+        created: When::new(created, now),
+        took: span(finished_at(loaded.run.phase()).unwrap_or(now).since(created)),
+        note: note(loaded),
+        cancel: (!is_finished).then(|| Button::new(frame, format!("/runs/{id}/cancel"))),
+        retry: is_finished.then(|| Button::new(frame, format!("/runs/{id}/retry"))),
+    })
+}
+
+fn note(loaded: &Loaded) -> Option<String> {
+    if let Some(reason) = &loaded.quarantined {
+        return Some(format!("Set aside: {reason}"));
+    }
+    match loaded.run.phase()? {
+        RunPhase::Pending => Some("Waits for its turn in its concurrency group".to_owned()),
+        RunPhase::Stopping { reason } => Some(format!("Being stopped: {}", cancel_text(reason))),
+        RunPhase::Running | RunPhase::Finished { .. } => None,
+    }
+}
+
+fn waits_for_person(state: &NodeState) -> bool {
+    match state {
+        NodeState::AwaitingStart { .. } | NodeState::Deciding(_) => true,
+        NodeState::Waiting
+        | NodeState::AwaitingTime { .. }
+        | NodeState::Ready { .. }
+        | NodeState::Running(_)
+        | NodeState::Backoff { .. }
+        | NodeState::Done(_)
+        | NodeState::Skipped { .. } => false,
+    }
+}
+
+fn gate_card(loaded: &Loaded, node: NodeRef<'_>, frame: &Frame, now: Timestamp) -> Option<GateCard> {
+    let base = format!("/runs/{}/nodes/{}", loaded.run.id(), Part(&node.node.name));
+    let (expires, ask, path) = match node.state {
+        NodeState::Deciding(gate) => {
+            let (text, _) = gate_rule(&node.node.body);
+            let approvals = gate.approvals.iter();
+            let ask = Ask::Approval {
+                text: text.to_owned(),
+                subject: gate.subject.to_string(),
+                short: gate.subject.to_short(),
+                approvals: approvals
+                    .map(|approval| {
+                        let comment = approval.comment.clone().unwrap_or_default();
+                        (approval.by.to_string(), When::new(approval.at, now), comment)
+                    })
+                    .collect(),
+            };
+            (gate.expires, ask, format!("{base}/decide"))
+        }
+        NodeState::AwaitingStart { expires, looked, .. } => {
+            let ask = Ask::Start {
+                looked_by: looked.as_ref().map(ToString::to_string),
+                wants_second_look: matches!(node.node.start, Start::Confirm { .. }) && looked.is_some(),
+            };
+            (*expires, ask, format!("{base}/start"))
+        }
+        NodeState::Waiting
+        | NodeState::AwaitingTime { .. }
+        | NodeState::Ready { .. }
+        | NodeState::Running(_)
+        | NodeState::Backoff { .. }
+        | NodeState::Done(_)
+        | NodeState::Skipped { .. } => return None,
+    };
+    Some(GateCard {
+        name: node.node.name.clone(),
+        mark: Mark::node(node.state),
+        why: why(loaded, node).unwrap_or_default(),
+        expires: When::new(expires, now),
+        ask,
+        form: Button::new(frame, path),
+    })
+}
+
+fn pane(loaded: &Loaded, node: NodeRef<'_>, slice: &Slice) -> NodePane {
+    let run = loaded.run.id();
+    let ended = ended(node.state);
+    let record = ended.and_then(|ended| ended.record.as_ref());
+    NodePane {
+        name: node.node.name.clone(),
+        link: Part(&node.node.name).to_string(),
+        mark: Mark::node(node.state),
+        why: why(loaded, node),
+        attempt: node.last_attempt(run).map(|attempt| attempt.number),
+        adopted_from: ended
+            .and_then(|ended| ended.adopted.as_ref())
+            .map(|from| from.run.0),
+        log: numbered(slice),
+        log_size: size(slice.size),
+        is_cut: slice.start > 0,
+        steps: record
+            .iter()
+            .flat_map(|record| record.steps.iter().map(StepLine::of))
+            .collect(),
+        outputs: ended
+            .iter()
+            .flat_map(|ended| ended.outputs())
+            .map(|(key, value)| (key.to_owned(), shortened(value)))
+            .collect(),
+        artifacts: ended
+            .iter()
+            .flat_map(|ended| ended.artifacts())
+            .map(ArtifactLine::of)
+            .collect(),
+        summary: record.and_then(|record| record.summary.as_deref().map(shortened)),
+    }
+}
+
+/// Pages show the start of a long value; the API has all of it.
+fn shortened(text: &str) -> String {
+    const MOST: usize = 2_000;
+    let mut shown: String = text.chars().take(MOST).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown
+}
+
+fn numbered(slice: &Slice) -> Vec<LogLine> {
+    (slice.first_line..)
+        .zip(Renderer::render(&slice.bytes, LINE_SHOWN))
+        .map(|(number, html)| LogLine { number, html })
+        .collect()
+}
+
+impl StepLine {
+    fn of(step: &StepResult) -> Self {
+        let (outcome, end) = match (step.code, step.signal) {
+            (Some(0), _) => (Outcome::Succeeded, String::new()),
+            (Some(code), _) => (Outcome::Failed, format!("exit code {code}")),
+            (None, Some(signal)) => (Outcome::Failed, format!("signal {signal}")),
+            (None, None) => (Outcome::Lost, "no exit code".to_owned()),
+        };
+        let place = match step.line {
+            Some(line) if outcome != Outcome::Succeeded => format!("{end}, line {line}"),
+            Some(_) | None => end,
+        };
+        Self {
+            name: step.name.clone(),
+            mark: Mark::outcome(outcome),
+            end: place,
+            took: span(step.ended_at.since(step.started_at)),
+        }
+    }
+}
+
+impl ArtifactLine {
+    fn of(artifact: &ArtifactResult) -> Self {
+        Self {
+            name: artifact.name.to_string(),
+            short: artifact.digest.to_short(),
+            size: size(artifact.bytes),
+            files: artifact.files,
+        }
+    }
+}
+
+/// Reads files where that may block.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, ApiError> {
+    let done = spawn_blocking(work)
+        .await
+        .map_err(|error| ApiError::internal(&error))?;
+    done.map_err(|error| ApiError::internal(&error))
+}
