@@ -51,96 +51,63 @@ impl Problem {
         Self::Unavailable,
     ];
 
-    /// Status, stable word, title, and what to do next unless the error knows better.
-    fn say(self) -> (StatusCode, &'static str, &'static str, &'static str) {
+    /// Its status and its stable word.
+    fn code(self) -> (StatusCode, &'static str) {
+        match self {
+            Self::BadRequest => (StatusCode::BAD_REQUEST, "bad-request"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::ForeignHost => (StatusCode::MISDIRECTED_REQUEST, "foreign-host"),
+            Self::ForeignOrigin => (StatusCode::FORBIDDEN, "foreign-origin"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not-found"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed"),
+            Self::Timeout => (StatusCode::REQUEST_TIMEOUT, "timeout"),
+            Self::Conflict => (StatusCode::CONFLICT, "conflict"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
+            Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type"),
+            Self::Unprocessable => (StatusCode::UNPROCESSABLE_ENTITY, "unprocessable"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        }
+    }
+
+    /// Its title, and what to do next unless the error knows better.
+    fn advice(self) -> (&'static str, &'static str) {
         match self {
             Self::BadRequest => (
-                StatusCode::BAD_REQUEST,
-                "bad-request",
                 "the request cannot be read",
                 "compare it with the documentation of the API",
             ),
             Self::Unauthorized => (
-                StatusCode::UNAUTHORIZED,
-                "unauthorized",
                 "the request proves no right",
                 "send `Authorization: Bearer pk_…` with the token that the server printed",
             ),
-            Self::Forbidden => (
-                StatusCode::FORBIDDEN,
-                "forbidden",
-                "the request is not allowed",
-                "ask somebody who may do it",
-            ),
+            Self::Forbidden => ("the request is not allowed", "ask somebody who may do it"),
             Self::ForeignHost => (
-                StatusCode::MISDIRECTED_REQUEST,
-                "foreign-host",
                 "the request names another host",
                 "open the server as `127.0.0.1`, `[::1]` or `localhost`",
             ),
             Self::ForeignOrigin => (
-                StatusCode::FORBIDDEN,
-                "foreign-origin",
                 "the request comes from another site",
                 "send it from the server's own pages, or without a browser",
             ),
-            Self::NotFound => (
-                StatusCode::NOT_FOUND,
-                "not-found",
-                "there is no such thing",
-                "look at `/runs`",
-            ),
-            Self::MethodNotAllowed => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method-not-allowed",
-                "the address takes another method",
-                "the header `Allow` names it",
-            ),
-            Self::Timeout => (
-                StatusCode::REQUEST_TIMEOUT,
-                "timeout",
-                "the request came too slowly",
-                "send it again",
-            ),
-            Self::Conflict => (
-                StatusCode::CONFLICT,
-                "conflict",
-                "things have changed",
-                "look at the run again",
-            ),
-            Self::TooLarge => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "too-large",
-                "the body is too large",
-                "send less",
-            ),
+            Self::NotFound => ("there is no such thing", "look at `/runs`"),
+            Self::MethodNotAllowed => ("the address takes another method", "the header `Allow` names it"),
+            Self::Timeout => ("the request came too slowly", "send it again"),
+            Self::Conflict => ("things have changed", "look at the run again"),
+            Self::TooLarge => ("the body is too large", "send less"),
             Self::UnsupportedMediaType => (
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported-media-type",
                 "the body is of another type",
                 "send JSON with `Content-Type: application/json`",
             ),
             Self::Unprocessable => (
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "unprocessable",
                 "what was asked for cannot be done",
                 "change what the detail names",
             ),
-            Self::Internal => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "internal",
-                "our side broke",
-                "the server's log says more",
-            ),
-            Self::Busy => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "busy",
-                "too much is asked at once",
-                "try again in a moment",
-            ),
+            Self::Internal => ("our side broke", "the server's log says more"),
+            Self::Busy => ("too much is asked at once", "try again in a moment"),
             Self::Unavailable => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "unavailable",
                 "the server cannot work now",
                 "try again later; the server's log says more",
             ),
@@ -185,11 +152,11 @@ impl ApiError {
     }
 
     pub(crate) fn status(&self) -> StatusCode {
-        self.problem.say().0
+        self.problem.code().0
     }
 
     pub(crate) fn title(&self) -> &'static str {
-        self.problem.say().2
+        self.problem.advice().0
     }
 
     pub(crate) fn detail(&self) -> &str {
@@ -197,7 +164,7 @@ impl ApiError {
     }
 
     pub(crate) fn hint(&self) -> &str {
-        self.hint.as_deref().unwrap_or(self.problem.say().3)
+        self.hint.as_deref().unwrap_or(self.problem.advice().1)
     }
 
     fn retry_after(&self) -> Option<&'static str> {
@@ -243,10 +210,10 @@ struct ProblemResponse<'a> {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let (status, word, title, _) = self.problem.say();
+        let (status, word) = self.problem.code();
         let body = ProblemResponse {
             r#type: format!("urn:pipekeeper:problem:{word}"),
-            title,
+            title: self.title(),
             status: status.as_u16(),
             detail: &self.detail,
             hint: self.hint(),
@@ -310,7 +277,7 @@ mod tests {
 
     #[test]
     fn every_problem_has_its_own_word_and_an_error_status() {
-        let words: BTreeSet<_> = Problem::ALL.map(|problem| problem.say().1).into();
+        let words: BTreeSet<_> = Problem::ALL.map(|problem| problem.code().1).into();
         assert_eq!(words.len(), Problem::ALL.len());
         for problem in Problem::ALL {
             let response = ApiError::new(problem, "x").into_response();
