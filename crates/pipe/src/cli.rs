@@ -126,8 +126,10 @@ impl Cli {
             Command::Hooks(args) => args.run(output),
             Command::Doctor(args) => args.run(output),
             Command::Completions(args) => args.run(),
-            Command::Agent => Err(Failure::usage("`pipe agent` wants `--dir DIR` as its first argument")
-                .hint("`pipe` starts it itself; there is no need to call it")),
+            Command::Agent => Err(
+                Failure::usage("`pipe agent` wants `--dir DIR` as its first argument")
+                    .hint("`pipe` starts it itself; there is no need to call it"),
+            ),
             Command::HookPost(args) => args.run(),
         }
     }

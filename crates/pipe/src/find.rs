@@ -30,7 +30,10 @@ impl PipelineFile {
     fn read(root: &Path, file: &Path) -> Result<Self, Failure> {
         let text = fs::read(file).or_usage(format_args!("read `{}`", file.display()))?;
         let text = String::from_utf8(text).map_err(|_| {
-            Failure::usage(format!("failed to read `{}`: it is not UTF-8 text", file.display()))
+            Failure::usage(format!(
+                "failed to read `{}`: it is not UTF-8 text",
+                file.display()
+            ))
         })?;
         let path = file.strip_prefix(root).unwrap_or(file).display().to_string();
         Ok(Self {
@@ -176,10 +179,8 @@ fn by_name(name: &str, root: &Path, files: &[PathBuf]) -> Result<PipelineFile, F
             return Ok(read);
         }
     }
-    Err(
-        Failure::usage(format!("there is no pipeline `{name}`"))
-            .hint(format!("there is {}", names(files).join(", "))),
-    )
+    Err(Failure::usage(format!("there is no pipeline `{name}`"))
+        .hint(format!("there is {}", names(files).join(", "))))
 }
 
 fn names(files: &[PathBuf]) -> Vec<String> {

@@ -202,10 +202,7 @@ mod tests {
 
     #[test]
     fn text_of_others_cannot_move_the_cursor() {
-        assert_eq!(
-            clean("a\u{1b}[31mb\u{1b}[2Kc\u{1b}]8;;x\u{7}d\re\u{8}"),
-            "abcde"
-        );
+        assert_eq!(clean("a\u{1b}[31mb\u{1b}[2Kc\u{1b}]8;;x\u{7}d\re\u{8}"), "abcde");
         assert_eq!(clean("\u{1b}"), "");
     }
 

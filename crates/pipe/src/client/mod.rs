@@ -105,7 +105,11 @@ impl Client {
     ) -> Result<LogPart, Failure> {
         let mut query = vec![("offset", offset.to_string())];
         query.extend(attempt.map(|number| ("attempt", number.to_string())));
-        let request = self.request(Method::GET, &["runs", &run.to_string(), "nodes", node, "log"], &query)?;
+        let request = self.request(
+            Method::GET,
+            &["runs", &run.to_string(), "nodes", node, "log"],
+            &query,
+        )?;
         let response = self.send(request).await?;
         let attempt = response
             .headers()
@@ -129,7 +133,12 @@ impl Client {
         self.send(self.request(Method::GET, &["live"], &query)?).await
     }
 
-    fn request(&self, method: Method, path: &[&str], query: &[(&str, String)]) -> Result<RequestBuilder, Failure> {
+    fn request(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<RequestBuilder, Failure> {
         let mut url = self.base.clone();
         url.path_segments_mut()
             .map_err(|()| Failure::usage("the server's address cannot have a path"))?
@@ -147,7 +156,10 @@ impl Client {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
-        let response = request.send().await.map_err(|error| unreachable(&self.base, &error))?;
+        let response = request
+            .send()
+            .await
+            .map_err(|error| unreachable(&self.base, &error))?;
         if response.status().is_success() {
             return Ok(response);
         }

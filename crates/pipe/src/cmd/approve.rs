@@ -76,7 +76,12 @@ async fn list(client: &Client, output: Output) -> Result<Exit, Failure> {
     if found.is_empty() {
         term::note("nothing waits for a decision");
     }
-    let text = |one: &Value, key: &str| one.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |one: &Value, key: &str| {
+        one.get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     for one in &found {
         term::say(format_args!(
             "{}  {}  {}",
@@ -123,11 +128,16 @@ async fn decide(
             press_start(client, &[&path[..], &["start"]].concat(), &start.how).await?
         }
         (None, Some(_)) => {
-            return Err(Failure::usage(format!("`{}` waits for a start, not for a decision", node.name))
-                .hint(format!("`pipe cancel {id}` ends the run")));
+            return Err(
+                Failure::usage(format!("`{}` waits for a start, not for a decision", node.name))
+                    .hint(format!("`pipe cancel {id}` ends the run")),
+            );
         }
         (None, None) => {
-            return Err(Failure::usage(format!("`{}` waits for nobody: {}", node.name, node.why)));
+            return Err(Failure::usage(format!(
+                "`{}` waits for nobody: {}",
+                node.name, node.why
+            )));
         }
     };
     match output {

@@ -48,7 +48,11 @@ impl Debug {
             .env("PIPE_WORKSPACE", &workspace)
             .status()
             .or_usage(format_args!("start `{shell}`"))?;
-        Ok(if status.success() { Exit::Done } else { Exit::RunFailed })
+        Ok(if status.success() {
+            Exit::Done
+        } else {
+            Exit::RunFailed
+        })
     }
 
     fn folder(&self) -> Result<PathBuf, Failure> {

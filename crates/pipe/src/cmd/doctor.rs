@@ -128,7 +128,12 @@ fn shell(name: &'static str, otherwise: Verdict) -> Finding {
     if works {
         Finding::ok(name, "works")
     } else {
-        Finding::bad(name, otherwise, "does not work", "actions with this shell will not run")
+        Finding::bad(
+            name,
+            otherwise,
+            "does not work",
+            "actions with this shell will not run",
+        )
     }
 }
 
@@ -196,10 +201,20 @@ fn space(folder: &Path) -> Finding {
             if free >= 1024 {
                 Finding::ok("disk", format!("{free} MiB free"))
             } else {
-                Finding::bad("disk", Verdict::Warn, format!("only {free} MiB free"), "builds may need more")
+                Finding::bad(
+                    "disk",
+                    Verdict::Warn,
+                    format!("only {free} MiB free"),
+                    "builds may need more",
+                )
             }
         }
-        Err(error) => Finding::bad("disk", Verdict::Warn, error.to_string(), "make the data folder first"),
+        Err(error) => Finding::bad(
+            "disk",
+            Verdict::Warn,
+            error.to_string(),
+            "make the data folder first",
+        ),
     }
 }
 

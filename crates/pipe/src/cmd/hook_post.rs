@@ -38,7 +38,9 @@ impl HookPost {
             .or_fail("read what git tells")?;
         for line in told.lines() {
             let [before, after, git_ref] = line.split(' ').collect::<Vec<_>>()[..] else {
-                return Err(Failure::ours(format!("git told `{line}`, which is no move of a ref")));
+                return Err(Failure::ours(format!(
+                    "git told `{line}`, which is no move of a ref"
+                )));
             };
             let body = self.payload(before, after, git_ref);
             let headers = sign(ForgeKind::Gitea, &secret, &body);

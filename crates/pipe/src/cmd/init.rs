@@ -9,8 +9,7 @@ use pipekeeper_spec::{ProjectKind, SourceFile, starter};
 use super::working_folder;
 use crate::{
     failure::{Exit, Failure, OrFail},
-    folders,
-    term,
+    folders, term,
 };
 
 /// The arguments.
@@ -81,7 +80,13 @@ fn name_of(folder: &Path) -> String {
         .unwrap_or_default();
     let safe: String = last
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        })
         .collect();
     let name: String = safe.trim_matches(['-', '.', '_']).chars().take(63).collect();
     if name.parse::<Name>().is_ok() {

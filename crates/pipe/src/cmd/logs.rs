@@ -53,7 +53,10 @@ fn choose(run: &RunView, given: Option<String>) -> Result<String, Failure> {
     let mut with_log = run.nodes.iter().filter(has_log);
     match (with_log.next(), with_log.next()) {
         (Some(only), None) => Ok(only.name.clone()),
-        (None, _) => Err(Failure::not_found(format!("no action of run {} has a log yet", run.item.id))),
+        (None, _) => Err(Failure::not_found(format!(
+            "no action of run {} has a log yet",
+            run.item.id
+        ))),
         (Some(_), Some(_)) => {
             let names: Vec<&str> = run
                 .nodes
@@ -61,8 +64,10 @@ fn choose(run: &RunView, given: Option<String>) -> Result<String, Failure> {
                 .filter(has_log)
                 .map(|node| node.name.as_str())
                 .collect();
-            Err(Failure::usage(format!("several actions have a log: {}", names.join(", ")))
-                .hint(format!("write `pipe logs {}/ACTION`", run.item.id)))
+            Err(
+                Failure::usage(format!("several actions have a log: {}", names.join(", ")))
+                    .hint(format!("write `pipe logs {}/ACTION`", run.item.id)),
+            )
         }
     }
 }

@@ -187,7 +187,10 @@ impl Run {
         if missing.is_empty() {
             return Ok(());
         }
-        let lines: Vec<String> = missing.iter().map(|used| feature_line(&plan.file, used)).collect();
+        let lines: Vec<String> = missing
+            .iter()
+            .map(|used| feature_line(&plan.file, used))
+            .collect();
         let only_images = missing.iter().all(|used| used.feature == Feature::Image);
         let hint = if only_images {
             "there is no container engine here; `--backend local` runs the actions as processes of this machine"

@@ -74,7 +74,11 @@ fn line(run: &RunItem, paint: Paint) -> String {
 
 /// `main@1a2b3c4d`.
 pub(crate) fn place(run: &RunItem) -> String {
-    let name = run.r#ref.as_ref().map(|one| one.name.as_str()).unwrap_or_default();
+    let name = run
+        .r#ref
+        .as_ref()
+        .map(|one| one.name.as_str())
+        .unwrap_or_default();
     let sha: String = run.sha.iter().flat_map(|sha| sha.chars()).take(8).collect();
     match (name, sha.as_str()) {
         ("", sha) => sha.to_owned(),

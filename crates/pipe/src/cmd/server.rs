@@ -58,10 +58,16 @@ impl Server {
 fn greet(started: &server::Started) {
     let paint = Paint::for_stderr();
     let line = |what: &str, text: String| {
-        term::note(format_args!("{} {text}", paint.tone(Tone::Strong, format_args!("{what:<8}"))));
+        term::note(format_args!(
+            "{} {text}",
+            paint.tone(Tone::Strong, format_args!("{what:<8}"))
+        ));
     };
     line("page", format!("{}/", started.url()));
-    line("token", format!("{} (`pipe token` prints it)", started.admin_file.display()));
+    line(
+        "token",
+        format!("{} (`pipe token` prints it)", started.admin_file.display()),
+    );
     for (project, path) in &started.hooks {
         line("webhook", format!("{}{path}  ({project})", started.url()));
     }
@@ -81,9 +87,7 @@ fn start_logging(log: &Log) -> Result<(), Failure> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
     match log.format {
-        LogFormat::Text => builder
-            .with_ansi(Paint::for_stderr() == Paint::Always)
-            .init(),
+        LogFormat::Text => builder.with_ansi(Paint::for_stderr() == Paint::Always).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
     }
     Ok(())

@@ -54,12 +54,20 @@ fn show(run: &RunView) {
         paint.tone(tone_of(run), item.word()),
     ));
     if !item.subject.is_empty() {
-        term::say(format_args!("  {}", paint.tone(Tone::Faint, clean(&item.subject))));
+        term::say(format_args!(
+            "  {}",
+            paint.tone(Tone::Faint, clean(&item.subject))
+        ));
     }
     if let Some(reason) = &run.quarantined {
         term::say(paint.tone(Tone::Bad, format_args!("  set aside: {}", clean(reason))));
     }
-    let width = run.nodes.iter().map(|node| node.name.chars().count()).max().unwrap_or(0);
+    let width = run
+        .nodes
+        .iter()
+        .map(|node| node.name.chars().count())
+        .max()
+        .unwrap_or(0);
     run.nodes.iter().for_each(|node| show_node(node, width, paint));
 }
 

@@ -146,16 +146,15 @@ fn project(text: &str, raw: RawProject) -> Result<ProjectConfig, Failure> {
     let name: Name = text
         .parse()
         .map_err(|error| Failure::usage(format!("failed to {error}")))?;
-    let forge = raw
-        .forge
-        .ok_or_else(|| wrong("has no `forge`".to_owned()).hint("write `forge = \"gitea\"` or `\"github\"`"))?;
+    let forge = raw.forge.ok_or_else(|| {
+        wrong("has no `forge`".to_owned()).hint("write `forge = \"gitea\"` or `\"github\"`")
+    })?;
     let address = raw.repository.as_deref().ok_or_else(|| {
         wrong("has no `repository`".to_owned()).hint("write its https or ssh address, or an absolute path")
     })?;
     if !raw.trusted {
-        return Err(wrong("is not trusted to run on this machine".to_owned()).hint(
-            "the local backend runs its code as this user: write `trusted = true` if you want that",
-        ));
+        return Err(wrong("is not trusted to run on this machine".to_owned())
+            .hint("the local backend runs its code as this user: write `trusted = true` if you want that"));
     }
     let plain = if raw.plain_http {
         PlainHttp::Allowed
@@ -196,7 +195,9 @@ fn project(text: &str, raw: RawProject) -> Result<ProjectConfig, Failure> {
 fn secret(text: Option<String>, file: Option<PathBuf>) -> Result<HookSecret, Failure> {
     let text = match (text, file) {
         (Some(_), Some(_)) => {
-            return Err(Failure::usage("has both `hook_secret` and `hook_secret_file`").hint("keep one of them"));
+            return Err(
+                Failure::usage("has both `hook_secret` and `hook_secret_file`").hint("keep one of them")
+            );
         }
         (Some(text), None) => text,
         (None, Some(file)) => fs::read_to_string(&file)
@@ -213,5 +214,6 @@ fn secret(text: Option<String>, file: Option<PathBuf>) -> Result<HookSecret, Fai
                 .hint("write `hook_secret` or `hook_secret_file`, and the same secret at the forge"));
         }
     };
-    HookSecret::new(&text).map_err(|error| Failure::usage(format!("has a wrong `hook_secret`: failed to {error}")))
+    HookSecret::new(&text)
+        .map_err(|error| Failure::usage(format!("has a wrong `hook_secret`: failed to {error}")))
 }

@@ -1,7 +1,7 @@
 //! Keys from the environment: `PIPE_LISTEN`, `PIPE_LOG__LEVEL`, `PIPE_PROJECTS__WEB__HOOK_SECRET_FILE`.
 
-use super::raw::{BackendKind, Raw, RawProject};
 use super::LogFormat;
+use super::raw::{BackendKind, Raw, RawProject};
 use crate::failure::Failure;
 
 /// Puts variables over the file's keys. Other `PIPE_…` variables belong to scripts and to the client.
@@ -40,13 +40,25 @@ fn set(raw: &mut Raw, path: &[&str], value: String) -> Result<(), String> {
 /// The project that a variable means: its name in upper case, `_` for what variables cannot hold.
 fn project<'a>(raw: &'a mut Raw, name: &str) -> &'a mut RawProject {
     let plain = |text: &str| text.to_ascii_lowercase().replace(['-', '.'], "_");
-    let known = raw.projects.keys().find(|known| plain(known) == plain(name)).cloned();
-    raw.projects.entry(known.unwrap_or_else(|| name.to_owned())).or_default()
+    let known = raw
+        .projects
+        .keys()
+        .find(|known| plain(known) == plain(name))
+        .cloned();
+    raw.projects
+        .entry(known.unwrap_or_else(|| name.to_owned()))
+        .or_default()
 }
 
 fn set_project(project: &mut RawProject, key: &str, value: String) -> Result<(), String> {
     match key {
-        "forge" => project.forge = Some(value.parse().map_err(|error| format!("is wrong: failed to {error}"))?),
+        "forge" => {
+            project.forge = Some(
+                value
+                    .parse()
+                    .map_err(|error| format!("is wrong: failed to {error}"))?,
+            )
+        }
         "repository" => project.repository = Some(value),
         "plain_http" => project.plain_http = switch(&value)?,
         // A secret from the environment replaces the file's, whichever of the two forms either has.

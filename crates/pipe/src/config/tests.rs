@@ -26,8 +26,20 @@ fn the_example_is_valid_and_complete() {
     assert!(!config.projects.is_empty());
     // Every key stands in the example, at least in a comment.
     let keys = [
-        "listen", "data_dir", "format", "level", "forge", "repository", "plain_http", "hook_secret",
-        "hook_secret_file", "trusted", "backend", "default_branch", "protected_branches", "protected_tags",
+        "listen",
+        "data_dir",
+        "format",
+        "level",
+        "forge",
+        "repository",
+        "plain_http",
+        "hook_secret",
+        "hook_secret_file",
+        "trusted",
+        "backend",
+        "default_branch",
+        "protected_branches",
+        "protected_tags",
     ];
     for key in keys {
         assert!(text.contains(&format!("{key} = ")), "{key}");
@@ -81,14 +93,26 @@ fn flags_win_over_all() {
 fn every_mistake_is_one_line_with_its_place() {
     let cases: &[(&str, &[(&str, &str)], &str)] = &[
         ("lisen = 1\n", &[], "config.toml:1:1: unknown field `lisen`"),
-        ("[log]\n  form = 1\n", &[], "config.toml:2:3: unknown field `form`"),
+        (
+            "[log]\n  form = 1\n",
+            &[],
+            "config.toml:2:3: unknown field `form`",
+        ),
         ("listen = \n", &[], "config.toml:1:"),
         ("listen = 7\n", &[], "config.toml:1:10: invalid type"),
         ("listen = \"x\"\n", &[], "`listen` is `x`"),
         ("", &[("PIPE_LOG__X", "1")], "`PIPE_LOG__X` names no key"),
-        ("", &[("PIPE_PROJECTS__A__TRUSTED", "yes")], "neither `true` nor `false`"),
+        (
+            "",
+            &[("PIPE_PROJECTS__A__TRUSTED", "yes")],
+            "neither `true` nor `false`",
+        ),
         ("[projects.a]\n", &[], "the project `a` has no `forge`"),
-        ("[projects.a]\nforge = \"gogs\"\n", &[], "config.toml:2:9: unknown variant `gogs`"),
+        (
+            "[projects.a]\nforge = \"gogs\"\n",
+            &[],
+            "config.toml:2:9: unknown variant `gogs`",
+        ),
         ("[projects.\"a b\"]\n", &[], "`a b`"),
         (
             "[projects.a]\nforge = \"gitea\"\nrepository = \"/x\"\nhook_secret = \"s\"\n",

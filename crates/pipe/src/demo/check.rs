@@ -60,9 +60,16 @@ impl Checks {
     }
 
     fn outcomes(&mut self, run: &RunView, pushed: &Pushed) {
-        self.equal("the run is of the pushed commit", &run.item.sha, &Some(pushed.sha.to_string()));
+        self.equal(
+            "the run is of the pushed commit",
+            &run.item.sha,
+            &Some(pushed.sha.to_string()),
+        );
         self.equal("the run succeeded", &run.item.outcome, &Some(Outcome::Succeeded));
-        let all_ran = run.nodes.iter().all(|node| node.outcome == Some(Outcome::Succeeded));
+        let all_ran = run
+            .nodes
+            .iter()
+            .all(|node| node.outcome == Some(Outcome::Succeeded));
         self.equal("all of its actions succeeded", &all_ran, &true);
         let approved = run.node("go-public").map(|node| node.why.contains("approved by"));
         self.equal("the gate was approved by somebody", &approved, &Some(true));
@@ -75,15 +82,27 @@ impl Checks {
             .iter()
             .map(|one| (one.outcome.what.clone(), one.outcome.runs.clone()))
             .collect();
-        self.equal("one delivery made this one run", &ends, &vec![("ran".to_owned(), vec![run])]);
+        self.equal(
+            "one delivery made this one run",
+            &ends,
+            &vec![("ran".to_owned(), vec![run])],
+        );
         Ok(())
     }
 
     fn outputs(&mut self, run: &RunView) {
         let output = |node: &str, key: &str| run.node(node)?.outputs.get(key).cloned();
-        self.equal("`test` counted its tests", &output("test", "passed"), &Some("5".to_owned()));
+        self.equal(
+            "`test` counted its tests",
+            &output("test", "passed"),
+            &Some("5".to_owned()),
+        );
         let words = POEM.split_whitespace().count().to_string();
-        self.equal("`report` counted the poem's words", &output("report", "words"), &Some(words));
+        self.equal(
+            "`report` counted the poem's words",
+            &output("report", "words"),
+            &Some(words),
+        );
     }
 
     /// The log through the API is the file, byte for byte.
@@ -98,7 +117,11 @@ impl Checks {
             let file = fs::read(layout.log(attempt)).or_fail("read a log file")?;
             let text = String::from_utf8_lossy(&part.bytes);
             let is_right = part.bytes == file && text.contains(wanted);
-            self.equal(format!("the log of `{name}` is whole and says so"), &is_right, &true);
+            self.equal(
+                format!("the log of `{name}` is whole and says so"),
+                &is_right,
+                &true,
+            );
         }
         Ok(())
     }
@@ -127,9 +150,18 @@ impl Checks {
         }
     }
 
-    fn archive(&mut self, layout: &Layout, node: &Node, artifact: &Artifact, bytes: &[u8]) -> Result<(), Failure> {
+    fn archive(
+        &mut self,
+        layout: &Layout,
+        node: &Node,
+        artifact: &Artifact,
+        bytes: &[u8],
+    ) -> Result<(), Failure> {
         let file = fs::read(layout.artifact(&artifact.digest)).or_fail("read an artifact's file")?;
-        let what = format!("the artifact `{}` of `{}` has its digest", artifact.name, node.name);
+        let what = format!(
+            "the artifact `{}` of `{}` has its digest",
+            artifact.name, node.name
+        );
         let is_right =
             Digest::of(bytes) == artifact.digest && file == bytes && artifact.bytes == bytes.len() as u64;
         self.equal(what, &is_right, &true);

@@ -8,14 +8,16 @@ use std::{
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use pipekeeper_controller::{Patterns, Project};
+use pipekeeper_controller::{News, Patterns, Project};
+use pipekeeper_engine::Fact;
 use pipekeeper_forge::{ForgeKind, HookSecret};
 use pipekeeper_source::{Repository, RepositoryUrl};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::oneshot,
+    sync::{broadcast, oneshot},
 };
 
 use self::{repository::Repositories, story::Story};
@@ -29,17 +31,16 @@ use crate::{
     term::{self, Paint, Tone},
 };
 
+/// How long a cancelled run may take to end.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(15);
+
 /// The demo's one project.
 const PROJECT: &str = "tally";
 
 /// Shows it all; the folder goes with it, unless it is to be kept.
 pub(crate) async fn show(options: Demo) -> Result<Exit, Failure> {
     let place = Place::make(options.keep.as_deref())?;
-    let mut signals = Signals::listen()?;
-    let exit = tokio::select! {
-        exit = play(&options, &place.root) => exit?,
-        () = signals.next() => Exit::Interrupted,
-    };
+    let exit = play(&options, &place.root).await?;
     if options.keep.is_some() {
         say("kept", place.root.display());
     }
@@ -78,10 +79,14 @@ impl Place {
 }
 
 async fn play(options: &Demo, root: &Path) -> Result<Exit, Failure> {
+    let mut signals = Signals::listen()?;
     say("folder", root.display());
     let secret = tokens::random()?;
     let repositories = Repositories::make(root).await?;
-    say("git", format_args!("a bare repository, {}", repositories.bare().display()));
+    say(
+        "git",
+        format_args!("a bare repository, {}", repositories.bare().display()),
+    );
     let config = config(options, root, repositories.bare(), &secret)?;
     let started = server::start(&config).await?;
     say("server", format_args!("SQLite in {}", config.data_dir.display()));
@@ -96,21 +101,51 @@ async fn play(options: &Demo, root: &Path) -> Result<Exit, Failure> {
         client: client.clone(),
     };
     let layout = started.layout.clone();
+    let ends = started.listen();
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(started.serve(async {
         // The sender going away means the same.
         let _ = stopped.await;
     }));
-    let told = tell(options, &repositories, story, &client, &layout).await;
-    if told.is_ok() && !options.exit {
+    let told = tokio::select! {
+        told = tell(options, &repositories, story, &client, &layout) => told,
+        () = signals.next() => {
+            end_runs(&client, ends).await;
+            Ok(Exit::Interrupted)
+        }
+    };
+    if matches!(told, Ok(Exit::Done | Exit::RunFailed)) && !options.exit {
         say("open", "the server stays until Ctrl-C");
-        std::future::pending::<()>().await;
+        signals.next().await;
     }
     drop(stop);
     serving
         .await
         .map_err(|error| Failure::ours(format!("the server broke: {error}")))??;
     told
+}
+
+/// Cancels what runs, so that nothing works on in a folder that goes away.
+async fn end_runs(client: &Client, mut ends: broadcast::Receiver<News>) {
+    // A run that is not there or has ended needs no cancel.
+    let path = ["runs", "1", "cancel"];
+    if client.post(&path, &serde_json::json!({})).await.is_err() {
+        return;
+    }
+    let ended = async {
+        while let Ok(news) = ends.recv().await {
+            if let News::Run { events, .. } = news
+                && events
+                    .iter()
+                    .any(|event| matches!(event.fact, Fact::RunFinished { .. }))
+            {
+                break;
+            }
+        }
+    };
+    if tokio::time::timeout(CANCEL_PATIENCE, ended).await.is_err() {
+        term::warn("the run does not end; its processes may work on for a while");
+    }
 }
 
 /// Pushes, follows the run to its end, and compares what is left with what must be.
@@ -122,14 +157,20 @@ async fn tell(
     layout: &pipekeeper_controller::Layout,
 ) -> Result<Exit, Failure> {
     let pushed = repositories.push().await?;
-    say("push", format_args!("commit {} to main: {}", pushed.sha.short(), pushed.answer));
+    say(
+        "push",
+        format_args!("commit {} to main: {}", pushed.sha.short(), pushed.answer),
+    );
     let run = story.follow(options.approve).await?;
     let checks = check::all(client, layout, run, &pushed).await?;
     let failed = checks.iter().filter(|check| check.problem.is_some()).count();
     let paint = Paint::for_stdout();
     for check in &checks {
         match &check.problem {
-            None => say("check", format_args!("{} {}", paint.tone(Tone::Good, "✓"), check.what)),
+            None => say(
+                "check",
+                format_args!("{} {}", paint.tone(Tone::Good, "✓"), check.what),
+            ),
             Some(problem) => say(
                 "check",
                 format_args!("{} {}: {problem}", paint.tone(Tone::Bad, "✗"), check.what),
@@ -137,7 +178,10 @@ async fn tell(
         }
     }
     if failed == 0 {
-        say("done", format_args!("{} checks, all as they must be", checks.len()));
+        say(
+            "done",
+            format_args!("{} checks, all as they must be", checks.len()),
+        );
         Ok(Exit::Done)
     } else {
         say("done", format_args!("{failed} of {} checks failed", checks.len()));

@@ -65,12 +65,20 @@ impl Repositories {
             fs::write(&file, text).or_fail(format_args!("write `{}`", file.display()))?;
         }
         let bare = repositories.bare.display().to_string();
-        git(root, &["init", "--quiet", "--bare", "--initial-branch=main", &bare]).await?;
+        git(
+            root,
+            &["init", "--quiet", "--bare", "--initial-branch=main", &bare],
+        )
+        .await?;
         let work = repositories.work.as_path();
         git(work, &["init", "--quiet", "--initial-branch=main"]).await?;
         git(work, &["remote", "add", "origin", &bare]).await?;
         git(work, &["add", "--all"]).await?;
-        git(work, &["commit", "--quiet", "--message", "Count lines, words and bytes"]).await?;
+        git(
+            work,
+            &["commit", "--quiet", "--message", "Count lines, words and bytes"],
+        )
+        .await?;
         Ok(repositories)
     }
 
@@ -114,7 +122,10 @@ impl Repositories {
         if answer.contains("webhook answered") {
             Ok(Pushed { sha, answer })
         } else {
-            Err(Failure::ours(format!("the hook delivered nothing: {}", said.replace('\n', " "))))
+            Err(Failure::ours(format!(
+                "the hook delivered nothing: {}",
+                said.replace('\n', " ")
+            )))
         }
     }
 }
@@ -123,7 +134,14 @@ impl Repositories {
 async fn git(folder: &Path, args: &[&str]) -> Result<Output, Failure> {
     let output = Command::new("git")
         .current_dir(folder)
-        .args(["-c", "user.name=You", "-c", "user.email=you@example.org", "-c", "commit.gpgsign=false"])
+        .args([
+            "-c",
+            "user.name=You",
+            "-c",
+            "user.email=you@example.org",
+            "-c",
+            "commit.gpgsign=false",
+        ])
         .args(args)
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
@@ -134,7 +152,8 @@ async fn git(folder: &Path, args: &[&str]) -> Result<Output, Failure> {
         .output()
         .await
         .map_err(|error| {
-            Failure::usage(format!("failed to start git: {}", chain(&error))).hint("install git 2.30 or newer")
+            Failure::usage(format!("failed to start git: {}", chain(&error)))
+                .hint("install git 2.30 or newer")
         })?;
     if output.status.success() {
         Ok(output)

@@ -49,7 +49,10 @@ impl Story {
                 self.tell(run, event, approver).await?;
             }
             if run.is_finished() {
-                say("run", format_args!("{} (number {})", summary::last_line(run), run.id()));
+                say(
+                    "run",
+                    format_args!("{} (number {})", summary::last_line(run), run.id()),
+                );
                 return Ok(run.id().0);
             }
         }
@@ -65,10 +68,21 @@ impl Story {
         match &event.fact {
             Fact::RunCreated { request } => {
                 let count = request.plan.nodes.len();
-                say("run", format_args!("number {}: `{}`, {count} actions", run.id(), request.plan.pipeline));
+                say(
+                    "run",
+                    format_args!(
+                        "number {}: `{}`, {count} actions",
+                        run.id(),
+                        request.plan.pipeline
+                    ),
+                );
             }
             Fact::TicketGranted { attempt, .. } => say("start", name(attempt.node)),
-            Fact::AttemptFinished { attempt, record, next } => {
+            Fact::AttemptFinished {
+                attempt,
+                record,
+                next,
+            } => {
                 let outcome = match next {
                     Next::Settled { outcome } => *outcome,
                     Next::Retried { .. } => record.outcome.to_outcome(),
@@ -76,12 +90,18 @@ impl Story {
                 let (mark, tone) = words::mark(outcome);
                 let mark = Paint::for_stdout().tone(tone, mark);
                 let time = words::length(record.duration());
-                say("end", format_args!("{mark} {} {outcome} in {time}", name(attempt.node)));
+                say(
+                    "end",
+                    format_args!("{mark} {} {outcome} in {time}", name(attempt.node)),
+                );
             }
             Fact::GateOpened { node, subject, .. } => {
                 let text = gate_text(run, *node);
                 let paint = Paint::for_stdout();
-                say("gate", paint.tone(Tone::Attention, format_args!("{}: {text}", name(*node))));
+                say(
+                    "gate",
+                    paint.tone(Tone::Attention, format_args!("{}: {text}", name(*node))),
+                );
                 if is_automatic(approver) {
                     self.approve(run.id(), &name(*node), &subject.to_string()).await?;
                 } else {
@@ -89,10 +109,16 @@ impl Story {
                 }
             }
             Fact::GateApproved { node, .. } => {
-                say("gate", format_args!("{} approved by {}", name(*node), event.actor));
+                say(
+                    "gate",
+                    format_args!("{} approved by {}", name(*node), event.actor),
+                );
             }
             Fact::GateRejected { node, .. } => {
-                say("gate", format_args!("{} rejected by {}", name(*node), event.actor));
+                say(
+                    "gate",
+                    format_args!("{} rejected by {}", name(*node), event.actor),
+                );
             }
             Fact::NodeSkipped { .. }
             | Fact::TurnAwaited
@@ -126,7 +152,10 @@ impl Story {
         say("", format_args!("token:       {}", self.token));
         say(
             "",
-            format_args!("or:          pipe approve {run}/{node} --server {} --token {}", self.server, self.token),
+            format_args!(
+                "or:          pipe approve {run}/{node} --server {} --token {}",
+                self.server, self.token
+            ),
         );
     }
 }

@@ -106,7 +106,11 @@ impl Desk {
             }
         }
         self.waiting.retain(|question| is_open(run, question.node));
-        if self.current.as_ref().is_some_and(|question| !is_open(run, question.node)) {
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|question| !is_open(run, question.node))
+        {
             self.current = None;
         }
         inputs

@@ -31,9 +31,9 @@ pub(crate) fn local(root: &Path, occasion: &Occasion<'_>) -> Result<TriggerEvent
         (None, None) => None,
     };
     let git_ref = match given {
-        Some(full) => Some(
-            GitRef::from_full(&full).map_err(|error| Failure::usage(format!("failed to {error}")))?,
-        ),
+        Some(full) => {
+            Some(GitRef::from_full(&full).map_err(|error| Failure::usage(format!("failed to {error}")))?)
+        }
         None => tree.as_ref().and_then(|tree| tree.branch.clone()),
     };
     let kind = match occasion.kind {

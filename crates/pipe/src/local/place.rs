@@ -84,6 +84,7 @@ impl Place {
         // What cannot be removed now is removed with its run later.
         let _ = fs::remove_dir_all(self.source());
         let _ = fs::remove_dir(self.root.join("attempts"));
+        let _ = fs::remove_dir_all(self.root.join("spare"));
         let Ok(mut all) = kept_folders() else {
             return;
         };

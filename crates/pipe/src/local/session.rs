@@ -15,12 +15,7 @@ use tokio::{
 };
 
 use super::{
-    desk::Desk,
-    event, host,
-    place::Place,
-    secrets::Secrets,
-    supplies::LocalSupplies,
-    watch::Changes,
+    desk::Desk, event, host, place::Place, secrets::Secrets, supplies::LocalSupplies, watch::Changes,
 };
 use crate::{
     clock::{self, SystemClock},
@@ -304,9 +299,8 @@ impl Session {
     fn waits_only_for_starts(&self) -> bool {
         let nodes = self.run.nodes();
         let waits = |state: &NodeState| matches!(state, NodeState::AwaitingStart { .. });
-        let still = |state: &NodeState| {
-            waits(state) || state.is_settled() || matches!(state, NodeState::Waiting)
-        };
+        let still =
+            |state: &NodeState| waits(state) || state.is_settled() || matches!(state, NodeState::Waiting);
         nodes.iter().any(waits) && nodes.iter().all(still)
     }
 

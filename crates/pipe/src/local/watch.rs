@@ -62,7 +62,10 @@ fn ignored(root: &Path) -> Gitignore {
 }
 
 fn matters(ignored: &Gitignore, path: &Path) -> bool {
-    path.starts_with(ignored.path()) && !ignored.matched_path_or_any_parents(path, path.is_dir()).is_ignore()
+    path.starts_with(ignored.path())
+        && !ignored
+            .matched_path_or_any_parents(path, path.is_dir())
+            .is_ignore()
 }
 
 #[cfg(test)]

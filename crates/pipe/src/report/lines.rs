@@ -45,10 +45,7 @@ impl Lines {
     pub(crate) fn event(&mut self, run: &Run, event: &Event) -> Vec<String> {
         let mut out = Vec::new();
         if let Fact::AttemptFinished { attempt, .. } = &event.fact
-            && let Some(line) = self
-                .cutters
-                .get_mut(&attempt.node)
-                .and_then(LineCutter::finish)
+            && let Some(line) = self.cutters.get_mut(&attempt.node).and_then(LineCutter::finish)
         {
             out.push(self.logged(attempt.node, &line));
         }
@@ -60,7 +57,11 @@ impl Lines {
 
     fn happened(&self, run: &Run, fact: &Fact) -> Option<(NodeId, String)> {
         match fact {
-            Fact::AttemptFinished { attempt, record, next } => {
+            Fact::AttemptFinished {
+                attempt,
+                record,
+                next,
+            } => {
                 let time = words::length(record.duration());
                 let reason = record
                     .reason
@@ -75,12 +76,19 @@ impl Lines {
                     }
                     Next::Retried { .. } => {
                         let outcome = record.outcome.to_outcome();
-                        format!("attempt {} {outcome} in {time}{reason}; it is tried again", attempt.number)
+                        format!(
+                            "attempt {} {outcome} in {time}{reason}; it is tried again",
+                            attempt.number
+                        )
                     }
                 };
                 Some((attempt.node, text))
             }
-            Fact::NodeFinished { node, outcome, reason } => {
+            Fact::NodeFinished {
+                node,
+                outcome,
+                reason,
+            } => {
                 let (mark, tone) = words::mark(*outcome);
                 let head = self.paint.tone(tone, format_args!("{mark} {outcome}"));
                 let reason = reason
@@ -95,12 +103,15 @@ impl Lines {
             )),
             Fact::GateOpened { node, .. } => Some((
                 *node,
-                self.paint
-                    .tone(Tone::Attention, format_args!("? waits for approval: {}", gate_text(run, *node))),
+                self.paint.tone(
+                    Tone::Attention,
+                    format_args!("? waits for approval: {}", gate_text(run, *node)),
+                ),
             )),
             Fact::StartAwaited { node, .. } => Some((
                 *node,
-                self.paint.tone(Tone::Attention, "? waits for a person to start it"),
+                self.paint
+                    .tone(Tone::Attention, "? waits for a person to start it"),
             )),
             Fact::WaitBegan { node, .. } => Some((*node, "waits for its time".to_owned())),
             Fact::NodeSkipped { .. }
@@ -135,7 +146,11 @@ impl Lines {
     }
 
     fn prefixed(&self, node: NodeId, bar: char, text: &str) -> String {
-        let name = self.names.get(node.index()).map(String::as_str).unwrap_or_default();
+        let name = self
+            .names
+            .get(node.index())
+            .map(String::as_str)
+            .unwrap_or_default();
         let padded = format!("{name:<width$}", width = self.width);
         format!("{} {bar} {text}", self.paint.tone(Tone::Busy, padded))
             .trim_end()

@@ -1,10 +1,6 @@
 //! Reads the logs of live attempts as they grow. The files are the truth; news only says when to look.
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    os::unix::fs::FileExt,
-};
+use std::{collections::BTreeMap, fs::File, os::unix::fs::FileExt};
 
 use pipekeeper_controller::Layout;
 use pipekeeper_model::{AttemptId, StepResult};
@@ -43,9 +39,7 @@ impl LogFollower {
         let Ok(file) = File::open(self.layout.log(attempt)) else {
             return Vec::new();
         };
-        let start = step
-            .log_start
-            .max(step.log_end.saturating_sub(64 * 1024));
+        let start = step.log_start.max(step.log_end.saturating_sub(64 * 1024));
         let length = usize::try_from(step.log_end.saturating_sub(start)).unwrap_or(0);
         let bytes = read_at(&file, start, length).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
@@ -114,9 +108,10 @@ mod tests {
     fn lines_are_cut_wherever_the_chunks_end() {
         let mut cutter = LineCutter::default();
         assert!(cutter.push(b"on").is_empty());
-        assert_eq!(cutter.push(b"e\r\ntwo 10%\rtwo 20%\n\nthr"), [
-            "one", "two 20%", ""
-        ]);
+        assert_eq!(
+            cutter.push(b"e\r\ntwo 10%\rtwo 20%\n\nthr"),
+            ["one", "two 20%", ""]
+        );
         assert_eq!(cutter.finish().as_deref(), Some("thr"));
         assert_eq!(cutter.finish(), None);
     }

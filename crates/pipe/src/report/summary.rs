@@ -87,9 +87,7 @@ fn bad_nodes(run: &Run) -> impl Iterator<Item = (NodeId, &Node, &Ended)> {
         .into_iter()
         .flat_map(|plan| plan.ids().zip(&plan.nodes))
         .filter_map(|(id, node)| match run.node(id) {
-            Some(NodeState::Done(ended))
-                if ended.outcome != Outcome::Succeeded && !node.allow_failure =>
-            {
+            Some(NodeState::Done(ended)) if ended.outcome != Outcome::Succeeded && !node.allow_failure => {
                 Some((id, node, ended.as_ref()))
             }
             Some(

@@ -71,7 +71,15 @@ pub(crate) fn draw(
             groups = &node.groups;
         }
         let indent = if fits { 2 * node.groups.len() } else { 0 };
-        out.push(line(run, *id, (node, state), tails, now, (indent, name_width, columns), paint));
+        out.push(line(
+            run,
+            *id,
+            (node, state),
+            tails,
+            now,
+            (indent, name_width, columns),
+            paint,
+        ));
     }
     let hidden = all.len() - shown.len();
     let limit = rows.saturating_sub(1).max(1);
@@ -85,7 +93,11 @@ pub(crate) fn draw(
 
 /// The labels of the groups that begin here, each on a line of its own.
 fn headings_between(before: &[String], here: &[String], paint: Paint) -> Vec<String> {
-    let same = before.iter().zip(here).take_while(|(one, other)| one == other).count();
+    let same = before
+        .iter()
+        .zip(here)
+        .take_while(|(one, other)| one == other)
+        .count();
     here.iter()
         .enumerate()
         .skip(same)

@@ -63,7 +63,10 @@ pub(crate) async fn start(config: &Config) -> Result<Started, Failure> {
     let source: Arc<dyn Source> =
         Arc::new(GitSource::open(&config.data_dir.join("git")).or_usage("use git")?);
     let admin = tokens::admin(&config.data_dir)?;
-    let hook_tokens = tokens::hooks(&config.data_dir, config.projects.iter().map(|one| &one.project.name))?;
+    let hook_tokens = tokens::hooks(
+        &config.data_dir,
+        config.projects.iter().map(|one| &one.project.name),
+    )?;
     let layout = Layout::new(&config.data_dir);
     let (controller, handle) = controller(config, &store, source, &layout)?;
     let parts = ServerParts {
@@ -132,7 +135,9 @@ fn controller(
         host_env: variables.clone(),
         on_observation,
     });
-    let projects = Arc::new(Projects::new(config.projects.iter().map(|one| one.project.clone())));
+    let projects = Arc::new(Projects::new(
+        config.projects.iter().map(|one| one.project.clone()),
+    ));
     let store = Arc::clone(store) as Arc<dyn Store>;
     let intake = GitIntake::new(Arc::clone(&projects), Arc::clone(&source), Arc::clone(&store));
     Ok(Controller::new(Ports {
@@ -172,7 +177,10 @@ impl Started {
     }
 
     /// Serves until `shutdown`, then puts everything down in order; attempts work on.
-    pub(crate) async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Failure> {
+    pub(crate) async fn serve(
+        self,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), Failure> {
         let mut controller = self.controller;
         let serving = tokio::spawn(serve(self.listener, self.parts, shutdown));
         let served = tokio::select! {
@@ -180,7 +188,10 @@ impl Started {
             ended = &mut controller => return Err(controller_ended(ended)),
         };
         self.handle.drain().await;
-        if tokio::time::timeout(CONTROLLER_DRAIN, &mut controller).await.is_err() {
+        if tokio::time::timeout(CONTROLLER_DRAIN, &mut controller)
+            .await
+            .is_err()
+        {
             // What it had in hand is found again at the next start.
             controller.abort();
         }

@@ -1,0 +1,151 @@
+//! The commands that speak to a server.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::{Running, User, git};
+
+const FILE: &str = "on: { push: { branches: [main] }, manual: true }
+params: { who: { type: string, default: you } }
+actions:
+  - { name: build, env: { WHO: '${{ params.who }}' }, run: 'echo built for $WHO; echo n=7 >> $PIPE_OUTPUT' }
+  - { name: ask, approve: Ship it? }
+  - { name: ship, run: 'echo shipped' }
+";
+
+/// A user with a repository, a server for it, and the arguments that reach that server.
+struct Site {
+    user: User,
+    server: Running,
+    url: String,
+}
+
+impl Site {
+    fn new() -> Self {
+        let user = User::with_pipeline(FILE);
+        let work = user.work();
+        git(&work, &["init", "--quiet", "--initial-branch=main"]);
+        git(&work, &["add", "--all"]);
+        git(&work, &["commit", "--quiet", "--message", "first"]);
+        let config = format!(
+            "[projects.web]\nforge = \"gitea\"\nrepository = \"{}\"\nhook_secret = \"s\"\ntrusted = true\n",
+            work.display()
+        );
+        fs::write(user.path("config.toml"), config).unwrap();
+        let file = user.path("config.toml").display().to_string();
+        let mut server = user.serve(&["--config", &file]);
+        let page = server.wait_for("page");
+        let url = page
+            .split_whitespace()
+            .last()
+            .unwrap()
+            .trim_end_matches('/')
+            .to_owned();
+        Self { user, server, url }
+    }
+
+    fn call(&self, args: &[&str]) -> crate::support::Called {
+        let mut command = self.user.command(args);
+        command
+            .env("PIPE_SERVER", &self.url)
+            .env("PIPE_DATA_DIR", self.user.path("server"));
+        crate::support::called(&mut command)
+    }
+
+    fn follow(&self, action: &str) {
+        let mut command = self.user.command(&["logs", "--follow", action]);
+        command.env("PIPE_SERVER", &self.url);
+        let mut following = Running::start(&mut command);
+        following.wait_for("built for me");
+        assert_eq!(following.end().0, 0);
+    }
+
+    /// Waits until something waits for a person: the live stream would tell, but here the command is what is tested.
+    fn wait_for_gate(&self) -> String {
+        let deadline = std::time::Instant::now() + crate::support::PATIENCE;
+        while std::time::Instant::now() < deadline {
+            let listed = self.call(&["approve"]).expect(0);
+            if !listed.out.is_empty() {
+                return listed.out;
+            }
+            std::thread::yield_now();
+        }
+        panic!("no gate opened");
+    }
+}
+
+#[test]
+fn a_run_is_started_followed_approved_and_shown() {
+    let site = Site::new();
+    let started = site.call(&["start", "web", "web", "--param", "who=me"]).expect(0);
+    assert_eq!(started.out, "run 1\n");
+    site.follow("1/build");
+    let waiting = site.wait_for_gate();
+    assert!(
+        waiting.contains("1/ask") && waiting.contains("Ship it?"),
+        "{waiting}"
+    );
+    let why = site.call(&["why", "1/ask"]).expect(0);
+    assert!(why.out.contains("waits for approval: 0 of 1"), "{}", why.out);
+    // Without a number the newest run of HEAD is meant, and the only gate of it.
+    site.call(&["approve", "1"]).expect(0);
+    let mut command = site.user.command(&["logs", "--follow", "1/ship"]);
+    let mut shipped = Running::start(command.env("PIPE_SERVER", &site.url));
+    shipped.wait_for("shipped");
+    assert_eq!(shipped.end().0, 0);
+    let shown = site.call(&["show"]).expect(0);
+    assert!(shown.out.contains("n = 7"), "{}", shown.out);
+    assert!(shown.out.contains("approved by"), "{}", shown.out);
+    let json = site.call(&["show", "1", "--output", "json"]).expect(0);
+    let run: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(run["pipeline"], "web");
+    let runs = site.call(&["runs"]).expect(0);
+    assert!(
+        runs.out.contains("web/web") && runs.out.contains("main@"),
+        "{}",
+        runs.out
+    );
+    let again = site.call(&["retry", "1", "--failed"]);
+    assert!(again.code == 0 || again.code == 2, "{again:?}");
+}
+
+#[test]
+fn a_rejected_run_and_a_cancelled_one() {
+    let site = Site::new();
+    site.call(&["start", "web", "web"]).expect(0);
+    site.wait_for_gate();
+    site.call(&["reject", "1/ask", "-m", "not today"]).expect(0);
+    let why = site.call(&["why", "1/ask"]).expect(0);
+    assert!(why.out.contains("rejected: not today"), "{}", why.out);
+    site.call(&["approve", "1/ask"]).expect(2);
+    site.call(&["start", "web", "web"]).expect(0);
+    site.wait_for_gate();
+    site.call(&["cancel", "2"]).expect(0);
+    let shown = site.call(&["show", "2"]).expect(0);
+    assert!(shown.out.contains("cancelled"), "{}", shown.out);
+}
+
+#[test]
+fn mistakes_are_explained() {
+    let site = Site::new();
+    let missing = site.call(&["show", "99"]).expect(3);
+    assert!(missing.err.contains("hint: "), "{}", missing.err);
+    site.call(&["start", "web", "no-such"]).expect(3);
+    site.call(&["start", "no-such", "web"]).expect(3);
+    let denied = site.call(&["start", "web", "web", "--token", "pk_x"]).expect(3);
+    assert!(denied.err.contains("pipe token"), "{}", denied.err);
+    let hooks = site.call(&["hooks", "list"]).expect(0);
+    assert!(hooks.err.contains("no deliveries"), "{}", hooks.err);
+    site.call(&["hooks", "show", "1"]).expect(3);
+    site.server.signal(rustix::process::Signal::TERM);
+}
+
+#[test]
+fn nobody_at_the_address_is_said_so() {
+    let user = User::new();
+    let called = user.call(&["runs", "--server", "http://127.0.0.1:9"]).expect(4);
+    assert!(called.err.contains("nobody answers"), "{}", called.err);
+    assert!(called.err.contains("pipe server"), "{}", called.err);
+    user.call(&["runs", "--server", "nonsense"]).expect(2);
+}

@@ -1,0 +1,11 @@
+//! End to end: the real binary, as a user calls it.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod check;
+mod client;
+mod demo;
+mod local;
+mod misc;
+mod server;
+mod support;
