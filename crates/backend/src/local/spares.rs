@@ -57,7 +57,7 @@ pub(super) struct Spare {
 pub(super) enum Begun {
     /// It is the attempt's supervisor now.
     Connected(UnixStream),
-    /// The attempt has a folder already.
+    /// The attempt has a folder now; what stands in it must be looked at.
     Exists,
     /// There is no spare, or it cannot be used.
     Unavailable,
@@ -85,7 +85,7 @@ impl Spares {
             folder.path(),
             RenameFlags::NOREPLACE,
         ) {
-            Ok(()) => spare.begin(folder, spec).map(Begun::Connected),
+            Ok(()) => Ok(spare.begin(folder, spec)?.map_or(Begun::Exists, Begun::Connected)),
             Err(rustix::io::Errno::EXIST | rustix::io::Errno::NOTEMPTY) => {
                 self.shelf().ready.push(spare);
                 Ok(Begun::Exists)
@@ -149,7 +149,7 @@ impl Spare {
         }
     }
 
-    /// It says one thing, when it is ready; a connection that can be read and holds nothing has ended.
+    /// It says one thing, when it is ready; before that, a connection that can be read has ended.
     fn state(&self) -> State {
         match recv(
             &self.leash,
@@ -162,14 +162,16 @@ impl Spare {
         }
     }
 
-    fn begin(mut self, folder: &Folder, spec: &AttemptSpec) -> io::Result<UnixStream> {
+    /// None if it died meanwhile: the attempt's folder stands then as if the launch had been cut short.
+    fn begin(mut self, folder: &Folder, spec: &AttemptSpec) -> io::Result<Option<UnixStream>> {
         folder.write_spec(spec)?;
-        let stream = folder.connect()?;
+        let Ok(stream) = folder.connect() else {
+            return Ok(None);
+        };
         let begin = ToAgent::Begin {
             dir: folder.path().to_owned(),
         };
-        write_frame(&mut self.leash, &begin).map_err(io::Error::other)?;
-        Ok(stream)
+        Ok(write_frame(&mut self.leash, &begin).is_ok().then_some(stream))
     }
 }
 
