@@ -5,6 +5,7 @@
 use std::os::unix::net::UnixListener;
 
 use crate::protocol::{AttemptDir, FromAgent, ToAgent, read_frame, write_frame};
+use crate::workspace;
 
 /// The folder of the attempt to supervise: `dir` if its spec is there, else the one that the first controller to
 /// connect names; none if that one leaves before. That controller hears a [`FromAgent::Pong`] as soon as the folder
@@ -14,6 +15,8 @@ pub(crate) fn wait(dir: AttemptDir, listener: &UnixListener) -> std::io::Result<
         return Ok(Some(dir));
     }
     let (mut leash, _) = listener.accept()?;
+    // Whatever is wrong with it is told when an attempt needs it.
+    drop(workspace::make_folders(&dir));
     // From here on nothing is looked up by the old name of the folder.
     write_frame(&mut leash, &FromAgent::Pong).map_err(std::io::Error::other)?;
     loop {
