@@ -89,9 +89,12 @@ fn flags_win_over_all() {
     assert_eq!(config.data_dir, Path::new("/x"));
 }
 
+/// A file, variables over it, and what the error says.
+type Mistake<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+
 #[test]
 fn every_mistake_is_one_line_with_its_place() {
-    let cases: &[(&str, &[(&str, &str)], &str)] = &[
+    let cases: &[Mistake<'_>] = &[
         ("lisen = 1\n", &[], "config.toml:1:1: unknown field `lisen`"),
         (
             "[log]\n  form = 1\n",

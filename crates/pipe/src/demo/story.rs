@@ -59,84 +59,16 @@ impl Story {
     }
 
     async fn tell(&self, run: &Run, event: &Event, approver: Approver) -> Result<(), Failure> {
-        let name = |node: NodeId| {
-            run.plan()
-                .and_then(|plan| plan.node(node))
-                .map(|node| node.name.clone())
-                .unwrap_or_default()
-        };
-        match &event.fact {
-            Fact::RunCreated { request } => {
-                let count = request.plan.nodes.len();
-                say(
-                    "run",
-                    format_args!(
-                        "number {}: `{}`, {count} actions",
-                        run.id(),
-                        request.plan.pipeline
-                    ),
-                );
+        if let Some((what, text)) = told(run, event) {
+            say(what, text);
+        }
+        if let Fact::GateOpened { node, subject, .. } = &event.fact {
+            let name = name_of(run, *node);
+            if is_automatic(approver) {
+                self.approve(run.id(), &name, &subject.to_string()).await?;
+            } else {
+                self.explain_approval(run.id(), &name);
             }
-            Fact::TicketGranted { attempt, .. } => say("start", name(attempt.node)),
-            Fact::AttemptFinished {
-                attempt,
-                record,
-                next,
-            } => {
-                let outcome = match next {
-                    Next::Settled { outcome } => *outcome,
-                    Next::Retried { .. } => record.outcome.to_outcome(),
-                };
-                let (mark, tone) = words::mark(outcome);
-                let mark = Paint::for_stdout().tone(tone, mark);
-                let time = words::length(record.duration());
-                say(
-                    "end",
-                    format_args!("{mark} {} {outcome} in {time}", name(attempt.node)),
-                );
-            }
-            Fact::GateOpened { node, subject, .. } => {
-                let text = gate_text(run, *node);
-                let paint = Paint::for_stdout();
-                say(
-                    "gate",
-                    paint.tone(Tone::Attention, format_args!("{}: {text}", name(*node))),
-                );
-                if is_automatic(approver) {
-                    self.approve(run.id(), &name(*node), &subject.to_string()).await?;
-                } else {
-                    self.explain_approval(run.id(), &name(*node));
-                }
-            }
-            Fact::GateApproved { node, .. } => {
-                say(
-                    "gate",
-                    format_args!("{} approved by {}", name(*node), event.actor),
-                );
-            }
-            Fact::GateRejected { node, .. } => {
-                say(
-                    "gate",
-                    format_args!("{} rejected by {}", name(*node), event.actor),
-                );
-            }
-            Fact::NodeSkipped { .. }
-            | Fact::TurnAwaited
-            | Fact::TurnCame
-            | Fact::NodeReadied { .. }
-            | Fact::NodeAdopted { .. }
-            | Fact::StartAwaited { .. }
-            | Fact::StartLooked { .. }
-            | Fact::StartGiven { .. }
-            | Fact::WaitBegan { .. }
-            | Fact::AttemptScheduled { .. }
-            | Fact::StopAsked { .. }
-            | Fact::NodeFinished { .. }
-            | Fact::RunHalted { .. }
-            | Fact::CancelBegan { .. }
-            | Fact::FinallyBegan { .. }
-            | Fact::FinallyStopped
-            | Fact::RunFinished { .. } => {}
         }
         Ok(())
     }
@@ -157,5 +89,68 @@ impl Story {
                 self.server, self.token
             ),
         );
+    }
+}
+
+fn name_of(run: &Run, node: NodeId) -> String {
+    run.plan()
+        .and_then(|plan| plan.node(node))
+        .map(|node| node.name.clone())
+        .unwrap_or_default()
+}
+
+/// The line for an event, if it is worth one.
+fn told(run: &Run, event: &Event) -> Option<(&'static str, String)> {
+    let paint = Paint::for_stdout();
+    match &event.fact {
+        Fact::RunCreated { request } => {
+            let (plan, id) = (&request.plan, run.id());
+            let text = format!("number {id}: `{}`, {} actions", plan.pipeline, plan.nodes.len());
+            Some(("run", text))
+        }
+        Fact::TicketGranted { attempt, .. } => Some(("start", name_of(run, attempt.node))),
+        Fact::AttemptFinished {
+            attempt,
+            record,
+            next,
+        } => {
+            let outcome = match next {
+                Next::Settled { outcome } => *outcome,
+                Next::Retried { .. } => record.outcome.to_outcome(),
+            };
+            let (mark, tone) = words::mark(outcome);
+            let (mark, time) = (paint.tone(tone, mark), words::length(record.duration()));
+            let name = name_of(run, attempt.node);
+            Some(("end", format!("{mark} {name} {outcome} in {time}")))
+        }
+        Fact::GateOpened { node, .. } => {
+            let text = format!("{}: {}", name_of(run, *node), gate_text(run, *node));
+            Some(("gate", paint.tone(Tone::Attention, text)))
+        }
+        Fact::GateApproved { node, .. } => Some((
+            "gate",
+            format!("{} approved by {}", name_of(run, *node), event.actor),
+        )),
+        Fact::GateRejected { node, .. } => Some((
+            "gate",
+            format!("{} rejected by {}", name_of(run, *node), event.actor),
+        )),
+        Fact::NodeSkipped { .. }
+        | Fact::TurnAwaited
+        | Fact::TurnCame
+        | Fact::NodeReadied { .. }
+        | Fact::NodeAdopted { .. }
+        | Fact::StartAwaited { .. }
+        | Fact::StartLooked { .. }
+        | Fact::StartGiven { .. }
+        | Fact::WaitBegan { .. }
+        | Fact::AttemptScheduled { .. }
+        | Fact::StopAsked { .. }
+        | Fact::NodeFinished { .. }
+        | Fact::RunHalted { .. }
+        | Fact::CancelBegan { .. }
+        | Fact::FinallyBegan { .. }
+        | Fact::FinallyStopped
+        | Fact::RunFinished { .. } => None,
     }
 }

@@ -1,6 +1,6 @@
 //! One local run from its composition to its end.
 
-use std::{env, future::Future, path::PathBuf, sync::Arc};
+use std::{env, path::PathBuf, sync::Arc};
 
 use pipekeeper_backend::{AgentProgram, KeepWorkspace, LocalBackend, LocalOptions};
 use pipekeeper_controller::{AttemptNews, Controller, EngineRules, Handle, News, Ports, SubmitError};
@@ -361,12 +361,10 @@ impl Interrupts {
         })
     }
 
-    fn next(&mut self) -> impl Future<Output = ()> {
-        async {
-            tokio::select! {
-                _ = self.interrupt.recv() => {}
-                _ = self.terminate.recv() => {}
-            }
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
     }
 }

@@ -14,11 +14,10 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     })?;
     TcpListener::bind(address).await.map_err(|error| {
         let failure = Failure::usage(format!("failed to listen on {address}: {error}"));
-        match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                failure.hint("another program has the port; choose one with `--listen`")
-            }
-            _ => failure,
+        if error.kind() == io::ErrorKind::AddrInUse {
+            failure.hint("another program has the port; choose one with `--listen`")
+        } else {
+            failure
         }
     })
 }
