@@ -1,1 +1,5 @@
-//! Fakes with real protocols, the simulator, test servers.
+//! Test support: the deterministic simulator of the controller.
+//!
+//! Nothing here is part of the product. Entry points: [`sim::simulate`] and [`sim::Options`].
+
+pub mod sim;

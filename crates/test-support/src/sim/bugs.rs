@@ -1,0 +1,522 @@
+//! Planted bugs: broken copies of the rules, and marks that store and backend of the simulation look for.
+//!
+//! They test the simulator: each must be caught by seeds alone.
+
+use std::sync::Arc;
+
+use pipekeeper_controller::Rules;
+use pipekeeper_engine::{
+    CancelReason, Decision, Effect, Envelope, Event, Fact, Input, Next, NodeState, Rejection, Run, RunRequest,
+    Seen, Snapshot, Verdict, decide, evolve,
+};
+use pipekeeper_model::{
+    Actor, AttemptOutcome, Holder, Millis, NodeId, Outcome, SkipReason,
+    plan::{Body, OnFailure, Section, Wait, WaitFor},
+};
+
+/// A planted bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bug {
+    /// A retried run takes over the approvals of the run before.
+    ApprovalAdopted,
+    /// A commit is reported as done before it is.
+    EffectBeforeCommit,
+    /// A gate that its condition skips opens the way.
+    SkippedGateOpens,
+    /// A second supervisor gets a ticket too.
+    SecondTicket,
+    /// After a cancel, what was on its way goes on.
+    CancelStopsNothing,
+    /// An approval after the end of a gate revives it.
+    LateApproval,
+    /// The store writes without comparing versions.
+    LostCompare,
+    /// Effects are not stored.
+    OutboxRowDropped,
+    /// Stored effects are not found again.
+    EffectsForgotten,
+    /// A delivery is settled without its runs.
+    DeliveryWithoutRuns,
+    /// A late record ends a settled node again.
+    NodeReopened,
+    /// No attempt is stopped when its time is over.
+    TimeoutIgnored,
+    /// A vanished attempt counts as a success.
+    SuccessWithoutRecord,
+    /// Any supervisor's record is believed.
+    RecordOfAnyHolder,
+    /// `finally` is left out.
+    FinallySkipped,
+    /// `max_parallel` is exceeded by one.
+    OnePlaceTooMany,
+    /// `retry` tries once more.
+    OneTryTooMany,
+    /// Free tries are not counted.
+    FreeTriesForever,
+    /// The subject of a decision is not compared.
+    SubjectUnchecked,
+    /// A rejection counts as an approval.
+    RejectionApproves,
+    /// A run past its first gate is superseded.
+    SupersedePastGate,
+    /// One person's approvals count twice.
+    SamePersonTwice,
+    /// One of several needs is not waited for.
+    NeedForgotten,
+    /// A failure does not stop the rest.
+    FailureStopsNothing,
+    /// A run of a group does not wait for its turn.
+    TurnIgnored,
+}
+
+impl Bug {
+    /// Every bug.
+    pub const ALL: [Self; 25] = [
+        Self::ApprovalAdopted,
+        Self::EffectBeforeCommit,
+        Self::SkippedGateOpens,
+        Self::SecondTicket,
+        Self::CancelStopsNothing,
+        Self::LateApproval,
+        Self::LostCompare,
+        Self::OutboxRowDropped,
+        Self::EffectsForgotten,
+        Self::DeliveryWithoutRuns,
+        Self::NodeReopened,
+        Self::TimeoutIgnored,
+        Self::SuccessWithoutRecord,
+        Self::RecordOfAnyHolder,
+        Self::FinallySkipped,
+        Self::OnePlaceTooMany,
+        Self::OneTryTooMany,
+        Self::FreeTriesForever,
+        Self::SubjectUnchecked,
+        Self::RejectionApproves,
+        Self::SupersedePastGate,
+        Self::SamePersonTwice,
+        Self::NeedForgotten,
+        Self::FailureStopsNothing,
+        Self::TurnIgnored,
+    ];
+}
+
+/// The engine's rules with a bug in them.
+pub(crate) struct BrokenRules(pub(crate) Bug);
+
+impl Rules for BrokenRules {
+    fn decide(&self, run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection> {
+        match self.0 {
+            Bug::ApprovalAdopted => approve_again(run, input),
+            Bug::SkippedGateOpens => with_request(run, input, unguard_skipped),
+            Bug::SecondTicket => second_ticket(run, input),
+            Bug::CancelStopsNothing => cancel_nothing(run, input),
+            Bug::LateApproval => late_approval(run, input),
+            Bug::NodeReopened => reopen(run, input),
+            Bug::TimeoutIgnored => ignore_timeout(run, input),
+            Bug::SuccessWithoutRecord => succeed_vanished(run, input),
+            Bug::RecordOfAnyHolder => decide(run, &believe_anyone(run, input)),
+            Bug::FinallySkipped => skip_finally(run, input),
+            Bug::OnePlaceTooMany => with_request(run, input, |request| {
+                request.plan.max_parallel = request.plan.max_parallel.map(|places| places + 1);
+            }),
+            Bug::OneTryTooMany => with_request(run, input, |request| {
+                for node in &mut request.plan.nodes {
+                    node.retry.attempts += 1;
+                }
+            }),
+            Bug::FreeTriesForever => decide(&forget_free_tries(run), input),
+            Bug::SubjectUnchecked => decide(run, &any_subject(run, input)),
+            Bug::RejectionApproves => decide(run, &approve_instead(input)),
+            Bug::SupersedePastGate => supersede_anyway(run, input),
+            Bug::SamePersonTwice => count_twice(run, input),
+            Bug::NeedForgotten => with_request(run, input, |request| {
+                for node in &mut request.plan.nodes {
+                    if node.needs.len() > 1 {
+                        node.needs.pop();
+                    }
+                }
+            }),
+            Bug::FailureStopsNothing => with_request(run, input, |request| {
+                request.plan.on_failure = OnFailure::Continue;
+            }),
+            Bug::TurnIgnored => with_request(run, input, |request| request.group = None),
+            Bug::EffectBeforeCommit
+            | Bug::LostCompare
+            | Bug::OutboxRowDropped
+            | Bug::EffectsForgotten
+            | Bug::DeliveryWithoutRuns => decide(run, input),
+        }
+    }
+}
+
+/// Decides as if the run were made of another request; what is recorded names the real one.
+fn with_request(
+    run: &Run,
+    input: &Envelope<Input>,
+    change: impl Fn(&mut RunRequest),
+) -> Result<Decision, Rejection> {
+    if let Input::RunRequested(request) = &input.body {
+        let mut changed = request.as_ref().clone();
+        change(&mut changed);
+        let body = Input::RunRequested(Arc::new(changed));
+        let mut decision = decide(run, &with_body(input, body))?;
+        if let Some(first) = decision.events.first_mut() {
+            first.fact = Fact::RunCreated {
+                request: Arc::clone(request),
+            };
+        }
+        return Ok(decision);
+    }
+    let changed = rewritten(run, |stored| {
+        let request = stored.pointer_mut("/body/request")?;
+        let mut changed: RunRequest = serde_json::from_value(request.clone()).ok()?;
+        change(&mut changed);
+        *request = serde_json::to_value(changed).ok()?;
+        Some(())
+    });
+    decide(&changed, input)
+}
+
+/// The same run with something else in its stored form.
+fn rewritten(run: &Run, change: impl FnOnce(&mut serde_json::Value) -> Option<()>) -> Run {
+    let rewrite = || {
+        let mut stored = serde_json::to_value(Snapshot::from(run)).ok()?;
+        change(&mut stored)?;
+        serde_json::from_value::<Snapshot>(stored).ok()
+    };
+    rewrite().map_or_else(|| run.clone(), Run::from)
+}
+
+fn with_body(input: &Envelope<Input>, body: Input) -> Envelope<Input> {
+    Envelope {
+        at: input.at,
+        actor: input.actor.clone(),
+        body,
+    }
+}
+
+fn event(input: &Envelope<Input>, fact: Fact) -> Event {
+    Event {
+        at: input.at,
+        actor: input.actor.clone(),
+        fact,
+    }
+}
+
+/// Gates that open in a retried run are approved by nobody.
+fn approve_again(run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection> {
+    let mut decision = decide(run, input)?;
+    let mut after = run.clone();
+    decision.events.iter().for_each(|event| evolve(&mut after, event));
+    let is_retry = after.request().is_some_and(|request| request.adopted.is_some());
+    let mut number = 0;
+    while is_retry && number < 50 {
+        number += 1;
+        let open = (0..).map(NodeId).zip(after.nodes()).find_map(|(id, state)| match state {
+            NodeState::Deciding(gate) => Some((id, gate.subject.clone())),
+            _ => None,
+        });
+        let Some((node, subject)) = open else { break };
+        let ghost = Envelope {
+            at: input.at,
+            actor: Actor::user(format!("ghost {number}")),
+            body: Input::GateDecided {
+                node,
+                verdict: Verdict::Approve,
+                subject,
+                comment: None,
+            },
+        };
+        let more = decide(&after, &ghost)?;
+        more.events.iter().for_each(|event| evolve(&mut after, event));
+        decision.events.extend(more.events);
+        decision.effects.extend(more.effects);
+    }
+    Ok(decision)
+}
+
+/// A gate whose condition is plainly false becomes a wait, which lets what is behind it go on.
+fn unguard_skipped(request: &mut RunRequest) {
+    for node in &mut request.plan.nodes {
+        let is_skipped = node
+            .conditions
+            .iter()
+            .any(|condition| condition.expression == "false");
+        if is_skipped && matches!(node.body, Body::Approve(_)) {
+            node.body = Body::Wait(Wait {
+                wait_for: WaitFor::Elapsed { length: Millis(0) },
+            });
+        }
+    }
+}
+
+fn second_ticket(run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection> {
+    let decided = decide(run, input);
+    match (&input.body, &decided) {
+        (Input::TicketAsked { attempt, holder }, Err(Rejection::Illegal { .. })) => {
+            let fact = Fact::TicketGranted {
+                attempt: *attempt,
+                holder: holder.clone(),
+                deadline: input.at + Millis::minutes(5),
+            };
+            Ok(Decision {
+                events: vec![event(input, fact)],
+                effects: Vec::new(),
+            })
+        }
+        _ => decided,
+    }
+}
+
+fn cancel_nothing(run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection> {
+    let mut decision = decide(run, input)?;
+    if matches!(input.body, Input::CancelRequested(_)) {
+        let is_kept = |event: &Event| {
+            matches!(
+                event.fact,
+                Fact::CancelBegan { .. } | Fact::NodeSkipped { .. } | Fact::FinallyStopped
+            )
+        };
+        let live = run.nodes().iter().any(|state| matches!(state, NodeState::Running(_)));
+        if live {
+            decision.events.retain(is_kept);
+            decision.effects.clear();
+        }
+    }
+    Ok(decision)
+}
+
+fn late_approval(run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection> {
+    let decided = decide(run, input);
+    match (&input.body, &decided) {
+        (Input::GateDecided { node, subject, .. }, Err(Rejection::Stale { .. })) if !run.is_finished() => {
+            let approved = Fact::GateApproved {
+                node: *node,
+                subject: subject.clone(),
+                comment: None,
+            };
+            let finished = Fact::NodeFinished {
+                node: *node,
+                outcome: Outcome::Succeeded,
+                reason: None,
+            };
+            Ok(Decision {
+                events: vec![event(input, approved), event(input, finished)],
+                effects: Vec::new(),
+            })
+        }
+        _ => decided,
+    }
+}
+
+fn reopen(run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection> {
+    let decided = decide(run, input);
+    match (&input.body, &decided) {
+        (
+            Input::AttemptObserved {
+                attempt,
+                seen: Seen::Finished { record, .. },
+            },
+            Err(Rejection::Stale { .. }),
+        ) if !run.is_finished() => {
+            let fact = Fact::AttemptFinished {
+                attempt: *attempt,
+                record: record.clone(),
+                next: Next::Settled {
+                    outcome: record.outcome.to_outcome(),
+                },
+            };
+            Ok(Decision {
+                events: vec![event(input, fact)],
+                effects: Vec::new(),
+            })
+        }
+        _ => decided,
+    }
+}
+
+fn ignore_timeout(run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection> {
+    let decision = decide(run, input)?;
+    let stops = decision.events.iter().any(|event| {
+        matches!(
+            event.fact,
+            Fact::StopAsked {
+                outcome: Outcome::TimedOut,
+                ..
+            }
+        )
+    });
+    if stops {
+        return Err(Rejection::Duplicate);
+    }
+    Ok(decision)
+}
+
+fn succeed_vanished(run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection> {
+    let mut decision = decide(run, input)?;
+    for event in &mut decision.events {
+        if let Fact::AttemptFinished { record, next, .. } = &mut event.fact
+            && record.outcome == AttemptOutcome::Lost
+        {
+            record.outcome = AttemptOutcome::Succeeded;
+            *next = Next::Settled {
+                outcome: Outcome::Succeeded,
+            };
+            break;
+        }
+    }
+    Ok(decision)
+}
+
+fn granted(run: &Run, node: NodeId) -> Option<&Holder> {
+    match run.node(node)? {
+        NodeState::Running(live) => live.phase.holder(),
+        _ => None,
+    }
+}
+
+fn believe_anyone(run: &Run, input: &Envelope<Input>) -> Envelope<Input> {
+    match &input.body {
+        Input::AttemptObserved {
+            attempt,
+            seen: Seen::Finished { holder, record },
+        } => {
+            let holder = granted(run, attempt.node).unwrap_or(holder).clone();
+            let seen = Seen::Finished {
+                holder,
+                record: record.clone(),
+            };
+            with_body(
+                input,
+                Input::AttemptObserved {
+                    attempt: *attempt,
+                    seen,
+                },
+            )
+        }
+        _ => input.clone(),
+    }
+}
+
+fn skip_finally(run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection> {
+    let mut decision = decide(run, input)?;
+    let began = decision
+        .events
+        .iter()
+        .position(|event| matches!(event.fact, Fact::FinallyBegan { .. }));
+    let Some(began) = began else { return Ok(decision) };
+    decision.events.truncate(began);
+    decision.effects.retain(|effect| match effect {
+        Effect::LaunchAttempt { attempt } => run
+            .plan()
+            .and_then(|plan| plan.node(attempt.node))
+            .is_some_and(|node| node.section == Section::Main),
+        _ => true,
+    });
+    let mut add = |fact| decision.events.push(event(input, fact));
+    add(Fact::FinallyStopped);
+    for (id, node) in run
+        .plan()
+        .into_iter()
+        .flat_map(|plan| plan.ids().zip(&plan.nodes))
+    {
+        if node.section == Section::Finally {
+            add(Fact::NodeSkipped {
+                node: id,
+                reason: SkipReason::RunStopped,
+                passes: false,
+            });
+        }
+    }
+    add(Fact::RunFinished {
+        outcome: Outcome::Succeeded,
+    });
+    Ok(decision)
+}
+
+fn forget_free_tries(run: &Run) -> Run {
+    rewritten(run, |stored| {
+        for state in stored.pointer_mut("/body/nodes")?.as_array_mut()? {
+            if let Some(free) = state.pointer_mut("/tries/free") {
+                *free = serde_json::Value::from(0);
+            }
+        }
+        Some(())
+    })
+}
+
+fn any_subject(run: &Run, input: &Envelope<Input>) -> Envelope<Input> {
+    let Input::GateDecided {
+        node,
+        verdict,
+        comment,
+        ..
+    } = &input.body
+    else {
+        return input.clone();
+    };
+    let Some(NodeState::Deciding(gate)) = run.node(*node) else {
+        return input.clone();
+    };
+    let body = Input::GateDecided {
+        node: *node,
+        verdict: *verdict,
+        subject: gate.subject.clone(),
+        comment: comment.clone(),
+    };
+    with_body(input, body)
+}
+
+fn approve_instead(input: &Envelope<Input>) -> Envelope<Input> {
+    let Input::GateDecided {
+        node,
+        subject,
+        comment,
+        ..
+    } = &input.body
+    else {
+        return input.clone();
+    };
+    let body = Input::GateDecided {
+        node: *node,
+        verdict: Verdict::Approve,
+        subject: subject.clone(),
+        comment: comment.clone(),
+    };
+    with_body(input, body)
+}
+
+fn supersede_anyway(run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection> {
+    let decided = decide(run, input);
+    let Input::CancelRequested(reason @ CancelReason::Superseded { .. }) = &input.body else {
+        return decided;
+    };
+    if !matches!(decided, Err(Rejection::Illegal { .. })) {
+        return decided;
+    }
+    let asked = with_body(input, Input::CancelRequested(CancelReason::Asked));
+    let mut decision = decide(run, &asked)?;
+    for event in &mut decision.events {
+        if let Fact::CancelBegan { reason: recorded } = &mut event.fact {
+            *recorded = reason.clone();
+        }
+    }
+    Ok(decision)
+}
+
+fn count_twice(run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection> {
+    let decided = decide(run, input);
+    let is_decision = matches!(input.body, Input::GateDecided { .. });
+    if !is_decision || !matches!(decided, Err(Rejection::Duplicate)) {
+        return decided;
+    }
+    let masked = Envelope {
+        actor: Actor::user("mask"),
+        ..input.clone()
+    };
+    let mut decision = decide(run, &masked)?;
+    for event in &mut decision.events {
+        event.actor = input.actor.clone();
+    }
+    Ok(decision)
+}

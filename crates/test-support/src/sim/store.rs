@@ -1,0 +1,291 @@
+//! The store of a simulation: the memory store behind one slow, unreliable writer.
+//!
+//! Its data outlives every server. Each write that lands is told to the checker at once.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pipekeeper_engine::{EffectKey, Event};
+use pipekeeper_model::{Millis, Name, RunId};
+use pipekeeper_store::{
+    Accepted, Commit, CommitError, Delivery, DeliveryId, DeliverySettlement, MemoryStore, NewDelivery,
+    RefMove, Refusal, RunFilter, RunSummary, Store, StoreError, StoredEffect, StoredRun,
+};
+
+use super::{Bug, Fault, world::World};
+
+/// The store as one server sees it.
+pub(crate) struct SimStore {
+    pub(crate) inner: MemoryStore,
+    pub(crate) world: Arc<World>,
+}
+
+impl SimStore {
+    async fn read(&self) -> Result<(), StoreError> {
+        self.world.pause().await;
+        if self.world.strikes(Fault::StoreIsSlow) {
+            self.world.sleep(Millis(self.world.between(500, 20_000))).await;
+        }
+        self.fails()
+    }
+
+    fn fails(&self) -> Result<(), StoreError> {
+        if self.world.strikes(Fault::StoreFails) {
+            self.world.trace(|| "store: a call fails".to_owned());
+            return Err(unavailable("it fails"));
+        }
+        Ok(())
+    }
+
+    /// Makes one write in its turn.
+    async fn write<T>(&self, write: impl Future<Output = T> + Send) -> Result<T, StoreError> {
+        let turn = self.world.enter();
+        self.read().await?;
+        turn.come().await;
+        if self.world.is_disk_full() {
+            self.world.hit(&Fault::DiskFull.name());
+            return Err(unavailable("the disk is full"));
+        }
+        let written = write.await;
+        drop(turn);
+        self.reply().await?;
+        Ok(written)
+    }
+
+    async fn reply(&self) -> Result<(), StoreError> {
+        self.world.pause().await;
+        if self.world.strikes(Fault::StoreLosesReply) {
+            self.world.trace(|| "store: a reply is lost".to_owned());
+            return Err(unavailable("its reply is lost"));
+        }
+        Ok(())
+    }
+
+    async fn commit_in_turn(&self, commits: Vec<Commit>) -> Result<(), CommitError> {
+        let turn = self.world.enter();
+        let mut late = LateWrite {
+            store: self.inner.clone(),
+            world: Arc::clone(&self.world),
+            commits,
+        };
+        self.read().await?;
+        turn.come().await;
+        let commits = std::mem::take(&mut late.commits);
+        if self.world.is_disk_full() {
+            self.world.hit(&Fault::DiskFull.name());
+            return Err(unavailable("the disk is full").into());
+        }
+        if self.world.has_bug(Bug::EffectBeforeCommit) {
+            let (store, world) = (self.inner.clone(), Arc::clone(&self.world));
+            self.world.spawner.spawn(async move {
+                // The place in the queue keeps later writes behind this one.
+                world.sleep(Millis(2_000)).await;
+                drop(land(&store, &world, commits).await);
+                drop(turn);
+            });
+            return Ok(());
+        }
+        let landed = land(&self.inner, &self.world, commits).await;
+        drop(turn);
+        self.reply().await?;
+        landed
+    }
+}
+
+/// A write that its server did not live to see.
+struct LateWrite {
+    store: MemoryStore,
+    world: Arc<World>,
+    commits: Vec<Commit>,
+}
+
+impl Drop for LateWrite {
+    fn drop(&mut self) {
+        if self.commits.is_empty() || self.world.handle().is_some() || !self.world.strikes(Fault::LateWrite) {
+            return;
+        }
+        let commits = std::mem::take(&mut self.commits);
+        let (store, world) = (self.store.clone(), Arc::clone(&self.world));
+        self.world.spawner.spawn(async move {
+            world.sleep(Millis(world.between(0, 30_000))).await;
+            let turn = world.enter();
+            turn.come().await;
+            let landed = land(&store, &world, commits).await;
+            world.trace(|| format!("store: a dead server's write lands: {landed:?}"));
+        });
+    }
+}
+
+/// Writes commits and tells the checker what was written.
+async fn land(store: &MemoryStore, world: &World, mut commits: Vec<Commit>) -> Result<(), CommitError> {
+    if world.has_bug(Bug::LostCompare) {
+        for commit in &mut commits {
+            if commit.expected > 0
+                && let Some(stored) = store.load(commit.summary.id).await?
+            {
+                commit.expected = stored.version;
+            }
+        }
+    }
+    let told = commits.clone();
+    if world.has_bug(Bug::OutboxRowDropped) {
+        for commit in &mut commits {
+            commit.effects.clear();
+        }
+    }
+    if world.has_bug(Bug::DeliveryWithoutRuns)
+        && let [only] = commits.as_slice()
+        && let Some(settlement) = only.delivery.clone()
+        && world.between(0, 3) == 0
+    {
+        store.settle_delivery(settlement).await?;
+        world.check(|ledger| ledger.settled_delivery(&told));
+        return Ok(());
+    }
+    store.commit_all(commits).await?;
+    world.trace(|| {
+        let line = |commit: &Commit| {
+            let facts: Vec<String> = commit.events.iter().map(|event| brief(event)).collect();
+            format!("r{}@{}: {}", commit.summary.id, commit.expected, facts.join(", "))
+        };
+        format!("commit {}", told.iter().map(line).collect::<Vec<_>>().join(" + "))
+    });
+    world.check(|ledger| {
+        for commit in &told {
+            ledger.committed(commit);
+        }
+        ledger.settled_delivery(&told);
+    });
+    Ok(())
+}
+
+/// A fact in a few words.
+fn brief(event: &Event) -> String {
+    let text = format!("{:?}", event.fact);
+    let name: String = text.chars().take_while(char::is_ascii_alphanumeric).collect();
+    match event.fact.node() {
+        Some(node) => format!("{name}(n{})", node.0),
+        None => name,
+    }
+}
+
+fn unavailable(reason: &str) -> StoreError {
+    StoreError::Unavailable {
+        reason: reason.to_owned(),
+    }
+}
+
+#[async_trait]
+impl Store for SimStore {
+    async fn accept_delivery(&self, delivery: NewDelivery) -> Result<Accepted, StoreError> {
+        self.write(self.inner.accept_delivery(delivery)).await?
+    }
+
+    async fn note_refusal(&self, refusal: Refusal) -> Result<(), StoreError> {
+        self.inner.note_refusal(refusal).await
+    }
+
+    async fn refusals(&self, project: &Name) -> Result<Vec<Refusal>, StoreError> {
+        self.inner.refusals(project).await
+    }
+
+    async fn pending_deliveries(
+        &self,
+        after: Option<DeliveryId>,
+        limit: u32,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        self.read().await?;
+        let found = self.inner.pending_deliveries(after, limit).await;
+        self.world.pause().await;
+        found
+    }
+
+    async fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, StoreError> {
+        self.inner.delivery(id).await
+    }
+
+    async fn deliveries(
+        &self,
+        project: Option<&Name>,
+        before: Option<DeliveryId>,
+        limit: u32,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        self.inner.deliveries(project, before, limit).await
+    }
+
+    async fn settle_delivery(&self, settlement: DeliverySettlement) -> Result<(), StoreError> {
+        self.write(self.inner.settle_delivery(settlement)).await?
+    }
+
+    async fn reopen_delivery(&self, id: DeliveryId) -> Result<bool, StoreError> {
+        self.inner.reopen_delivery(id).await
+    }
+
+    async fn find_move(&self, moved: &RefMove) -> Result<Option<DeliveryId>, StoreError> {
+        self.inner.find_move(moved).await
+    }
+
+    async fn last_run(&self) -> Result<u64, StoreError> {
+        self.read().await?;
+        self.inner.last_run().await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+        self.commit_in_turn(vec![commit]).await
+    }
+
+    async fn commit_all(&self, commits: Vec<Commit>) -> Result<(), CommitError> {
+        self.commit_in_turn(commits).await
+    }
+
+    async fn load(&self, run: RunId) -> Result<Option<StoredRun>, StoreError> {
+        self.read().await?;
+        let stored = self.inner.load(run).await?;
+        self.world.check(|ledger| ledger.loaded(run, stored.as_ref()));
+        self.world.pause().await;
+        Ok(stored)
+    }
+
+    async fn events(&self, run: RunId, after: u64, limit: u32) -> Result<Vec<(u64, Event)>, StoreError> {
+        self.inner.events(run, after, limit).await
+    }
+
+    async fn summary(&self, run: RunId) -> Result<Option<RunSummary>, StoreError> {
+        self.inner.summary(run).await
+    }
+
+    async fn runs(&self, filter: &RunFilter, limit: u32) -> Result<Vec<RunSummary>, StoreError> {
+        self.read().await?;
+        let runs = self.inner.runs(filter, limit).await;
+        self.world.pause().await;
+        runs
+    }
+
+    async fn effects(&self, after: Option<u64>, limit: u32) -> Result<Vec<StoredEffect>, StoreError> {
+        self.read().await?;
+        if self.world.has_bug(Bug::EffectsForgotten) {
+            return Ok(Vec::new());
+        }
+        let effects = self.inner.effects(after, limit).await;
+        self.world.pause().await;
+        effects
+    }
+
+    async fn settle_effects(&self, keys: Vec<EffectKey>) -> Result<(), StoreError> {
+        self.write(self.inner.settle_effects(keys)).await?
+    }
+
+    async fn quarantine(&self, run: RunId, reason: String) -> Result<(), StoreError> {
+        self.world
+            .check(|ledger| ledger.quarantined(run, &reason));
+        self.inner.quarantine(run, reason).await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.inner.check().await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
