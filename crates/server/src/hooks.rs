@@ -55,7 +55,9 @@ pub(crate) async fn receive(
         Ok(verified) => verified,
         Err(reason) => return Err(refuse(&app, project, reason.to_string()).await),
     };
+    pipekeeper_failpoint::hit("hook_read");
     let accepted = store(&app, project, verified, body).await?;
+    pipekeeper_failpoint::hit("hook_stored");
     let (delivery, status) = match accepted {
         Accepted::New(delivery) => (delivery, "accepted"),
         Accepted::Duplicate(delivery) => (delivery, "duplicate"),
