@@ -1,6 +1,7 @@
 //! One step: starting its process, waiting for it, leaving nothing of it behind.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -28,6 +29,8 @@ const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
 /// How often KILL is repeated, for a tree that forks meanwhile.
 const KILL_AGAIN: Duration = Duration::from_millis(20);
+/// How often the tree is looked through for processes that were forked since.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Reads that empty the pipe for certain, unless somebody still fills it.
 const DRAIN_READS: usize = 32;
 
@@ -138,22 +141,36 @@ impl Supervisor {
     /// TERM to every descendant, and KILL to those that are still there after the grace.
     fn end_tree(&mut self) {
         let leftover = Instant::now() + LEFTOVER_GRACE;
-        self.signal_tree(Signal::TERM);
-        self.signal_tree(Signal::CONT);
+        let mut told = BTreeSet::new();
         loop {
             let kill_at = self.stop.map_or(leftover, |stop| stop.kill_at);
+            self.end_newcomers(&mut told);
             if self.reap() == Children::None {
                 return;
             }
             if kill_at <= Instant::now() {
                 break;
             }
-            self.turn(None, Some(kill_at));
+            // A child that was forked while the tree was read was not told yet.
+            self.turn(None, Some(kill_at.min(Instant::now() + LOOK_AGAIN)));
         }
         let patience = Instant::now() + KILL_PATIENCE;
         while self.reap() == Children::Some && Instant::now() < patience {
             self.signal_tree(Signal::KILL);
             self.turn(None, Some(Instant::now() + KILL_AGAIN));
+        }
+    }
+
+    /// TERM to every descendant that did not have it yet, and to each only once.
+    fn end_newcomers(&self, told: &mut BTreeSet<i32>) {
+        match Tree::read() {
+            Ok(mut tree) => {
+                tree.pids.retain(|pid| told.insert(*pid));
+                tree.signal(Signal::TERM);
+                tree.signal(Signal::CONT);
+            }
+            Err(_) if told.insert(0) => self.signal_tree(Signal::TERM),
+            Err(_) => {}
         }
     }
 
