@@ -38,7 +38,12 @@ pub(crate) fn last_line(run: &Run) -> String {
 pub(crate) fn failures(run: &Run, logs: &LogFollower, paint: Paint) -> Vec<String> {
     let mut out = Vec::new();
     for (id, node, ended) in bad_nodes(run).take(FAILURES_SHOWN) {
-        let Some(record) = &ended.record else {
+        // What was stopped on request said nothing about why.
+        let Some(record) = ended
+            .record
+            .as_ref()
+            .filter(|_| ended.outcome != Outcome::Cancelled)
+        else {
             continue;
         };
         let file = run.plan().map(|plan| plan.file.as_str()).unwrap_or_default();

@@ -2,9 +2,10 @@
 
 use std::fs;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Running, User, git};
+use crate::support::{Running, User, fifo, git};
 
 const FILE: &str = "on: { push: { branches: [main] }, manual: true }
 params: { who: { type: string, default: you } }
@@ -19,11 +20,16 @@ struct Site {
     user: User,
     server: Running,
     url: String,
+    hook: String,
 }
 
 impl Site {
     fn new() -> Self {
-        let user = User::with_pipeline(FILE);
+        Self::with_pipeline(FILE)
+    }
+
+    fn with_pipeline(text: &str) -> Self {
+        let user = User::with_pipeline(text);
         let work = user.work();
         git(&work, &["init", "--quiet", "--initial-branch=main"]);
         git(&work, &["add", "--all"]);
@@ -33,16 +39,32 @@ impl Site {
             work.display()
         );
         fs::write(user.path("config.toml"), config).unwrap();
-        let file = user.path("config.toml").display().to_string();
-        let mut server = user.serve(&["--config", &file]);
-        let page = server.wait_for("page");
-        let url = page
-            .split_whitespace()
-            .last()
-            .unwrap()
-            .trim_end_matches('/')
-            .to_owned();
-        Self { user, server, url }
+        let (server, url, hook) = serve(&user);
+        Self {
+            user,
+            server,
+            url,
+            hook,
+        }
+    }
+
+    /// Stops the server politely, which must work at once, and starts another on the same folder.
+    fn restart(self) -> Self {
+        self.server.signal(Signal::TERM);
+        let (code, said) = self.server.end();
+        assert_eq!(code, 0, "{said}");
+        let (server, url, hook) = serve(&self.user);
+        Self {
+            server,
+            url,
+            hook,
+            ..self
+        }
+    }
+
+    fn following(&self, action: &str) -> Running {
+        let mut command = self.user.command(&["logs", "--follow", action]);
+        Running::start(command.env("PIPE_SERVER", &self.url))
     }
 
     fn call(&self, args: &[&str]) -> crate::support::Called {
@@ -51,14 +73,6 @@ impl Site {
             .env("PIPE_SERVER", &self.url)
             .env("PIPE_DATA_DIR", self.user.path("server"));
         crate::support::called(&mut command)
-    }
-
-    fn follow(&self, action: &str) {
-        let mut command = self.user.command(&["logs", "--follow", action]);
-        command.env("PIPE_SERVER", &self.url);
-        let mut following = Running::start(&mut command);
-        following.wait_for("built for me");
-        assert_eq!(following.end().0, 0);
     }
 
     /// Waits until something waits for a person: the live stream would tell, but here the command is what is tested.
@@ -75,12 +89,24 @@ impl Site {
     }
 }
 
+/// A server on the user's folder: the process, its address, and its webhook's.
+fn serve(user: &User) -> (Running, String, String) {
+    let file = user.path("config.toml").display().to_string();
+    let mut server = user.serve(&["--config", &file]);
+    let second_word = |line: String| line.split_whitespace().nth(1).unwrap().to_owned();
+    let url = second_word(server.wait_for("page"));
+    let hook = second_word(server.wait_for("webhook"));
+    (server, url.trim_end_matches('/').to_owned(), hook)
+}
+
 #[test]
 fn a_run_is_started_followed_approved_and_shown() {
     let site = Site::new();
     let started = site.call(&["start", "web", "web", "--param", "who=me"]).expect(0);
     assert_eq!(started.out, "run 1\n");
-    site.follow("1/build");
+    let mut built = site.following("1/build");
+    built.wait_for("built for me");
+    assert_eq!(built.end().0, 0);
     let waiting = site.wait_for_gate();
     assert!(
         waiting.contains("1/ask") && waiting.contains("Ship it?"),
@@ -90,8 +116,7 @@ fn a_run_is_started_followed_approved_and_shown() {
     assert!(why.out.contains("waits for approval: 0 of 1"), "{}", why.out);
     // Without a number the newest run of HEAD is meant, and the only gate of it.
     site.call(&["approve", "1"]).expect(0);
-    let mut command = site.user.command(&["logs", "--follow", "1/ship"]);
-    let mut shipped = Running::start(command.env("PIPE_SERVER", &site.url));
+    let mut shipped = site.following("1/ship");
     shipped.wait_for("shipped");
     assert_eq!(shipped.end().0, 0);
     let shown = site.call(&["show"]).expect(0);
@@ -138,7 +163,64 @@ fn mistakes_are_explained() {
     let hooks = site.call(&["hooks", "list"]).expect(0);
     assert!(hooks.err.contains("no deliveries"), "{}", hooks.err);
     site.call(&["hooks", "show", "1"]).expect(3);
-    site.server.signal(rustix::process::Signal::TERM);
+}
+
+#[test]
+fn a_push_is_delivered_listed_and_replayed() {
+    let site = Site::new();
+    fs::write(site.user.path("secret"), "s").unwrap();
+    let secret = site.user.path("secret").display().to_string();
+    let head = git(&site.user.work(), &["rev-parse", "HEAD"]);
+    let move_of_ref = site.user.path("move");
+    fs::write(
+        &move_of_ref,
+        format!("{} {head} refs/heads/main\n", "0".repeat(40)),
+    )
+    .unwrap();
+    let post = |secret: &str| {
+        let mut command = site.user.command(&[
+            "hook-post",
+            "--url",
+            &site.hook,
+            "--secret-file",
+            secret,
+            "--repository",
+            "mall/web",
+        ]);
+        crate::support::called(command.stdin(fs::File::open(&move_of_ref).unwrap()))
+    };
+    assert!(post(&secret).expect(0).err.contains("202"));
+    site.wait_for_gate();
+    let list = site.call(&["hooks", "list"]).expect(0);
+    assert!(list.out.contains("push: ran 1"), "{}", list.out);
+    let shown = site.call(&["hooks", "show", "1"]).expect(0);
+    assert!(shown.out.contains("\"full_name\": \"mall/web\""), "{}", shown.out);
+    fs::write(site.user.path("wrong"), "wrong").unwrap();
+    post(&site.user.path("wrong").display().to_string()).expect(4);
+    let list = site.call(&["hooks", "list"]).expect(0);
+    assert!(list.out.contains("refused:"), "{}", list.out);
+    site.call(&["hooks", "replay", "1"]).expect(0);
+    site.call(&["hooks", "replay", "7"]).expect(3);
+}
+
+#[test]
+fn an_action_outlives_its_server() {
+    let gate = tempfile::tempdir().unwrap();
+    let fifo = fifo(gate.path());
+    let site = Site::with_pipeline(&format!(
+        "on: {{ manual: true }}\nactions:\n  - {{ name: long, run: 'echo up; read word < {fifo}; echo got $word' }}\n"
+    ));
+    site.call(&["start", "web", "web"]).expect(0);
+    site.following("1/long").wait_for("up");
+    let site = site.restart();
+    let mut long = site.following("1/long");
+    fs::write(&fifo, "on\n").unwrap();
+    long.wait_for("got on");
+    let (code, said) = long.end();
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(said.matches("up").count(), 2, "once echoed, once run:\n{said}");
+    let shown = site.call(&["show", "1"]).expect(0);
+    assert!(shown.out.contains("✓ long"), "{}", shown.out);
 }
 
 #[test]

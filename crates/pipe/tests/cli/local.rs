@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Called, Running, User, git};
+use crate::support::{Called, Running, User, fifo, git};
 
 fn last_line(called: &Called) -> &str {
     called.out.lines().last().unwrap_or_default()
@@ -358,4 +358,20 @@ fn a_change_starts_the_run_again() {
     running.wait_for("waiting for changes");
     running.signal(Signal::INT);
     assert_eq!(running.end().0, 130);
+}
+
+#[test]
+fn nothing_outlives_a_run_that_was_killed() {
+    let gate = tempfile::tempdir().unwrap();
+    let fifo = fifo(gate.path());
+    let user = User::with_pipeline(&format!(
+        "on: {{ manual: true }}\nactions:\n  - {{ name: a, run: 'exec 3> {fifo}; echo up; sleep 1000' }}\n"
+    ));
+    let running = Running::start(&mut user.command(&["run"]));
+    let mut held = fs::File::open(&fifo).unwrap();
+    running.signal(Signal::KILL);
+    // The read ends when the last process that holds the pipe is gone.
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut held, &mut rest).unwrap();
+    assert_eq!(rest, "");
 }

@@ -217,3 +217,11 @@ pub(crate) fn git(folder: &Path, args: &[&str]) -> String {
     );
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
+
+/// A named pipe in a folder: to let actions wait, and to see that they are gone.
+pub(crate) fn fifo(folder: &Path) -> String {
+    let path = folder.join("fifo").display().to_string();
+    let made = Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    path
+}
