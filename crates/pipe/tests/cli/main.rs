@@ -5,6 +5,7 @@
 mod check;
 mod client;
 mod demo;
+mod examples;
 mod local;
 mod misc;
 mod server;
