@@ -1,8 +1,8 @@
 //! The async runtimes of commands.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::failure::{Failure, OrFail};
 
@@ -13,8 +13,7 @@ pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> R
         .build()
         .or_fail("start the runtime")?;
     let answer = runtime.block_on(future);
-    // A blocking read of the terminal may still be open: nobody waits for it.
-    runtime.shutdown_background();
+    end(runtime);
     answer
 }
 
@@ -25,6 +24,11 @@ pub(crate) fn block_on_all_cores<T>(future: impl Future<Output = Result<T, Failu
         .build()
         .or_fail("start the runtime")?;
     let answer = runtime.block_on(future);
-    runtime.shutdown_background();
+    end(runtime);
     answer
+}
+
+/// Waits for what works on files, but not for a read of the terminal that may never end.
+fn end(runtime: Runtime) {
+    runtime.shutdown_timeout(Duration::from_millis(200));
 }

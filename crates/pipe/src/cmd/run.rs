@@ -18,6 +18,7 @@ use crate::{
     failure::{Exit, Failure, OrFail},
     find::{self, PipelineFile},
     local::{
+        Place,
         event::{self, Occasion},
         secrets::{self, Secrets},
         session::{self, Ending, Job},
@@ -111,7 +112,8 @@ impl Run {
         if self.dry_run {
             return dry_run(&pipeline, &job.plan, output);
         }
-        let ending = runtime::block_on(session::run(job, None))?;
+        let place = Place::make(&job.root)?;
+        let ending = runtime::block_on(session::run(&place, job, None))?;
         Ok(exit_of(ending))
     }
 
@@ -216,7 +218,8 @@ impl Run {
             let ended = async {
                 let file = find::pick(self.pipeline.as_deref(), from)?;
                 let (_, job) = self.prepare(&file, output, secrets)?;
-                session::run(job, Some(&mut changes)).await
+                let place = Place::make(&job.root)?;
+                session::run(&place, job, Some(&mut changes)).await
             }
             .await;
             match ended {

@@ -10,4 +10,4 @@ mod supplies;
 pub(crate) mod watch;
 
 pub(crate) use host::variables as host_variables;
-pub(crate) use place::kept_runs;
+pub(crate) use place::{Place, kept_runs};

@@ -80,10 +80,10 @@ impl Place {
     }
 
     /// Removes what only the run itself needed, and the oldest runs.
-    pub(crate) fn tidy(&self) {
+    fn tidy(&self) {
         // What cannot be removed now is removed with its run later.
         let _ = fs::remove_dir_all(self.source());
-        let _ = fs::remove_dir(self.root.join("attempts"));
+        let _ = fs::remove_dir_all(self.root.join("attempts"));
         let _ = fs::remove_dir_all(self.root.join("spare"));
         let Ok(mut all) = kept_folders() else {
             return;
@@ -92,6 +92,13 @@ impl Place {
         for folder in all.iter().filter(|folder| !is_live(folder)) {
             let _ = fs::remove_dir_all(folder);
         }
+    }
+}
+
+/// Keep it until the runtime is down: what still works there would make things anew.
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.tidy();
     }
 }
 

@@ -62,14 +62,7 @@ pub(crate) enum Ending {
 }
 
 /// Runs the job; with `changes`, a change of the tree cancels it.
-pub(crate) async fn run(job: Job, changes: Option<&mut Changes>) -> Result<Ending, Failure> {
-    let place = Place::make(&job.root)?;
-    let outcome = run_in(&place, job, changes).await;
-    place.tidy();
-    outcome
-}
-
-async fn run_in(place: &Place, job: Job, changes: Option<&mut Changes>) -> Result<Ending, Failure> {
+pub(crate) async fn run(place: &Place, job: Job, changes: Option<&mut Changes>) -> Result<Ending, Failure> {
     snapshot(&job.root, &place.source()).or_fail("copy the working tree")?;
     let store = MemoryStore::new();
     let (controller, handle) = compose(place, &job, &store)?;
