@@ -183,7 +183,7 @@ impl Controller {
             body: input,
         };
         let slot = self.slots.entry(run).or_insert_with(Slot::absent);
-        slot.queue.push_back(Queued { envelope, then });
+        slot.add(Queued { envelope, then });
         self.pump(run);
     }
 
@@ -254,7 +254,7 @@ impl Controller {
                     self.run_timers.remove(&run);
                     self.queue(run, Actor::System, Input::DeadlineReached, Then::Nothing);
                 }
-                Timer::Reload(run) => self.pump(run),
+                Timer::Reload(run) => self.reload(run),
                 Timer::Lane(lane) => self.perform(&lane),
                 Timer::Flush => self.flush(),
                 Timer::Intake => self.look_for_deliveries(),

@@ -11,7 +11,8 @@ use crate::{
     slot::Then,
 };
 
-/// How often an effect other than a launch is tried before it is given up; the waits between add up to about ten minutes.
+/// How often a stop is tried before it is given up; the waits between add up to about ten minutes. A sweep stops what
+/// nobody wants later; nothing else repairs a launch, a turn or a superseding that was given up.
 const TRIES: u32 = 28;
 
 impl Controller {
@@ -68,6 +69,7 @@ impl Controller {
     pub(crate) fn performed(&mut self, lane: &LaneKey, effect: &Effect, result: Performed) {
         let run = lane.0;
         let is_launch = matches!(effect, Effect::LaunchAttempt { .. });
+        let is_stop = matches!(effect, Effect::StopAttempt { .. });
         match effect {
             Effect::LaunchAttempt { .. } => pipekeeper_failpoint::hit("launched"),
             Effect::StopAttempt { .. } => pipekeeper_failpoint::hit("stopped"),
@@ -90,7 +92,7 @@ impl Controller {
                 };
                 self.queue(run, Actor::System, input, Then::Settle(key));
             }
-            Performed::Transient { reason } if is_launch || self.outbox.failures(lane) < TRIES => {
+            Performed::Transient { reason } if !is_stop || self.outbox.failures(lane) < TRIES => {
                 tracing::info!(run.id = %run, "cannot {} yet: {reason}", effect.name());
                 let at = self.outbox.rest(lane, self.now());
                 self.arm(at, Timer::Lane(lane.clone()));

@@ -1,9 +1,15 @@
 //! The loop's part about new runs: created, wished for, or a finished one done again.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use pipekeeper_engine::{AdoptedNode, Adoption, Input, NodeState, Rejection, Run, RunRequest};
-use pipekeeper_model::{Actor, AttemptId, Outcome, RunId, plan::Body};
+use pipekeeper_model::{
+    Actor, AttemptId, NodeId, Outcome, Plan, RunId,
+    plan::{Body, Section},
+};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -115,42 +121,85 @@ fn again(run: &Run, which: RetryWhich) -> Result<Arc<RunRequest>, SubmitError> {
     if !run.is_finished() {
         return Err(illegal("the run has not ended; cancel it first, or wait"));
     }
-    let nodes = request.plan.ids().zip(&request.plan.nodes).zip(run.nodes());
-    let kept = nodes.filter_map(|((id, node), state)| match (state, &node.body) {
-        (NodeState::Done(ended), Body::Work(_)) if ended.outcome == Outcome::Succeeded => {
-            let attempt = ended
-                .adopted
-                .as_ref()
-                .map(|from| from.attempt)
-                .unwrap_or(AttemptId {
-                    run: run.id(),
-                    node: id,
-                    number: ended.attempts,
-                });
-            let outputs = ended
-                .outputs()
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .collect();
-            Some((
-                id,
-                AdoptedNode {
-                    attempt,
-                    outputs,
-                    artifacts: ended.artifacts().cloned().collect(),
-                },
-            ))
-        }
-        _ => None,
-    });
+    let kept = kept(run, &request.plan);
     let adopted = match which {
         RetryWhich::All => None,
         RetryWhich::Failed => Some(Adoption {
             from: run.id(),
-            nodes: kept.collect(),
+            nodes: kept,
         }),
     };
     Ok(Arc::new(RunRequest {
         adopted,
         ..request.as_ref().clone()
     }))
+}
+
+/// The results that a run on the same plan takes over: what succeeded, unless something that it stands on is done again.
+/// `finally` tidies up after each run anew.
+fn kept(run: &Run, plan: &Plan) -> BTreeMap<NodeId, AdoptedNode> {
+    let nodes = plan.ids().zip(&plan.nodes).zip(run.nodes());
+    let succeeded: BTreeMap<NodeId, AdoptedNode> = nodes
+        .filter(|((_, node), _)| node.section == Section::Main && matches!(node.body, Body::Work(_)))
+        .filter_map(|((id, _), state)| Some((id, adopted(run.id(), id, state)?)))
+        .collect();
+    let redone: BTreeSet<NodeId> = plan.ids().filter(|id| is_redone(run, *id, &succeeded)).collect();
+    let stands = |id: &NodeId| {
+        let mut needs = plan.node(*id).into_iter().flat_map(|node| &node.needs);
+        !needs.any(|need| stands_on(plan, *need, &redone))
+    };
+    succeeded.into_iter().filter(|(id, _)| stands(id)).collect()
+}
+
+/// Whether a work node will run anew.
+fn is_redone(run: &Run, id: NodeId, succeeded: &BTreeMap<NodeId, AdoptedNode>) -> bool {
+    let is_work = run
+        .plan()
+        .and_then(|plan| plan.node(id))
+        .is_some_and(|node| matches!(node.body, Body::Work(_)));
+    let was_passed = matches!(run.node(id), Some(NodeState::Skipped { passes: true, .. }));
+    is_work && !was_passed && !succeeded.contains_key(&id)
+}
+
+/// Whether a node is among these or behind one of them.
+fn stands_on(plan: &Plan, id: NodeId, redone: &BTreeSet<NodeId>) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut open = vec![id];
+    while let Some(next) = open.pop() {
+        if redone.contains(&next) {
+            return true;
+        }
+        if seen.insert(next) {
+            open.extend(plan.node(next).into_iter().flat_map(|node| &node.needs));
+        }
+    }
+    false
+}
+
+fn adopted(run: RunId, id: NodeId, state: &NodeState) -> Option<AdoptedNode> {
+    let ended = match state {
+        NodeState::Done(ended) if ended.outcome == Outcome::Succeeded => ended,
+        NodeState::Waiting
+        | NodeState::AwaitingStart { .. }
+        | NodeState::AwaitingTime { .. }
+        | NodeState::Deciding(_)
+        | NodeState::Ready { .. }
+        | NodeState::Running(_)
+        | NodeState::Backoff { .. }
+        | NodeState::Done(_)
+        | NodeState::Skipped { .. } => return None,
+    };
+    let own = || AttemptId {
+        run,
+        node: id,
+        number: ended.attempts,
+    };
+    let outputs = ended.outputs();
+    Some(AdoptedNode {
+        attempt: ended.adopted.as_ref().map_or_else(own, |from| from.attempt),
+        outputs: outputs
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect(),
+        artifacts: ended.artifacts().cloned().collect(),
+    })
 }

@@ -40,7 +40,7 @@ impl Controller {
                 }
                 return;
             }
-            SlotState::Loading | SlotState::Committing { .. } => return,
+            SlotState::Resting | SlotState::Loading | SlotState::Committing { .. } => return,
             SlotState::Idle(_) => {}
         }
         let mut settled = self.settled.remove(&run).unwrap_or_default();
@@ -54,6 +54,16 @@ impl Controller {
             Some(Decided::Panicked { reason }) => self.quarantine(run, reason),
             None => {}
         }
+    }
+
+    /// The store had its pause.
+    pub(crate) fn reload(&mut self, run: RunId) {
+        if let Some(slot) = self.slots.get_mut(&run)
+            && matches!(slot.state, SlotState::Resting)
+        {
+            slot.state = SlotState::Absent;
+        }
+        self.pump(run);
     }
 
     pub(crate) fn loaded(&mut self, run: RunId, result: Result<Option<StoredRun>, StoreError>) {
@@ -73,7 +83,6 @@ impl Controller {
                 return self.quarantine(run, format!("{what} cannot be read: {reason}"));
             }
             Err(error @ (StoreError::Unavailable { .. } | StoreError::Closed)) => {
-                slot.state = SlotState::Absent;
                 return self.store_failed(run, &error);
             }
         };
@@ -131,14 +140,14 @@ impl Controller {
                 CommitError::Conflict { .. } | CommitError::Finished { .. } | CommitError::NotPending { .. },
             ) => {
                 slot.requeue(batch);
-                self.settled.entry(run).or_default().extend(settled);
+                settled.into_iter().for_each(|key| self.settle(run, key));
                 let at = self.now();
                 self.arm(at, Timer::Sweep);
                 self.pump(run);
             }
             Err(CommitError::Store(error)) => {
                 slot.requeue(batch);
-                self.settled.entry(run).or_default().extend(settled);
+                settled.into_iter().for_each(|key| self.settle(run, key));
                 self.store_failed(run, &error);
             }
         }
@@ -148,6 +157,8 @@ impl Controller {
     fn store_failed(&mut self, run: RunId, error: &StoreError) {
         tracing::warn!(run.id = %run, "the store does not work: {error}");
         if let Some(slot) = self.slots.get_mut(&run) {
+            // Every input would ask the store again, and every load would observe again.
+            slot.state = SlotState::Resting;
             let (asked, kept): (Vec<Queued>, Vec<Queued>) = std::mem::take(&mut slot.queue)
                 .into_iter()
                 .partition(|queued| match queued.then {

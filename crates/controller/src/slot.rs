@@ -40,6 +40,16 @@ pub(crate) enum Then {
     Settle(EffectKey),
 }
 
+impl Then {
+    /// Whether somebody waits for it: then it may not be left out.
+    pub(crate) fn is_owed(&self) -> bool {
+        match self {
+            Self::Reply(_) | Self::Created(_) | Self::Settle(_) => true,
+            Self::Nothing | Self::Answer { .. } => false,
+        }
+    }
+}
+
 /// A run in memory.
 pub(crate) struct Slot {
     pub(crate) state: SlotState,
@@ -49,6 +59,8 @@ pub(crate) struct Slot {
 pub(crate) enum SlotState {
     /// Not in memory.
     Absent,
+    /// Not in memory, and not asked for before the store had its pause.
+    Resting,
     /// On its way into memory.
     Loading,
     /// In memory, as stored.
@@ -107,7 +119,7 @@ impl Slot {
     pub(crate) fn run(&self) -> Option<&Run> {
         match &self.state {
             SlotState::Idle(loaded) | SlotState::Committing { loaded, .. } => Some(&loaded.run),
-            SlotState::Absent | SlotState::Loading | SlotState::Quarantined(_) => None,
+            SlotState::Absent | SlotState::Resting | SlotState::Loading | SlotState::Quarantined(_) => None,
         }
     }
 
@@ -157,6 +169,14 @@ impl Slot {
             commit: Box::new(commit),
             events,
         })
+    }
+
+    /// Queues an input, unless the same one waits already and nobody wants an answer to each.
+    pub(crate) fn add(&mut self, queued: Queued) {
+        let repeats = |known: &Queued| !known.then.is_owed() && known.envelope.body == queued.envelope.body;
+        if queued.then.is_owed() || !self.queue.iter().any(repeats) {
+            self.queue.push_back(queued);
+        }
     }
 
     /// Puts a batch that was not stored back in front of the queue, to be decided anew.
