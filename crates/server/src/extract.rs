@@ -6,6 +6,7 @@ use axum::{
     body::{Body, Bytes},
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
     http::{HeaderMap, header, request::Parts},
+    response::Response,
 };
 use futures_util::StreamExt;
 use pipekeeper_model::{Name, RunId};
@@ -15,6 +16,7 @@ use tokio::time::timeout;
 use crate::{
     app::App,
     error::{ApiError, Problem},
+    routes::failure,
 };
 
 /// How fast and how long a body may be.
@@ -108,13 +110,13 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for ApiJson<T> {
 pub(crate) struct ApiQuery<T>(pub(crate) T);
 
 impl<T: DeserializeOwned + Send> FromRequestParts<Arc<App>> for ApiQuery<T> {
-    type Rejection = ApiError;
+    type Rejection = Response;
 
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
         Query::from_request_parts(parts, app)
             .await
             .map(|Query(value)| Self(value))
-            .map_err(|rejection| ApiError::bad_request(rejection.body_text()))
+            .map_err(|rejection| failure(&parts.uri, ApiError::bad_request(rejection.body_text())))
     }
 }
 
@@ -122,13 +124,13 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Arc<App>> for ApiQuery<T> {
 pub(crate) struct ApiPath<T>(pub(crate) T);
 
 impl<T: DeserializeOwned + Send> FromRequestParts<Arc<App>> for ApiPath<T> {
-    type Rejection = ApiError;
+    type Rejection = Response;
 
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
         Path::from_request_parts(parts, app)
             .await
             .map(|Path(value)| Self(value))
-            .map_err(|_| ApiError::not_found("the address names nothing"))
+            .map_err(|_| failure(&parts.uri, ApiError::not_found("the address names nothing")))
     }
 }
 

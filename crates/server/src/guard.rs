@@ -14,6 +14,7 @@ use crate::{
     app::App,
     error::{ApiError, Problem},
     extract::read_body,
+    pages::PageError,
 };
 
 /// What a route wants to see before it acts.
@@ -139,7 +140,7 @@ async fn form(app: &App, request: Request) -> Result<Request, Response> {
     } else {
         let error = ApiError::new(Problem::Forbidden, "the form is not one of this session")
             .with_hint("open the page again and press the button there");
-        Err(error.into_response())
+        Err(PageError::from(error).into_response())
     }
 }
 

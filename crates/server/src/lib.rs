@@ -22,6 +22,9 @@ mod parts;
 mod routes;
 mod session;
 mod stall;
+#[cfg(test)]
+mod tests;
+mod text;
 mod token;
 
 pub use listen::{ServeError, loopback_only, serve};

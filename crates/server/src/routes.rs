@@ -162,7 +162,7 @@ async fn wrong_method(uri: Uri) -> Response {
 }
 
 /// Says an error to a program or to a person.
-fn failure(uri: &Uri, error: ApiError) -> Response {
+pub(crate) fn failure(uri: &Uri, error: ApiError) -> Response {
     if is_page(uri) {
         pages::PageError::from(error).into_response()
     } else {

@@ -6,8 +6,11 @@ mod style;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use vte::{Params, Parser, Perform};
 
+use crate::text::whole_characters;
 use line::Line;
 use style::Style;
 
@@ -17,6 +20,8 @@ const MOST_PADDING: usize = 256;
 /// Turns log bytes into lines of HTML; it may be fed in pieces.
 pub(crate) struct Renderer {
     parser: Parser,
+    /// The start of a character whose rest has not come: the parser must get characters whole.
+    cut: Vec<u8>,
     screen: Screen,
 }
 
@@ -33,6 +38,7 @@ impl Renderer {
     pub(crate) fn new(most: usize) -> Self {
         Self {
             parser: Parser::new(),
+            cut: Vec::new(),
             screen: Screen {
                 line: Line::new(most),
                 column: 0,
@@ -54,7 +60,14 @@ impl Renderer {
 
     /// Takes more bytes.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        self.parser.advance(&mut self.screen, bytes);
+        let mut bytes = Cow::Borrowed(bytes);
+        if !self.cut.is_empty() {
+            self.cut.extend_from_slice(&bytes);
+            bytes = Cow::Owned(std::mem::take(&mut self.cut));
+        }
+        let (whole, cut) = bytes.split_at(whole_characters(&bytes));
+        self.parser.advance(&mut self.screen, whole);
+        self.cut.extend_from_slice(cut);
     }
 
     /// The lines that were finished since the last time.

@@ -31,7 +31,6 @@ use super::{
 };
 
 const LINES: usize = 200;
-const LOG_BYTES: usize = 16 * 1024;
 
 /// Which node is shown.
 #[derive(Deserialize)]
@@ -157,7 +156,8 @@ pub(crate) async fn show(
     let slice = match shown.and_then(|node| node.last_attempt(run)) {
         Some(attempt) => {
             let path = app.parts.layout.log(attempt);
-            blocking(move || logs::tail(&path, LINES, LOG_BYTES)).await?
+            let most = log_budget(loaded.run.nodes().len());
+            blocking(move || logs::tail(&path, LINES, most)).await?
         }
         None => Slice::default(),
     };
@@ -177,6 +177,14 @@ pub(crate) async fn show(
         node: shown.map(|node| pane(&loaded, node, &slice)),
         frame,
     })
+}
+
+/// How many bytes of log fit beside so many nodes if the page is to be painted from 60 KiB.
+fn log_budget(nodes: usize) -> usize {
+    const ALONE: usize = 24 * 1024;
+    const LEAST: usize = 8 * 1024;
+    const NODE: usize = 80;
+    ALONE.saturating_sub(nodes.saturating_mul(NODE)).max(LEAST)
 }
 
 /// The first node that failed, else one that runs, else the last that ended, else the first of all.

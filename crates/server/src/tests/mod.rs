@@ -1,0 +1,9 @@
+//! The server over a memory store, a real controller and a scripted backend, asked through real sockets.
+
+mod access;
+mod api;
+mod harness;
+mod hooks;
+mod live;
+mod pages;
+mod plans;
