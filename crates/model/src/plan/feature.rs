@@ -101,7 +101,10 @@ impl Feature {
 impl Feature {
     /// Whether it only says what may start runs: a run that something else started does not need it.
     pub fn is_trigger(self) -> bool {
-        matches!(self, Self::MergeRequestTrigger | Self::CronTrigger | Self::ImageTrigger | Self::PipelineTrigger)
+        matches!(
+            self,
+            Self::MergeRequestTrigger | Self::CronTrigger | Self::ImageTrigger | Self::PipelineTrigger
+        )
     }
 }
 
