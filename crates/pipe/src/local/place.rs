@@ -20,21 +20,29 @@ use crate::{
 const KEPT_RUNS: usize = 20;
 const RECORD: &str = "run.json";
 
-/// The folder of one run.
+/// The folder of one run, and the one that its attempts work in.
+///
+/// Build tools write absolute paths into what caches keep, so the attempts of one tree work in the same folder every time.
 #[derive(Debug)]
 pub(crate) struct Place {
     root: PathBuf,
+    work: PathBuf,
+    /// Held as long as this process lives: a second run of the same tree takes the next folder.
+    _lock: fs::File,
 }
 
 impl Place {
     /// Makes a folder for a run of the tree at `root`, with that tree's caches linked in.
     pub(crate) fn make(root: &Path) -> Result<Self, Failure> {
         let name = format!("{:013}-{}", clock::now().0, std::process::id());
+        let id = Digest::of(root.as_os_str().as_encoded_bytes()).to_short();
+        let (work, lock) = take_work_folder(&folders::state()?.join("work").join(&id))?;
         let place = Self {
             root: runs()?.join(name),
+            work,
+            _lock: lock,
         };
         folders::make(&place.root)?;
-        let id = Digest::of(root.as_os_str().as_encoded_bytes()).to_short();
         let caches = folders::cache()?.join("caches").join(id);
         folders::make(&caches)?;
         let link = place.layout().caches();
@@ -49,7 +57,7 @@ impl Place {
 
     /// Where attempts live.
     pub(crate) fn attempts(&self) -> PathBuf {
-        self.root.clone()
+        self.work.clone()
     }
 
     /// Where the working tree's copy goes.
@@ -83,8 +91,8 @@ impl Place {
     fn tidy(&self) {
         // What cannot be removed now is removed with its run later.
         let _ = fs::remove_dir_all(self.source());
-        let _ = fs::remove_dir_all(self.root.join("attempts"));
-        let _ = fs::remove_dir_all(self.root.join("spare"));
+        let _ = fs::rename(self.work.join("kept"), self.root.join("kept"));
+        let _ = fs::remove_dir_all(&self.work);
         let Ok(mut all) = kept_folders() else {
             return;
         };
@@ -92,6 +100,34 @@ impl Place {
         for folder in all.iter().filter(|folder| !is_live(folder)) {
             let _ = fs::remove_dir_all(folder);
         }
+    }
+}
+
+/// The first folder below `base` that no other run of the tree works in.
+fn take_work_folder(base: &Path) -> Result<(PathBuf, fs::File), Failure> {
+    folders::make(base)?;
+    for number in 0_u32.. {
+        let path = base.join(number.to_string());
+        let what = format!("lock `{}`", path.display());
+        let lock = fs::File::create(path.with_extension("lock")).or_usage(&what)?;
+        match lock.try_lock() {
+            Ok(()) => {
+                set_aside(&path);
+                folders::make(&path)?;
+                return Ok((path, lock));
+            }
+            Err(fs::TryLockError::WouldBlock) => {}
+            Err(fs::TryLockError::Error(error)) => return Err(error).or_usage(&what),
+        }
+    }
+    Err(Failure::usage("too many runs of this tree at once"))
+}
+
+/// Moves away what a killed run left; attempts of it that still live stop themselves.
+fn set_aside(path: &Path) {
+    let stale = path.with_extension(format!("stale-{}", std::process::id()));
+    if fs::rename(path, &stale).is_ok() {
+        let _ = fs::remove_dir_all(stale);
     }
 }
 
