@@ -1,6 +1,6 @@
 //! Reading one mirror through libgit2. Everything here blocks.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Reference, Tree};
 use pipekeeper_model::{GitRef, Name, Sha, Timestamp};
@@ -78,11 +78,14 @@ impl Mirror {
         }
     }
 
-    /// Whether there is a head and every ref leads to an object that can be read.
+    /// Whether there is a head, every ref leads to an object that can be read, and nothing is locked.
     pub(crate) fn is_sound(&self) -> bool {
         let (Ok(_), Ok(references)) = (self.git.find_reference("HEAD"), self.git.references()) else {
             return false;
         };
+        if has_lock(self.git.path()) {
+            return false;
+        }
         references.into_iter().all(|reference| {
             reference.is_ok_and(|reference| {
                 reference
@@ -217,12 +220,24 @@ fn oid(sha: &Sha) -> Oid {
     Oid::from_str(sha.as_str()).unwrap_or(Oid::ZERO_SHA1)
 }
 
-/// Failures of the machine are not the mirror's: throwing it away would not help.
+/// Whether a process that died left the lock of a file or a ref behind.
+fn has_lock(folder: &Path) -> bool {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).any(|path| {
+        let is_lock = path.extension().is_some_and(|extension| extension == "lock");
+        is_lock || (!path.ends_with("objects") && path.is_dir() && has_lock(&path))
+    })
+}
+
+/// Failures of the machine are not the mirror's: throwing it away would not help. A lock is: whoever is in here alone
+/// has found what somebody left who died.
 fn damaged(name: &Name, path: &Path, error: git2::Error) -> SourceError {
-    if matches!(
+    let is_locked = error.code() == ErrorCode::Locked;
+    let is_machine = matches!(
         error.class(),
         ErrorClass::Os | ErrorClass::NoMemory | ErrorClass::Filesystem
-    ) {
+    );
+    if is_machine && !is_locked {
         return SourceError::io("read the mirror", path)(std::io::Error::other(error));
     }
     SourceError::Corrupt {

@@ -239,3 +239,27 @@ async fn a_damaged_mirror_is_made_anew() {
     let next = origin.commit("refs/heads/main", origin.files(&[("a", "2")]), &[&commit]);
     assert_eq!(source.fetch(&repository, &main()).await.unwrap(), next);
 }
+
+#[tokio::test]
+async fn locks_of_the_dead_do_not_stand_in_the_way() {
+    let origin = Origin::new();
+    let first = origin.commit("refs/heads/main", origin.files(&[("a", "1")]), &[]);
+    let (root, source) = source();
+    let repository = origin.repository();
+    let mirror = root.path().join("mirrors/web.git");
+
+    // It died while it made the mirror.
+    fs::create_dir_all(mirror.join("refs")).unwrap();
+    fs::write(mirror.join("config.lock"), "").unwrap();
+    let want = Want::Commit(first.clone());
+    assert_eq!(source.fetch(&repository, &want).await.unwrap(), first);
+
+    // Or while it pinned a commit, or git while it moved a branch.
+    let second = origin.commit("refs/heads/main", origin.files(&[("a", "2")]), &[&first]);
+    fs::write(mirror.join(format!("refs/pipe/{second}.lock")), "").unwrap();
+    let want = Want::Commit(second.clone());
+    assert_eq!(source.fetch(&repository, &want).await.unwrap(), second);
+    fs::create_dir_all(mirror.join("refs/heads")).unwrap();
+    fs::write(mirror.join("refs/heads/main.lock"), "").unwrap();
+    assert_eq!(source.fetch(&repository, &main()).await.unwrap(), second);
+}
