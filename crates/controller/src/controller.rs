@@ -135,7 +135,7 @@ impl Controller {
                 biased;
                 Some(done) = self.jobs.next(), if !self.jobs.is_empty() => Happening::Done(done),
                 seen = self.ports.observations.recv(), if observing => Happening::Seen(seen),
-                told = self.commands.recv(), if !self.draining => Happening::Told(told),
+                told = self.commands.recv() => Happening::Told(told),
                 () = &mut alarm.1 => Happening::Due,
             };
             match happening {
@@ -188,6 +188,10 @@ impl Controller {
     }
 
     fn told(&mut self, command: Command) {
+        if self.draining {
+            // Whoever asks hears that nobody is there; a job of our own that asks must not keep the end waiting.
+            return drop(command);
+        }
         match command {
             Command::Submit {
                 run,
@@ -208,7 +212,10 @@ impl Controller {
                 reply,
             } => self.retry(run, actor, which, reply),
             Command::DeliveryStored => self.look_for_deliveries(),
-            Command::Drain => self.draining = true,
+            Command::Drain => {
+                self.draining = true;
+                self.flush();
+            }
         }
     }
 
