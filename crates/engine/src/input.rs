@@ -103,6 +103,7 @@ pub struct Adoption {
     /// The earlier run.
     pub from: RunId,
     /// Its succeeded work nodes.
+    #[serde(with = "pairs")]
     pub nodes: BTreeMap<NodeId, AdoptedNode>,
 }
 
@@ -191,4 +192,28 @@ pub enum EffectResult {
         /// Why.
         reason: String,
     },
+}
+
+/// A map as a list of pairs: JSON has no numbers as keys, and events are read through a tag, which loses the conversion.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use pipekeeper_model::NodeId;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use super::AdoptedNode;
+
+    pub(super) fn serialize<S: Serializer>(
+        nodes: &BTreeMap<NodeId, AdoptedNode>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(nodes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<NodeId, AdoptedNode>, D::Error> {
+        let pairs = Vec::<(NodeId, AdoptedNode)>::deserialize(deserializer)?;
+        Ok(pairs.into_iter().collect())
+    }
 }

@@ -38,13 +38,20 @@ pub(crate) struct Remote {
     /// The server's address
     #[arg(
         long,
+        global = true,
         env = "PIPE_SERVER",
         default_value = "http://127.0.0.1:8080",
         value_name = "URL"
     )]
     pub(crate) server: String,
     /// The token; by default the one in the data folder on this machine
-    #[arg(long, env = "PIPE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    #[arg(
+        long,
+        global = true,
+        env = "PIPE_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
     pub(crate) token: Option<String>,
 }
 

@@ -131,8 +131,26 @@ fn a_run_is_started_followed_approved_and_shown() {
         "{}",
         runs.out
     );
-    let again = site.call(&["retry", "1", "--failed"]);
-    assert!(again.code == 0 || again.code == 2, "{again:?}");
+}
+
+#[test]
+fn a_retried_run_takes_results_over_and_asks_again() {
+    let site = Site::new();
+    site.call(&["start", "web", "web"]).expect(0);
+    site.wait_for_gate();
+    let early = site.call(&["retry", "1", "--failed"]).expect(2);
+    assert!(early.err.contains("has not ended"), "{}", early.err);
+    site.call(&["reject", "1/ask", "-m", "not today"]).expect(0);
+    let again = site.call(&["retry", "1", "--failed"]).expect(0);
+    assert_eq!(again.out, "run 2\n");
+    let waiting = site.wait_for_gate();
+    assert!(waiting.contains("2/ask"), "{waiting}");
+    let why = site.call(&["why", "2/build"]).expect(0);
+    assert!(why.out.contains("taken over from run 1"), "{}", why.out);
+    site.call(&["approve", "2/ask"]).expect(0);
+    let mut shipped = site.following("2/ship");
+    shipped.wait_for("shipped");
+    assert_eq!(shipped.end().0, 0);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use pipekeeper_model::{
 
 use crate::{
     CancelReason, Decision, Effect, Envelope, Event, Input, Look, NodeState, Rejection, Run, RunPhase,
-    RunRequest, Seen, Verdict, decide, evolve, replay,
+    RunRequest, Seen, Snapshot, Verdict, decide, evolve, replay,
 };
 
 /// A node with the given needs, by index.
@@ -184,7 +184,13 @@ impl Driven {
         let Decision { events, effects } = decide(&self.run, &envelope)?;
         for event in &events {
             evolve(&mut self.run, event);
+            assert_eq!(&stored(event), event, "a store would change the event");
         }
+        for effect in &effects {
+            assert_eq!(&stored(effect), effect, "a store would change the effect");
+        }
+        let snapshot = Snapshot::from(&self.run);
+        assert_eq!(stored(&snapshot), snapshot, "a store would change the snapshot");
         self.log.extend(events);
         self.effects.extend(effects);
         assert_eq!(
@@ -300,6 +306,11 @@ impl Driven {
             .filter(|effect| matches!(effect, Effect::LaunchAttempt { .. }))
             .count()
     }
+}
+
+/// What comes back from a store that keeps JSON.
+fn stored<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
+    serde_json::from_str(&serde_json::to_string(value).unwrap()).unwrap()
 }
 
 pub(super) fn holder(attempt: AttemptId) -> Holder {
