@@ -92,7 +92,10 @@ impl When {
     pub(crate) fn new(at: Timestamp, now: Timestamp) -> Self {
         let date = DateTime::from_timestamp_millis(at.0).unwrap_or_default();
         let near = if at > now {
-            format!("in {}", coarse(at.since(now)))
+            // What is left is rounded up: seven days are seven days for the first second too.
+            let left = at.since(now);
+            let unit = if left.0 < 3_600_000 { 59_999 } else { 3_599_999 };
+            format!("in {}", coarse(Millis(left.0.saturating_add(unit))))
         } else {
             match coarse(now.since(at)).as_str() {
                 "0 s" => "just now".to_owned(),

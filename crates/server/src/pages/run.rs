@@ -5,7 +5,10 @@ use std::sync::Arc;
 use askama::Template;
 use axum::{extract::State, http::HeaderMap, response::Response};
 use pipekeeper_engine::{NodeState, RunPhase};
-use pipekeeper_model::{ArtifactResult, NodeId, Outcome, RunId, StepResult, Timestamp, plan::Start};
+use pipekeeper_model::{
+    ArtifactResult, NodeId, Outcome, RunId, StepResult, Timestamp,
+    plan::{Section, Start},
+};
 use serde::Deserialize;
 use tokio::task::spawn_blocking;
 
@@ -27,7 +30,7 @@ use super::{
     Frame, PageError, page,
     present::{Mark, Part, When, size, span},
     runs::ref_text,
-    tree::{Extent, Line, lines, why},
+    tree::{Line, lines, why},
 };
 
 const LINES: usize = 200;
@@ -161,18 +164,13 @@ pub(crate) async fn show(
         }
         None => Slice::default(),
     };
-    let (_, created) = loaded.requested_by()?;
-    let extent = Extent {
-        start: created,
-        end: finished_at(loaded.run.phase()).unwrap_or(now),
-    };
     page(&RunPage {
         head: head(&loaded, &frame, now)?,
         gates: loaded
             .nodes()
             .filter_map(|node| gate_card(&loaded, node, &frame, now))
             .collect(),
-        lines: lines(&loaded, shown.map(|node| node.id), extent),
+        lines: lines(&loaded, shown.map(|node| node.id), now),
         live: (!loaded.run.is_finished()).then(|| live_address(&loaded, shown, &slice)),
         node: shown.map(|node| pane(&loaded, node, &slice)),
         frame,
@@ -187,7 +185,8 @@ fn log_budget(nodes: usize) -> usize {
     ALONE.saturating_sub(nodes.saturating_mul(NODE)).max(LEAST)
 }
 
-/// The first node that failed, else one that runs, else the last that ended, else the first of all.
+/// The first node that failed, else one that runs, else the last that ended (`finally` entries last of
+/// all, they only tidy up), else the first.
 fn most_telling(loaded: &Loaded) -> Option<NodeRef<'_>> {
     let is_bad = |node: &NodeRef<'_>| match node.state.outcome() {
         Some(Outcome::Failed | Outcome::Errored | Outcome::Lost | Outcome::TimedOut) => {
@@ -213,7 +212,7 @@ fn most_telling(loaded: &Loaded) -> Option<NodeRef<'_>> {
         })
         .or_else(|| {
             let ended = loaded.nodes().filter(has_log);
-            ended.max_by_key(|node| ended_at(node.state))
+            ended.max_by_key(|node| (node.node.section == Section::Main, ended_at(node.state)))
         })
         .or_else(|| loaded.nodes().next())
 }
@@ -268,7 +267,10 @@ fn head(loaded: &Loaded, frame: &Frame, now: Timestamp) -> Result<Head, ApiError
             .map(|sha| (sha.short().to_owned(), sha.to_string())),
         actor: actor.to_string(),
         created: When::new(created, now),
-        took: span(finished_at(loaded.run.phase()).unwrap_or(now).since(created)),
+        took: match finished_at(loaded.run.phase()) {
+            Some(at) => format!("took {}", span(at.since(created))),
+            None => format!("for {}", span(now.since(created))),
+        },
         note: note(loaded),
         cancel: (!is_finished).then(|| Button::new(frame, format!("/runs/{id}/cancel"))),
         retry: is_finished.then(|| Button::new(frame, format!("/runs/{id}/retry"))),

@@ -44,15 +44,36 @@ pub(crate) struct Bar {
     pub(crate) width: u64,
 }
 
-/// The run's time so far.
+/// The time in which anything ran, so that a gate that waits for days does not squeeze the bars to nothing.
 #[derive(Clone, Copy)]
-pub(crate) struct Extent {
-    pub(crate) start: Timestamp,
-    pub(crate) end: Timestamp,
+struct Extent {
+    start: Timestamp,
+    end: Timestamp,
+    now: Timestamp,
+}
+
+impl Extent {
+    fn of(loaded: &Loaded, now: Timestamp) -> Self {
+        let ran = || {
+            loaded
+                .nodes()
+                .filter(|node| has_run(node.state))
+                .map(|node| times(node.state))
+        };
+        Self {
+            start: ran().filter_map(|(from, _)| from).min().unwrap_or(now),
+            end: ran()
+                .filter_map(|(from, to)| from.map(|_| to.unwrap_or(now)))
+                .max()
+                .unwrap_or(now),
+            now,
+        }
+    }
 }
 
 /// The lines of a run's tree.
-pub(crate) fn lines(loaded: &Loaded, shown: Option<NodeId>, extent: Extent) -> Vec<Line> {
+pub(crate) fn lines(loaded: &Loaded, shown: Option<NodeId>, now: Timestamp) -> Vec<Line> {
+    let extent = Extent::of(loaded, now);
     let mut lines = Vec::new();
     let mut around: Vec<String> = Vec::new();
     for node in loaded.nodes() {
@@ -97,9 +118,9 @@ fn node_line(loaded: &Loaded, node: NodeRef<'_>, depth: usize, is_shown: bool, e
         link: Part(&node.node.name).to_string(),
         mark: Mark::node(node.state),
         is_shown,
-        took: ran.map(|from| span(ended.unwrap_or(extent.end).since(from))),
+        took: ran.map(|from| span(ended.unwrap_or(extent.now).since(from))),
         why: why(loaded, node),
-        bar: ran.map(|from| Bar::of(from, ended.unwrap_or(extent.end), extent)),
+        bar: ran.map(|from| Bar::of(from, ended.unwrap_or(extent.now), extent)),
     }
 }
 
@@ -163,6 +184,7 @@ mod tests {
         let extent = Extent {
             start: Timestamp(1_000),
             end: Timestamp(2_000),
+            now: Timestamp(3_000),
         };
         let bar = |from, to| {
             let bar = Bar::of(Timestamp(from), Timestamp(to), extent);
@@ -175,6 +197,7 @@ mod tests {
         let nothing = Extent {
             start: Timestamp(5),
             end: Timestamp(5),
+            now: Timestamp(5),
         };
         assert_eq!(
             Bar::of(Timestamp(5), Timestamp(5), nothing),
