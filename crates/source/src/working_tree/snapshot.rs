@@ -114,7 +114,12 @@ impl Copier<'_> {
                 Err(_) => self.clones = Clones::Refused,
             }
         }
-        fs::copy(path, target)
+        let source = fs::File::open(path)?;
+        let data = source.metadata()?;
+        let copy = fs::File::create(target)?;
+        let bytes = copy_at_most(source, &copy, data.len())?;
+        copy.set_permissions(data.permissions())?;
+        Ok(bytes)
     }
 
     /// Git tracks a file that was added in spite of an ignore file, so it belongs to the tree.
@@ -167,6 +172,11 @@ fn clone_file(path: &Path, target: &Path) -> io::Result<u64> {
 #[cfg(not(target_os = "linux"))]
 fn clone_file(_: &Path, _: &Path) -> io::Result<u64> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Copies what a file held when it was opened: one that grows while it is copied would never end.
+fn copy_at_most(source: impl io::Read, mut copy: &fs::File, length: u64) -> io::Result<u64> {
+    io::copy(&mut source.take(length), &mut copy)
 }
 
 fn path_of(bytes: &[u8]) -> &Path {

@@ -178,3 +178,12 @@ fn a_missing_tree_is_an_error_with_its_path() {
     let error = snapshot(Path::new("/no/such/tree"), to.path()).unwrap_err();
     assert!(error.to_string().contains("/no/such/tree"), "{error}");
 }
+
+#[test]
+fn a_file_that_grows_while_it_is_copied_is_copied_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = std::fs::File::create(folder.path().join("copy")).unwrap();
+    let endless = std::fs::File::open("/dev/zero").unwrap();
+    assert_eq!(super::copy_at_most(endless, &copy, 70_000).unwrap(), 70_000);
+    assert_eq!(copy.metadata().unwrap().len(), 70_000);
+}
