@@ -21,6 +21,7 @@ impl Draft<'_> {
         loop {
             if let Some(node) = self.settled.pop_first() {
                 self.halt_after(node);
+                self.look_again();
             } else if let Some(node) = self.arrivals.pop_first() {
                 self.arrive(node);
             } else if self.open_main() == 0 && self.finally() == FinallyPhase::Before {
@@ -69,6 +70,16 @@ impl Draft<'_> {
         }
     }
 
+    /// After a failure, nodes that judge outcomes may wait for more than their needs: each end is a reason to look again.
+    fn look_again(&mut self) {
+        if !self.is_halted() {
+            return;
+        }
+        let waits = |id: &NodeId| self.state(*id) == Some(&NodeState::Waiting) && self.unsettled(*id) == 0;
+        let again: Vec<NodeId> = self.open_nodes(Section::Main).into_iter().filter(waits).collect();
+        self.arrivals.extend(again);
+    }
+
     fn has_started(&self, node: NodeId) -> bool {
         match self.state(node) {
             Some(NodeState::Running(_) | NodeState::Backoff { .. } | NodeState::Done(_)) => true,
@@ -107,6 +118,7 @@ impl Draft<'_> {
                     reason: Some(reason),
                 });
             }
+            judge::Verdict::Wait => {}
             judge::Verdict::Go if self.is_adopted(id) => self.record(Fact::NodeAdopted { node: id }),
             judge::Verdict::Go => self.await_start(id),
         }

@@ -43,6 +43,9 @@ pub(super) fn ticket_asked(
     if !judge::may_start(draft, node) {
         return Err(Rejection::illegal("its needs do not allow it to start"));
     }
+    if matches!(draft.finally(), FinallyPhase::Open { deadline } if deadline <= draft.at()) {
+        return Err(Rejection::stale("the time of `finally` is over"));
+    }
     let deadline = draft.at() + node.timeout + defaults::GRACE + TIMEOUT_MARGIN;
     draft.record(Fact::TicketGranted {
         attempt,

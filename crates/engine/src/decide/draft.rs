@@ -181,6 +181,13 @@ impl<'a> Draft<'a> {
         self.unsettled.get(&id).copied().unwrap_or_else(below)
     }
 
+    /// The nodes of an action.
+    pub(super) fn cells(&self, action: &str) -> impl Iterator<Item = NodeId> {
+        let actions = &self.body.index.actions;
+        let found = action.parse().ok().and_then(|name| actions.get(&name));
+        found.into_iter().flatten().copied()
+    }
+
     /// The ready node that comes first in the plan.
     pub(super) fn first_ready(&self) -> Option<NodeId> {
         let below = self

@@ -19,8 +19,15 @@ use crate::{
 /// What becomes of a node.
 pub(super) enum Verdict {
     Go,
-    Skip { reason: SkipReason, passes: bool },
-    Broken { reason: String },
+    Skip {
+        reason: SkipReason,
+        passes: bool,
+    },
+    Broken {
+        reason: String,
+    },
+    /// Something that it judges has not ended.
+    Wait,
 }
 
 pub(super) fn judge(draft: &Draft<'_>, id: NodeId, node: &Node) -> Verdict {
@@ -29,6 +36,9 @@ pub(super) fn judge(draft: &Draft<'_>, id: NodeId, node: &Node) -> Verdict {
             reason: SkipReason::RunStopped,
             passes: false,
         };
+    }
+    if !named_have_ended(draft, node) {
+        return Verdict::Wait;
     }
     let unmet = first_unmet(draft, node);
     if !judges_outcomes(Some(node))
@@ -79,6 +89,27 @@ pub(super) fn may_start(draft: &Draft<'_>, node: &Node) -> bool {
 /// Whether a node is judged whatever the outcomes of its needs.
 pub(super) fn judges_outcomes(node: Option<&Node>) -> bool {
     node.is_some_and(|node| node.conditions.iter().any(|condition| condition.judges_outcomes))
+}
+
+/// Whether every action whose outcome a node judges has ended. Its needs may all be settled before that: a failure
+/// skips what did not start while other nodes still run.
+fn named_have_ended(draft: &Draft<'_>, node: &Node) -> bool {
+    let judging = node
+        .conditions
+        .iter()
+        .filter(|condition| condition.judges_outcomes);
+    let expressions = judging.filter_map(|condition| Expression::parse(&condition.expression).ok());
+    let has_ended = |reference: &Reference| match reference {
+        Reference::ActionOutcome { action }
+        | Reference::ActionOutput { action, .. }
+        | Reference::Action { action } => draft
+            .cells(action)
+            .all(|cell| draft.state(cell).is_some_and(NodeState::is_settled)),
+        Reference::Variable(_) | Reference::AllActions | Reference::Changed => true,
+    };
+    expressions
+        .flat_map(|expression| expression.references().clone())
+        .all(|reference| has_ended(&reference))
 }
 
 /// The first need that does not let a node go on; `finally` entries wait for their needs but not for their success.

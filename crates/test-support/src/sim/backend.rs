@@ -227,9 +227,14 @@ impl Backend for SimBackend {
         }
         let mail = match ticket {
             Ticket::Go { .. } => Mail::Go,
-            Ticket::Exit => Mail::Exit,
+            Ticket::Exit => {
+                self.site.world.hit("guard I1 second holder refused");
+                Mail::Exit
+            }
         };
-        self.site.world.trace(|| format!("{attempt}: {holder} is told {mail:?}"));
+        self.site
+            .world
+            .trace(|| format!("{attempt}: {holder} is told {mail:?}"));
         self.site.post(attempt, Some(holder), mail);
         self.site.world.pause().await;
         Ok(())

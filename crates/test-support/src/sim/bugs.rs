@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use pipekeeper_controller::Rules;
 use pipekeeper_engine::{
-    CancelReason, Decision, Effect, Envelope, Event, Fact, Input, Next, NodeState, Rejection, Run, RunRequest,
-    Seen, Snapshot, Verdict, decide, evolve,
+    CancelReason, Decision, Effect, Envelope, Event, Fact, Input, Next, NodeState, Rejection, Run,
+    RunRequest, Seen, Snapshot, Verdict, decide, evolve,
 };
 use pipekeeper_model::{
     Actor, AttemptOutcome, Holder, Millis, NodeId, Outcome, SkipReason,
@@ -212,10 +212,13 @@ fn approve_again(run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejecti
     let mut number = 0;
     while is_retry && number < 50 {
         number += 1;
-        let open = (0..).map(NodeId).zip(after.nodes()).find_map(|(id, state)| match state {
-            NodeState::Deciding(gate) => Some((id, gate.subject.clone())),
-            _ => None,
-        });
+        let open = (0..)
+            .map(NodeId)
+            .zip(after.nodes())
+            .find_map(|(id, state)| match state {
+                NodeState::Deciding(gate) => Some((id, gate.subject.clone())),
+                _ => None,
+            });
         let Some((node, subject)) = open else { break };
         let ghost = Envelope {
             at: input.at,
@@ -277,7 +280,10 @@ fn cancel_nothing(run: &Run, input: &Envelope<Input>) -> Result<Decision, Reject
                 Fact::CancelBegan { .. } | Fact::NodeSkipped { .. } | Fact::FinallyStopped
             )
         };
-        let live = run.nodes().iter().any(|state| matches!(state, NodeState::Running(_)));
+        let live = run
+            .nodes()
+            .iter()
+            .any(|state| matches!(state, NodeState::Running(_)));
         if live {
             decision.events.retain(is_kept);
             decision.effects.clear();

@@ -37,12 +37,10 @@ impl SimClock {
         let waker = {
             let mut inner = self.inner();
             match inner.timers.first_key_value() {
-                Some(((at, _), _)) if *at <= limit => {
-                    inner.timers.pop_first().map(|((at, _), waker)| {
-                        inner.now = inner.now.max(at);
-                        waker
-                    })
-                }
+                Some(((at, _), _)) if *at <= limit => inner.timers.pop_first().map(|((at, _), waker)| {
+                    inner.now = inner.now.max(at);
+                    waker
+                }),
                 Some(_) | None => None,
             }
         };

@@ -111,7 +111,9 @@ impl Executor {
                 let at = self.rng.index(ready.len());
                 ready.swap_remove(at)
             };
-            let Some(task) = self.tasks.get_mut(&id) else { continue };
+            let Some(task) = self.tasks.get_mut(&id) else {
+                continue;
+            };
             task.wake.queued.store(false, Ordering::Relaxed);
             let mut context = Context::from_waker(&task.waker);
             if task.future.as_mut().poll(&mut context).is_ready() {

@@ -41,9 +41,13 @@ impl Intake for SimIntake {
             before: None,
             after: push.sha.clone(),
         };
-        let found = self.store.find_move(&moved).await.map_err(|error| IntakeError::Transient {
-            reason: error.to_string(),
-        })?;
+        let found = self
+            .store
+            .find_move(&moved)
+            .await
+            .map_err(|error| IntakeError::Transient {
+                reason: error.to_string(),
+            })?;
         if let Some(delivery) = found {
             return Ok(Admitted::Nothing {
                 outcome: DeliveryOutcome::DuplicateOf { delivery },

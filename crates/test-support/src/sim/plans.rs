@@ -238,8 +238,12 @@ impl Planner {
         let is_gate = matches!(body, Body::Approve(_));
         let timeout = match (is_gate, self.slow && self.rng.chance(300)) {
             (true, true) => Millis::days(7),
-            (true, false) => self.rng.pick(Millis::minutes(1), &[Millis::minutes(20), Millis::hours(2)]),
-            (false, _) => self.rng.pick(Millis::seconds(20), &[Millis::minutes(3), Millis::minutes(20)]),
+            (true, false) => self
+                .rng
+                .pick(Millis::minutes(1), &[Millis::minutes(20), Millis::hours(2)]),
+            (false, _) => self
+                .rng
+                .pick(Millis::seconds(20), &[Millis::minutes(3), Millis::minutes(20)]),
         };
         Node {
             name: action.to_string(),
@@ -269,7 +273,10 @@ impl Planner {
             (1, _) => "branch == \"main\"".to_owned(),
             (2, _) if section == Section::Finally => "run.outcome != \"succeeded\"".to_owned(),
             (3..=5, false) => {
-                let action = known.get(self.rng.index(known.len())).cloned().unwrap_or_default();
+                let action = known
+                    .get(self.rng.index(known.len()))
+                    .cloned()
+                    .unwrap_or_default();
                 let operator = self.rng.pick("==", &["!="]);
                 let outcome = self.rng.pick(
                     Outcome::Succeeded,
@@ -312,7 +319,10 @@ impl Planner {
         let mut env = BTreeMap::new();
         let known = self.settled_actions(needs);
         if !known.is_empty() && self.rng.chance(60) {
-            let action = known.get(self.rng.index(known.len())).cloned().unwrap_or_default();
+            let action = known
+                .get(self.rng.index(known.len()))
+                .cloned()
+                .unwrap_or_default();
             env.insert("K".to_owned(), format!("${{{{ actions.{action}.outputs.k }}}}"));
         }
         Work {
@@ -386,7 +396,12 @@ impl Planner {
         if !self.rng.chance(300) {
             return Retry::default();
         }
-        let all = [Outcome::Failed, Outcome::Lost, Outcome::TimedOut, Outcome::Errored];
+        let all = [
+            Outcome::Failed,
+            Outcome::Lost,
+            Outcome::TimedOut,
+            Outcome::Errored,
+        ];
         Retry {
             attempts: self.rng.pick(2, &[3]),
             on: all.into_iter().filter(|_| self.rng.chance(600)).collect(),

@@ -56,12 +56,13 @@ fn what(options: &Options, rng: &mut Rng, number: u32) -> What {
     }
     // An earlier push again, under another id.
     let again = rng.below(push);
-    let repeated = rng.chance(options.rate(Fault::PushTwice) * 3);
+    let repeated = rng.chance(options.rate(Fault::PushTwice));
     let fate = |fault: Fault, what: What| (options.rate(fault) > 0).then_some(what);
+    if repeated && !options.is_slow() {
+        return What::Deliver { push: again };
+    }
     let drawn = match rng.below(100) {
-        0..=15 => Some(What::Deliver {
-            push: if repeated { again } else { push },
-        }),
+        0..=15 => Some(What::Deliver { push }),
         16..=27 => Some(What::Create { push }),
         28..=51 => Some(What::Approve),
         52..=54 => Some(What::ApproveLate),

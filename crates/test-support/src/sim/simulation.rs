@@ -277,7 +277,7 @@ impl Simulation {
         while self.world.violation().is_none() {
             let open: Vec<_> = self
                 .world
-                .check(|ledger| ledger.open_runs().map(|book| book.run.id()).collect());
+                .check(|ledger| ledger.open_runs().map(|book| book.words()).collect());
             if open.is_empty() {
                 break;
             }

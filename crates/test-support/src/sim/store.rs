@@ -101,7 +101,8 @@ struct LateWrite {
 
 impl Drop for LateWrite {
     fn drop(&mut self) {
-        if self.commits.is_empty() || self.world.handle().is_some() || !self.world.strikes(Fault::LateWrite) {
+        let is_lost = self.commits.is_empty() || self.world.handle().is_some();
+        if is_lost || !self.world.strikes_often(Fault::LateWrite) {
             return;
         }
         let commits = std::mem::take(&mut self.commits);
@@ -276,8 +277,7 @@ impl Store for SimStore {
     }
 
     async fn quarantine(&self, run: RunId, reason: String) -> Result<(), StoreError> {
-        self.world
-            .check(|ledger| ledger.quarantined(run, &reason));
+        self.world.check(|ledger| ledger.quarantined(run, &reason));
         self.inner.quarantine(run, reason).await
     }
 

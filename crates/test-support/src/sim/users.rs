@@ -7,13 +7,7 @@ use pipekeeper_engine::{CancelReason, Input, Look, NodeState, Verdict};
 use pipekeeper_model::{Actor, Digest, Millis, NodeId, RunId};
 use pipekeeper_store::{MemoryStore, NewDelivery, Store as _};
 
-use super::{
-    Fault, check::Ask, intake, plans,
-    rng::Rng,
-    script::What,
-    store::SimStore,
-    world::World,
-};
+use super::{Fault, check::Ask, intake, plans, rng::Rng, script::What, store::SimStore, world::World};
 
 /// Lets an act happen; acts of fate are the simulation's own.
 pub(crate) fn act(world: &Arc<World>, store: &MemoryStore, what: What, salt: u64) {
@@ -34,7 +28,10 @@ pub(crate) fn act(world: &Arc<World>, store: &MemoryStore, what: What, salt: u64
 }
 
 fn deliver(world: &Arc<World>, store: &MemoryStore, push: u64, rng: &mut Rng) {
-    let twice = world.strikes(Fault::DeliveryTwice);
+    if world.check(|ledger| !ledger.delivered.insert(push)) {
+        world.hit(&Fault::PushTwice.name());
+    }
+    let twice = world.strikes_often(Fault::DeliveryTwice);
     let id = format!("{push}-{}", rng.next());
     for copy in 0..=u64::from(twice) {
         let (world, store, id) = (Arc::clone(world), store.clone(), id.clone());
@@ -172,7 +169,9 @@ fn press_start(world: &Arc<World>, run: RunId, node: NodeId, looks: Vec<(Actor, 
     }
     ask(world, "press", async move |handle| {
         for (person, look) in looks {
-            handle.submit(run, person, Input::StartPressed { node, look }).await?;
+            handle
+                .submit(run, person, Input::StartPressed { node, look })
+                .await?;
         }
         Ok(())
     });
@@ -230,9 +229,12 @@ fn ask<F>(
     world.spawner.spawn(async move {
         asker.pause().await;
         let answer = request(handle).await;
-        asker.trace(|| match answer {
+        asker.trace(|| match &answer {
             Ok(()) => format!("{what}: done"),
             Err(error) => format!("{what}: {error}"),
         });
+        if what == "decide" && matches!(answer, Err(SubmitError::Rejected(_))) {
+            asker.hit("guard I3 late or stale decision refused");
+        }
     });
 }

@@ -132,7 +132,16 @@ impl World {
 
     /// Whether a fault strikes now.
     pub(crate) fn strikes(&self, fault: Fault) -> bool {
-        let rate = self.options.rate(fault);
+        self.strikes_at(fault, self.options.rate(fault))
+    }
+
+    /// Whether a fault that has few occasions strikes at this one.
+    pub(crate) fn strikes_often(&self, fault: Fault) -> bool {
+        let rate = if self.options.rate(fault) > 0 { 600 } else { 0 };
+        self.strikes_at(fault, rate)
+    }
+
+    fn strikes_at(&self, fault: Fault, rate: u32) -> bool {
         let mut inner = self.inner();
         let strikes = rate > 0 && !inner.healed && inner.rng.chance(rate);
         if strikes {

@@ -15,9 +15,17 @@ impl Check<'_> {
         let Some(node) = self.plan_node(id) else { return };
         let book = self.book.node(id).cloned().unwrap_or_default();
         self.ensure(book.ready && book.live.is_none(), "I2", "the node is not ready");
-        self.ensure(attempt.number == book.attempts + 1, "I1", "it is not the next number");
+        self.ensure(
+            attempt.number == book.attempts + 1,
+            "I1",
+            "it is not the next number",
+        );
         self.ensure(matches!(node.body, Body::Work(_)), "I2", "only work has attempts");
-        let places = self.book.request.as_ref().and_then(|request| request.plan.max_parallel);
+        let places = self
+            .book
+            .request
+            .as_ref()
+            .and_then(|request| request.plan.max_parallel);
         if let Some(places) = places {
             let taken = self.book.live();
             self.ensure(taken < places as usize, "I11", "all places are taken");

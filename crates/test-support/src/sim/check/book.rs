@@ -100,6 +100,17 @@ impl Book {
         self.node(id)?.settled
     }
 
+    /// The run with its nodes' states, for people.
+    pub(crate) fn words(&self) -> String {
+        let states: Vec<&str> = self.run.nodes().iter().map(|state| state.word()).collect();
+        format!(
+            "r{} {:?} [{}]",
+            self.run.id(),
+            self.run.phase(),
+            states.join(", ")
+        )
+    }
+
     pub(crate) fn live(&self) -> usize {
         self.nodes.iter().filter(|node| node.live.is_some()).count()
     }

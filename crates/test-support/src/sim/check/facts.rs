@@ -3,7 +3,7 @@
 use pipekeeper_engine::{CancelReason, Event, Fact, NodeState};
 use pipekeeper_model::{
     NodeId, Outcome, SkipReason,
-    plan::{Body, Node, Section, defaults},
+    plan::{Body, Node, OnNew, Section, defaults},
 };
 
 use super::{
@@ -66,7 +66,10 @@ impl Check<'_> {
     }
 
     /// Judges the fact and writes it down.
-    #[expect(clippy::too_many_lines, reason = "one arm for each fact reads best in one place")]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one arm for each fact reads best in one place"
+    )]
     pub(super) fn fact(&mut self) {
         self.ensure(self.book.finished.is_none(), "I4", "the run has ended");
         if let Some(node) = self.event.fact.node()
@@ -85,6 +88,10 @@ impl Check<'_> {
                 self.book.plan_digest = Some(request.plan.digest());
                 self.book.nodes = vec![NodeBook::default(); request.plan.nodes.len()];
                 self.book.created_at = self.event.at;
+                self.book.pending = request
+                    .group
+                    .as_ref()
+                    .is_some_and(|group| group.on_new != OnNew::CancelRunning);
                 self.book.request = Some(request.clone());
             }
             Fact::TurnAwaited => {
@@ -213,7 +220,11 @@ impl Check<'_> {
         let Some(node) = self.plan_node(id) else {
             return self.ensure(false, "I2", "the plan has no such node");
         };
-        let was_begun = again || self.book.node(id).is_some_and(|book| book.wait_until.is_some() || book.started_by_hand);
+        let was_begun = again
+            || self
+                .book
+                .node(id)
+                .is_some_and(|book| book.wait_until.is_some() || book.started_by_hand);
         if was_begun {
             return;
         }
@@ -284,7 +295,7 @@ impl Check<'_> {
                 may_pass = satisfied && !is_guard(&node);
             }
             SkipReason::Need { .. } => {
-                let closed = !self.book.closed_gates(id).is_empty();
+                let closed = !self.book.own_closed_gates(id).is_empty();
                 self.ensure(!satisfied || closed, "I2", "all its needs allow it");
             }
             SkipReason::EarlierFailure { .. } => {
@@ -312,7 +323,11 @@ impl Check<'_> {
                 self.ensure(asks, "I2", "it is no promotion");
             }
         }
-        self.ensure(passes == may_pass, "I2", "whether it passes its needs through is wrong");
+        self.ensure(
+            passes == may_pass,
+            "I2",
+            "whether it passes its needs through is wrong",
+        );
         if passes {
             self.hit("guard I2 skipped passes");
         }
@@ -320,7 +335,11 @@ impl Check<'_> {
     }
 
     fn cancel_began(&mut self, reason: &CancelReason) {
-        self.ensure(self.book.cancels.is_empty(), "I4", "the run is being stopped already");
+        self.ensure(
+            self.book.cancels.is_empty(),
+            "I4",
+            "the run is being stopped already",
+        );
         let newer = |by: &pipekeeper_model::RunId| *by > self.book.run.id();
         let (is_due, outcome) = match reason {
             CancelReason::Superseded { by } => (newer(by) && !self.is_past_gate(), Outcome::Superseded),
@@ -368,7 +387,11 @@ impl Check<'_> {
         };
         let asked = self.asked(Ask::Cancel) || !self.book.cancels.is_empty();
         let nothing = !has_finally || self.book.tickets.is_empty();
-        self.ensure(nothing || is_late || asked, "I4", "`finally` is stopped for nothing");
+        self.ensure(
+            nothing || is_late || asked,
+            "I4",
+            "`finally` is stopped for nothing",
+        );
         if is_late {
             self.hit("guard I5 finally expired");
         }

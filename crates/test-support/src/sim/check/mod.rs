@@ -51,6 +51,8 @@ pub(crate) struct Ledger {
     pub(crate) books: BTreeMap<RunId, Book>,
     pub(crate) shared: Shared,
     pub(crate) settled: BTreeMap<DeliveryId, DeliveryOutcome>,
+    /// The pushes that were delivered.
+    pub(crate) delivered: BTreeSet<u64>,
     pushed: BTreeMap<String, RunId>,
     violation: Option<Violation>,
     hits: Vec<&'static str>,
@@ -124,7 +126,10 @@ impl Ledger {
         if let Some(snapshot) = &commit.snapshot
             && Run::from(snapshot.clone()) != book.run
         {
-            self.violate("I6", format!("run {id}: the snapshot is not the fold of its events"));
+            self.violate(
+                "I6",
+                format!("run {id}: the snapshot is not the fold of its events"),
+            );
         }
         if book.finished.is_some() {
             self.shared.active.remove(&id);
@@ -191,7 +196,10 @@ impl Ledger {
             let id = commit.summary.id;
             let is_told = matches!(&told, Some(DeliveryOutcome::Ran { runs, .. }) if runs.contains(&id));
             if !is_told {
-                self.violate("delivery", format!("run {id} is of a delivery that does not know it"));
+                self.violate(
+                    "delivery",
+                    format!("run {id} is of a delivery that does not know it"),
+                );
             }
             if let Some(other) = self.pushed.insert(commit.summary.subject.clone(), id) {
                 let text = format!("`{}` made run {other} and run {id}", commit.summary.subject);

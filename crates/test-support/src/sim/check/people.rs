@@ -103,7 +103,11 @@ impl Check<'_> {
         let Some(gate) = gate else {
             return self.ensure(false, "I3", "the gate is not open");
         };
-        self.ensure(gate.subject == *subject, "I3", "the gate asks about another subject");
+        self.ensure(
+            gate.subject == *subject,
+            "I3",
+            "the gate asks about another subject",
+        );
         self.ensure(gate.expires > self.event.at, "I3", "the gate has expired");
         let actor = self.event.actor.clone();
         let is_new = !gate.approved_by.contains(&actor);

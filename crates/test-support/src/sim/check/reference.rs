@@ -123,6 +123,15 @@ impl Book {
 
     /// Gates in front of a node, near or far, that nobody approved and that no node on the way reacts to.
     pub(super) fn closed_gates(&self, id: NodeId) -> Vec<NodeId> {
+        self.unapproved(id, |on_the_way| on_the_way.to_vec())
+    }
+
+    /// Gates in front of a node that nobody approved and that the node itself does not react to.
+    pub(super) fn own_closed_gates(&self, id: NodeId) -> Vec<NodeId> {
+        self.unapproved(id, |on_the_way| on_the_way.last().copied().into_iter().collect())
+    }
+
+    fn unapproved(&self, id: NodeId, reactors: impl for<'a> Fn(&[&'a Node]) -> Vec<&'a Node>) -> Vec<NodeId> {
         let nodes = self.plan_nodes();
         let Some(own) = nodes.get(id.index()) else {
             return Vec::new();
@@ -133,6 +142,7 @@ impl Book {
             .filter_map(|id| nodes.get(id.index()))
             .chain([own])
             .collect();
+        let reactors = reactors(&on_the_way);
         let reacts = |node: &Node, gate: &Node, gate_id: NodeId| {
             let outcome = format!("actions.{}.outcome", gate.action);
             let names = node
@@ -148,7 +158,7 @@ impl Book {
                 nodes.get(gate_id.index()).is_some_and(|gate| {
                     is_guard(gate)
                         && self.settled(*gate_id).map(|settled| settled.outcome) != Some(Outcome::Succeeded)
-                        && !on_the_way.iter().any(|node| reacts(node, gate, *gate_id))
+                        && !reactors.iter().any(|node| reacts(node, gate, *gate_id))
                 })
             })
             .collect()

@@ -4,7 +4,7 @@ use pipekeeper_model::{
     AttemptId, Millis,
     plan::{Body, Section, Start, WaitFor, defaults},
 };
-use pipekeeper_store::{Delivery, StoredEffect};
+use pipekeeper_store::{Delivery, DeliveryOutcome, StoredEffect};
 
 use super::{Ledger, book::Book};
 
@@ -33,12 +33,29 @@ impl Ledger {
         if let Some(delivery) = deliveries.iter().find(|delivery| delivery.outcome.is_none()) {
             self.violate("delivery", format!("delivery {} has no outcome", delivery.id.0));
         }
-        let unstarted = self.books.values().flat_map(|book| &book.tickets).find(|(attempt, holder)| {
-            let starts = self.shared.lived.get(attempt).map(|lived| lived.starts.as_slice());
-            starts.is_some_and(|starts| starts.iter().any(|starter| starter != *holder))
-        });
+        let is_double =
+            |delivery: &Delivery| matches!(delivery.outcome, Some(DeliveryOutcome::DuplicateOf { .. }));
+        if deliveries.iter().any(is_double) {
+            self.hits.push("guard delivery duplicate");
+        }
+        self.hits.push("guard I12 nothing left");
+        let unstarted = self
+            .books
+            .values()
+            .flat_map(|book| &book.tickets)
+            .find(|(attempt, holder)| {
+                let starts = self
+                    .shared
+                    .lived
+                    .get(attempt)
+                    .map(|lived| lived.starts.as_slice());
+                starts.is_some_and(|starts| starts.iter().any(|starter| starter != *holder))
+            });
         if let Some((attempt, _)) = unstarted {
-            self.violate("I7", format!("{attempt}: another supervisor started than the ticketed one"));
+            self.violate(
+                "I7",
+                format!("{attempt}: another supervisor started than the ticketed one"),
+            );
         }
     }
 }
