@@ -163,9 +163,9 @@ fn sort_features(features: &mut Vec<OwnedFeature>) {
 fn check_size(root: &Node, actions: &[Action], sink: &mut Sink<'_>) {
     let cells = |action: &Action| {
         let axes = action.matrix.iter().map(|(_, values)| values.len().max(1));
-        axes.product::<usize>()
+        axes.fold(1, usize::saturating_mul)
     };
-    let nodes: usize = actions.iter().map(cells).sum();
+    let nodes = actions.iter().map(cells).fold(0, usize::saturating_add);
     if nodes > MAX_NODES
         && let Some(pair) = root.pair("actions")
     {
