@@ -5,6 +5,8 @@ use std::{
     io::{self, ErrorKind},
     os::unix::fs::PermissionsExt,
     path::Path,
+    thread,
+    time::{Duration, Instant},
 };
 
 use pipekeeper_agent::protocol::{KeepWorkspace, RecordOutcome};
@@ -15,12 +17,21 @@ use super::{
     folder::{Folder, Standing},
 };
 
+/// How long an attempt may seem to live after its end.
+const PATIENCE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(2);
+
 /// Removes the folder, unless the attempt still runs; it blocks.
 pub(super) fn forget(root: &Path, attempt: AttemptId, folder: &Folder) -> io::Result<()> {
-    match folder.look()? {
-        Standing::Absent => return Ok(()),
-        Standing::Alive => return Err(io::Error::new(ErrorKind::ResourceBusy, "it still runs")),
-        Standing::Finished(_) | Standing::Dead(_) | Standing::Unstarted(_) => {}
+    let begun = Instant::now();
+    loop {
+        match folder.look()? {
+            Standing::Absent => return Ok(()),
+            // A program that is being started holds copies of all our locks until it has replaced this one.
+            Standing::Alive if begun.elapsed() < PATIENCE => thread::sleep(PAUSE),
+            Standing::Alive => return Err(io::Error::new(ErrorKind::ResourceBusy, "it still runs")),
+            Standing::Finished(_) | Standing::Dead(_) | Standing::Unstarted(_) => break,
+        }
     }
     if is_kept(folder) {
         let kept = LocalBackend::kept_folder(root, attempt);
