@@ -49,11 +49,24 @@ const PIECES: [&str; 24] = [
 
 #[test]
 fn more_cells_than_can_be_counted() {
-    let axes: Vec<String> = (0..200).map(|n| format!("k{n}: [a, b, c, d, e, f, g, h, i, j]")).collect();
-    let action = |name| format!("  - {{ name: {name}, run: x, matrix: {{ {} }} }}\n", axes.join(", "));
+    let axes: Vec<String> = (0..200)
+        .map(|n| format!("k{n}: [a, b, c, d, e, f, g, h, i, j]"))
+        .collect();
+    let action = |name| {
+        format!(
+            "  - {{ name: {name}, run: x, matrix: {{ {} }} }}\n",
+            axes.join(", ")
+        )
+    };
     let text = format!("actions:\n{}{}", action("one"), action("two"));
     exercise(&text);
-    assert!(check(&SourceFile { path: "a.yaml", text: &text }).is_err());
+    assert!(
+        check(&SourceFile {
+            path: "a.yaml",
+            text: &text
+        })
+        .is_err()
+    );
 }
 
 proptest! {
