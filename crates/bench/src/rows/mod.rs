@@ -1,0 +1,33 @@
+//! The rows of the table, one module each.
+
+mod action;
+mod engine;
+pub(crate) mod logs;
+mod memory;
+mod pages;
+mod push;
+mod scheduling;
+mod start;
+mod step;
+mod webhook;
+
+use anyhow::Result;
+
+use crate::figure::Figure;
+
+/// A row's name and how it is measured.
+pub(crate) type Row = (&'static str, fn() -> Result<Vec<Figure>>);
+
+/// Every row, in the order of the paper.
+pub(crate) const ROWS: &[Row] = &[
+    ("step", step::measure),
+    ("action", action::measure),
+    ("start", start::measure),
+    ("engine", engine::measure),
+    ("webhook", webhook::measure),
+    ("push", push::measure),
+    ("scheduling", scheduling::measure),
+    ("logs", logs::measure),
+    ("pages", pages::measure),
+    ("memory", memory::measure),
+];
