@@ -87,6 +87,7 @@ async fn logs_come_in_ranges_of_bytes() {
     assert_eq!(server.text(&format!("{log}?offset=4")).await, "456789");
     assert_eq!(server.text(&format!("{log}?offset=4&limit=3")).await, "456");
     assert_eq!(server.text(&format!("{log}?offset=99")).await, "");
+    assert_eq!(server.text(&format!("{log}?offset={}", u64::MAX)).await, "");
     let response = server.get(&log).await;
     assert_eq!(response.headers()["x-log-size"], "10");
     assert_eq!(response.headers()["content-type"], "text/plain; charset=utf-8");
