@@ -1,7 +1,12 @@
 //! The loop's part about deliveries: each ends in a visible outcome, one at a time per project, in order.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
+use futures_util::FutureExt as _;
 use pipekeeper_engine::{Envelope, Input, Run};
 use pipekeeper_model::{Actor, Name, RunId};
 use pipekeeper_store::{
@@ -20,6 +25,20 @@ use crate::{
 const PAGE: u32 = 256;
 /// How often a delivery is tried again when something is in the way; the waits add up to about ten minutes.
 const TRIES: u32 = 20;
+/// What is said where our own code panicked; the process has written down why.
+const BROKE: &str = "our side broke on it; hint: the server's log says where";
+
+/// Waits for the intake; should what somebody pushed make it panic, the loop must live, and not meet it again.
+pub(crate) async fn survive<T>(
+    asked: impl Future<Output = Result<T, IntakeError>>,
+) -> Result<T, IntakeError> {
+    let answered = AssertUnwindSafe(asked).catch_unwind().await;
+    answered.unwrap_or_else(|_| {
+        Err(IntakeError::Terminal {
+            reason: BROKE.to_owned(),
+        })
+    })
+}
 
 impl Controller {
     /// Looks for deliveries that wait.
@@ -91,7 +110,7 @@ impl Controller {
         };
         self.intake.busy.insert(project.clone());
         self.start(Box::pin(async move {
-            let result = intake.admit(&delivery).await;
+            let result = survive(intake.admit(&delivery)).await;
             Done::Admitted {
                 delivery: Box::new(delivery),
                 result,
@@ -158,11 +177,15 @@ impl Controller {
                 version: 0,
                 snapshot_at: 0,
             };
-            match self.ports.rules.decide(&loaded.run, &envelope) {
-                Ok(decision) => {
-                    for event in &decision.events {
-                        pipekeeper_engine::evolve(&mut loaded.run, event);
-                    }
+            let decided = catch_unwind(AssertUnwindSafe(|| {
+                let decision = self.ports.rules.decide(&loaded.run, &envelope)?;
+                for event in &decision.events {
+                    pipekeeper_engine::evolve(&mut loaded.run, event);
+                }
+                Ok::<_, pipekeeper_engine::Rejection>(decision)
+            }));
+            match decided {
+                Ok(Ok(decision)) => {
                     let (events, effects) = (decision.events, decision.effects);
                     let made = commit(&mut loaded, events.clone(), effects.clone(), BTreeSet::new());
                     commits.extend(made);
@@ -173,7 +196,8 @@ impl Controller {
                         effects,
                     });
                 }
-                Err(rejection) => notes.push(format!("{pipeline}: {rejection}")),
+                Ok(Err(rejection)) => notes.push(format!("{pipeline}: {rejection}")),
+                Err(_) => notes.push(format!("{pipeline}: {BROKE}")),
             }
         }
         let ids: Vec<RunId> = runs.iter().map(|new| new.run.id()).collect();

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::{
     Controller, RetryWhich, SubmitError, Wish,
     controller::refuse,
+    deliveries::survive,
     job::{Done, Wished, unavailable},
     runs::restore,
     slot::{Loaded, Slot, Then},
@@ -76,7 +77,7 @@ impl Controller {
             return refuse(reply, SubmitError::Rejected(Rejection::Illegal { why }));
         };
         self.start(Box::pin(async move {
-            let result = intake.wish(&wish).await.map_err(SubmitError::Intake);
+            let result = survive(intake.wish(&wish)).await.map_err(SubmitError::Intake);
             Done::Wished {
                 wished: Wished { actor, reply },
                 result,

@@ -100,12 +100,16 @@ impl Supplies for NoSupplies {
     }
 }
 
-/// Ignores every delivery and grants every wish for the project `mall`.
+/// The body of a delivery at which the intake panics.
+pub(super) const POISON: &[u8] = b"{\"poison\":true}";
+
+/// Ignores every delivery but [`POISON`] and grants every wish for the project `mall`.
 struct Wishes;
 
 #[async_trait]
 impl Intake for Wishes {
-    async fn admit(&self, _: &Delivery) -> Result<Admitted, IntakeError> {
+    async fn admit(&self, delivery: &Delivery) -> Result<Admitted, IntakeError> {
+        assert_ne!(delivery.received.body, POISON);
         Ok(Admitted::Nothing {
             outcome: DeliveryOutcome::Ignored {
                 reason: "this test ignores <everything>".to_owned(),

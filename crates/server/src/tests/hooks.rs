@@ -6,7 +6,7 @@ use reqwest::{Method, Response};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
-use super::harness::{HOOK, SECRET, TestServer, read_to_end};
+use super::harness::{HOOK, POISON, SECRET, TestServer, read_to_end};
 use crate::Limits;
 
 const MIB: usize = 1024 * 1024;
@@ -37,6 +37,18 @@ async fn a_signed_delivery_is_stored_then_answered() {
     assert_eq!(again["status"], "duplicate");
     assert_eq!(again["delivery"], told["delivery"]);
     assert_eq!(server.deliveries().await, 1);
+}
+
+#[tokio::test]
+async fn a_delivery_that_breaks_our_side_is_settled_and_the_next_is_handled() {
+    let server = TestServer::start().await;
+    let mut news = server.handle.listen();
+    for (body, outcome) in [(POISON, "errored"), (b"{}", "ignored")] {
+        assert_eq!(deliver(&server, SECRET, body.to_vec()).await.status(), 202);
+        while server.json("/api/v1/deliveries").await["deliveries"][0]["outcome"]["what"] != outcome {
+            news.recv().await.unwrap();
+        }
+    }
 }
 
 #[tokio::test]
