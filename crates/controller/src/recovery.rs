@@ -139,7 +139,10 @@ impl Controller {
                 self.start(self.remove(attempt));
             }
         }
-        for attempt in live {
+        // A run that is ahead of the store may have attempts that are launched after its commit only: asked about now,
+        // they would seem to be gone.
+        let stored = self.slots.values().filter(|slot| slot.is_stored());
+        for attempt in stored.flat_map(live_attempts) {
             if !self.outbox.has(&Self::attempt_lane(attempt)) {
                 self.start(self.tools.observe(attempt));
             }

@@ -123,6 +123,11 @@ impl Slot {
         }
     }
 
+    /// Whether the run is in memory just as it is stored.
+    pub(crate) fn is_stored(&self) -> bool {
+        matches!(self.state, SlotState::Idle(_))
+    }
+
     /// Decides everything that is queued, if the run is in memory and nothing is under way.
     pub(crate) fn decide(&mut self, rules: &dyn Rules, settled: &mut BTreeSet<EffectKey>) -> Option<Decided> {
         if self.queue.is_empty() || !matches!(self.state, SlotState::Idle(_)) {
