@@ -1,5 +1,7 @@
 //! Which crate may see which: the table of DESIGN section 13, read from `cargo metadata`.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests may panic")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use cargo_metadata::{DependencyKind, MetadataCommand};

@@ -212,13 +212,13 @@ fn approve_again(run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejecti
     let mut number = 0;
     while is_retry && number < 50 {
         number += 1;
-        let open = (0..)
-            .map(NodeId)
-            .zip(after.nodes())
-            .find_map(|(id, state)| match state {
-                NodeState::Deciding(gate) => Some((id, gate.subject.clone())),
-                _ => None,
-            });
+        let open = (0..).map(NodeId).zip(after.nodes()).find_map(|(id, state)| {
+            if let NodeState::Deciding(gate) = state {
+                Some((id, gate.subject.clone()))
+            } else {
+                None
+            }
+        });
         let Some((node, subject)) = open else { break };
         let ghost = Envelope {
             at: input.at,
@@ -375,33 +375,27 @@ fn succeed_vanished(run: &Run, input: &Envelope<Input>) -> Result<Decision, Reje
 }
 
 fn granted(run: &Run, node: NodeId) -> Option<&Holder> {
-    match run.node(node)? {
-        NodeState::Running(live) => live.phase.holder(),
-        _ => None,
+    if let NodeState::Running(live) = run.node(node)? {
+        live.phase.holder()
+    } else {
+        None
     }
 }
 
 fn believe_anyone(run: &Run, input: &Envelope<Input>) -> Envelope<Input> {
-    match &input.body {
-        Input::AttemptObserved {
-            attempt,
-            seen: Seen::Finished { holder, record },
-        } => {
-            let holder = granted(run, attempt.node).unwrap_or(holder).clone();
-            let seen = Seen::Finished {
-                holder,
-                record: record.clone(),
-            };
-            with_body(
-                input,
-                Input::AttemptObserved {
-                    attempt: *attempt,
-                    seen,
-                },
-            )
-        }
-        _ => input.clone(),
-    }
+    let Input::AttemptObserved {
+        attempt,
+        seen: Seen::Finished { holder, record },
+    } = &input.body
+    else {
+        return input.clone();
+    };
+    let seen = Seen::Finished {
+        holder: granted(run, attempt.node).unwrap_or(holder).clone(),
+        record: record.clone(),
+    };
+    let attempt = *attempt;
+    with_body(input, Input::AttemptObserved { attempt, seen })
 }
 
 fn skip_finally(run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection> {
@@ -412,13 +406,13 @@ fn skip_finally(run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejectio
         .position(|event| matches!(event.fact, Fact::FinallyBegan { .. }));
     let Some(began) = began else { return Ok(decision) };
     decision.events.truncate(began);
-    decision.effects.retain(|effect| match effect {
-        Effect::LaunchAttempt { attempt } => run
-            .plan()
-            .and_then(|plan| plan.node(attempt.node))
-            .is_some_and(|node| node.section == Section::Main),
-        _ => true,
-    });
+    let is_finally = |node: NodeId| {
+        let node = run.plan().and_then(|plan| plan.node(node));
+        node.is_some_and(|node| node.section == Section::Finally)
+    };
+    decision
+        .effects
+        .retain(|effect| !matches!(effect, Effect::LaunchAttempt { attempt } if is_finally(attempt.node)));
     let mut add = |fact| decision.events.push(event(input, fact));
     add(Fact::FinallyStopped);
     for (id, node) in run

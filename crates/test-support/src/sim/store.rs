@@ -146,7 +146,7 @@ async fn land(store: &MemoryStore, world: &World, mut commits: Vec<Commit>) -> R
     store.commit_all(commits).await?;
     world.trace(|| {
         let line = |commit: &Commit| {
-            let facts: Vec<String> = commit.events.iter().map(|event| brief(event)).collect();
+            let facts: Vec<String> = commit.events.iter().map(brief).collect();
             format!("r{}@{}: {}", commit.summary.id, commit.expected, facts.join(", "))
         };
         format!("commit {}", told.iter().map(line).collect::<Vec<_>>().join(" + "))

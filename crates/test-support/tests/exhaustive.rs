@@ -1,0 +1,287 @@
+//! Every order of events of a tiny run, by plain breadth-first search over `decide`: nothing is left to chance here.
+
+#![expect(clippy::unwrap_used, reason = "a helper of tests may panic")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use pipekeeper_engine::{
+    AttemptPhase, CancelReason, Envelope, Fact, Input, NodeState, Run, RunPhase, RunRequest, Seen, Snapshot,
+    Verdict, decide, evolve,
+};
+use pipekeeper_model::{
+    Actor, AttemptOutcome, AttemptRecord, Digest, EventKind, Holder, Millis, NodeId, Outcome, Plan, Revision,
+    RunContext, RunId, Timestamp, TriggerEvent,
+    plan::{
+        Body, Checkout, Gate, Node, OnFailure, Place, Reports, Retry, Script, Section, Shell, Start, Step,
+        Work,
+    },
+};
+
+/// How many inputs deep the search goes.
+const DEPTH: usize = 9;
+// The work before the gate, the gate, the work behind it, and `finally`.
+const BEFORE: NodeId = NodeId(0);
+const GATE: NodeId = NodeId(1);
+const BEHIND: NodeId = NodeId(2);
+const LAST: NodeId = NodeId(3);
+
+fn work() -> Body {
+    Body::Work(Box::new(Work {
+        steps: vec![Step {
+            name: "step 1".to_owned(),
+            image: None,
+            script: Script::Shell {
+                shell: Shell::Sh,
+                text: "true".to_owned(),
+                line: 1,
+            },
+            env: BTreeMap::new(),
+            timeout: None,
+            working_dir: None,
+        }],
+        env: BTreeMap::new(),
+        checkout: Checkout::None,
+        uses: Vec::new(),
+        artifacts: BTreeMap::new(),
+        caches: Vec::new(),
+        secrets: Vec::new(),
+        services: BTreeMap::new(),
+        reports: Reports::default(),
+        resources: None,
+        environment: None,
+        cluster: None,
+        credentials: Vec::new(),
+        log_limit: 1,
+    }))
+}
+
+fn node(name: &str, needs: Vec<NodeId>, section: Section, body: Body) -> Node {
+    Node {
+        name: name.to_owned(),
+        action: name.parse().unwrap(),
+        cell: BTreeMap::new(),
+        groups: Vec::new(),
+        needs,
+        conditions: Vec::new(),
+        start: Start::Auto,
+        section,
+        allow_failure: false,
+        timeout: Millis::minutes(1),
+        retry: Retry::default(),
+        locks: Vec::new(),
+        place: Place { line: 1, column: 1 },
+        body,
+    }
+}
+
+fn request() -> Arc<RunRequest> {
+    let gate = Gate {
+        text: "go?".to_owned(),
+        by: Vec::new(),
+        count: 1,
+        params: BTreeMap::new(),
+        keep_all: true,
+    };
+    let mut first = node("before", Vec::new(), Section::Main, work());
+    first.retry = Retry {
+        attempts: 2,
+        on: BTreeSet::from([Outcome::Failed]),
+        backoff: Millis(0),
+    };
+    let nodes = vec![
+        first,
+        node("gate", vec![BEFORE], Section::Main, Body::Approve(gate)),
+        node("behind", vec![GATE], Section::Main, work()),
+        node("last", Vec::new(), Section::Finally, work()),
+    ];
+    Arc::new(RunRequest {
+        project: "tiny".parse().unwrap(),
+        plan: Plan {
+            pipeline: "tiny".parse().unwrap(),
+            file: ".pipe/tiny.yaml".to_owned(),
+            params: BTreeMap::new(),
+            nodes,
+            caches: BTreeMap::new(),
+            max_parallel: None,
+            on_failure: OnFailure::Stop,
+            concurrency: None,
+            features: Vec::new(),
+        },
+        context: RunContext {
+            event: TriggerEvent {
+                kind: EventKind::Manual,
+                revision: Revision {
+                    repository: "tiny".to_owned(),
+                    sha: None,
+                    git_ref: None,
+                    subject: String::new(),
+                },
+                schedule: None,
+            },
+            changed: Vec::new(),
+        },
+        group: None,
+        adopted: None,
+    })
+}
+
+/// Everything that may be heard of a run in this state, sensible or not.
+fn inputs(run: &Run) -> Vec<Input> {
+    let mut inputs = vec![
+        Input::CancelRequested(CancelReason::Asked),
+        Input::DeadlineReached,
+        Input::TurnGiven,
+    ];
+    for state in run.nodes() {
+        if let NodeState::Running(live) = state {
+            let attempt = live.attempt;
+            for holder in ["one", "two"].map(|name| Holder(name.to_owned())) {
+                inputs.push(Input::TicketAsked {
+                    attempt,
+                    holder: holder.clone(),
+                });
+                for outcome in [AttemptOutcome::Succeeded, AttemptOutcome::Failed] {
+                    let record = AttemptRecord::without_steps(outcome, "", Timestamp(0));
+                    let seen = Seen::Finished {
+                        holder: holder.clone(),
+                        record: Box::new(record),
+                    };
+                    inputs.push(Input::AttemptObserved { attempt, seen });
+                }
+            }
+            let seen = Seen::Gone {
+                reason: String::new(),
+            };
+            inputs.push(Input::AttemptObserved { attempt, seen });
+        }
+    }
+    let subject = match run.node(GATE) {
+        Some(NodeState::Deciding(gate)) => gate.subject.clone(),
+        Some(_) | None => Digest::of(b"another"),
+    };
+    for verdict in [Verdict::Approve, Verdict::Reject] {
+        for subject in [subject.clone(), Digest::of(b"something else")] {
+            inputs.push(Input::GateDecided {
+                node: GATE,
+                verdict,
+                subject,
+                comment: None,
+            });
+        }
+    }
+    inputs
+}
+
+fn holder(run: &Run, node: NodeId) -> Option<(pipekeeper_model::AttemptId, &Holder)> {
+    if let Some(NodeState::Running(live)) = run.node(node) {
+        Some((live.attempt, live.phase.holder()?))
+    } else {
+        None
+    }
+}
+
+/// What must hold of every step, whatever came before it.
+fn check(before: &Run, input: &Input, facts: &[&Fact], after: &Run) {
+    let ids = [BEFORE, GATE, BEHIND, LAST];
+    for id in ids {
+        let (old, new) = (before.node(id), after.node(id));
+        if let Some(old) = old.filter(|old| old.is_settled()) {
+            assert_eq!(Some(old), new, "a settled node changed after {input:?}");
+        }
+        if let (Some(old), Some(new)) = (holder(before, id), holder(after, id))
+            && old.0 == new.0
+        {
+            assert_eq!(old.1, new.1, "a ticket changed its holder after {input:?}");
+        }
+    }
+    let succeeded = |id: NodeId| after.node(id).and_then(NodeState::outcome) == Some(Outcome::Succeeded);
+    let was_stopping = matches!(before.phase(), Some(RunPhase::Stopping { .. }));
+    for fact in facts {
+        if let Fact::TicketGranted { attempt, .. } = fact {
+            assert!(
+                attempt.node != BEHIND || succeeded(GATE),
+                "past a closed gate: {input:?}"
+            );
+            assert!(
+                attempt.node == LAST || !was_stopping,
+                "a start after a cancel: {input:?}"
+            );
+        }
+        if let Fact::GateApproved { .. } = fact {
+            assert!(!was_stopping, "an approval after a cancel: {input:?}");
+        }
+    }
+    let moves = after.next_deadline().is_some()
+        || after
+            .nodes()
+            .iter()
+            .any(|state| matches!(state, NodeState::Running(live) if !matches!(live.phase, AttemptPhase::Launching { .. })));
+    assert!(
+        after.is_finished() || moves,
+        "nothing will ever move it: {:?}",
+        after.nodes()
+    );
+    let restored = serde_json::to_string(&Snapshot::from(after)).unwrap();
+    let restored: Snapshot = serde_json::from_str(&restored).unwrap();
+    assert_eq!(Run::from(restored), *after, "a crash changes the run");
+}
+
+#[test]
+fn every_order_of_a_tiny_run_keeps_the_rules() {
+    let created = Envelope {
+        at: Timestamp(1_000),
+        actor: Actor::user("ann"),
+        body: Input::RunRequested(request()),
+    };
+    let mut first = Run::new(RunId(1));
+    for event in decide(&first, &created).unwrap().events {
+        evolve(&mut first, &event);
+    }
+    let mut seen = BTreeSet::new();
+    let mut outcomes = BTreeSet::new();
+    let mut open = VecDeque::from([(first, Timestamp(1_000), 0)]);
+    while let Some((run, now, depth)) = open.pop_front() {
+        for input in inputs(&run) {
+            let at = match (&input, run.next_deadline()) {
+                (Input::DeadlineReached, Some((due, _))) => due.max(now),
+                _ => now,
+            };
+            let envelope = Envelope {
+                at,
+                actor: Actor::user("ann"),
+                body: input,
+            };
+            let decided = decide(&run, &envelope);
+            assert!(
+                !run.is_finished() || decided.is_err(),
+                "a finished run takes inputs"
+            );
+            let Ok(decision) = decided else { continue };
+            let mut after = run.clone();
+            decision.events.iter().for_each(|event| evolve(&mut after, event));
+            let facts: Vec<&Fact> = decision.events.iter().map(|event| &event.fact).collect();
+            check(&run, &envelope.body, &facts, &after);
+            outcomes.extend(after.outcome());
+            let key = Digest::of(&serde_json::to_vec(&(&Snapshot::from(&after), at)).unwrap());
+            if depth < DEPTH && seen.insert(key) {
+                open.push_back((after, at, depth + 1));
+            }
+        }
+    }
+    assert!(seen.len() > 1_000, "only {} states were reached", seen.len());
+    for outcome in [
+        Outcome::Succeeded,
+        Outcome::Failed,
+        Outcome::Rejected,
+        Outcome::Cancelled,
+        Outcome::Lost,
+    ] {
+        assert!(
+            outcomes.contains(&outcome),
+            "no order ends as {outcome}: {outcomes:?}"
+        );
+    }
+}
