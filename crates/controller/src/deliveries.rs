@@ -21,8 +21,8 @@ use crate::{
     slot::{Loaded, Slot, commit},
 };
 
-/// Deliveries taken in hand at once.
-const PAGE: u32 = 256;
+/// Deliveries read at once; each may bring a body of 25 MiB into memory.
+const PAGE: u32 = 16;
 /// How often a delivery is tried again when something is in the way; the waits add up to about ten minutes.
 const TRIES: u32 = 20;
 /// What is said where our own code panicked; the process has written down why.

@@ -7,7 +7,7 @@ use pipekeeper_store::{RunFilter, StoreError};
 
 use crate::{
     Controller,
-    controller::{SWEEP_EVERY, Timer},
+    controller::{STORE_PAUSE, SWEEP_EVERY, Timer},
     job::{Done, Job, Swept},
     runs::{live_attempts, restore},
     slot::{Slot, SlotState},
@@ -129,15 +129,23 @@ impl Controller {
             }
         }
         let live: BTreeSet<AttemptId> = self.slots.values().flat_map(live_attempts).collect();
+        let mut look_again = false;
         for attempt in swept.known {
-            let is_away = self
-                .slots
-                .get(&attempt.run)
-                .is_some_and(|slot| slot.run().is_none());
-            let is_wanted = live.contains(&attempt) || self.outbox.has(&Self::attempt_lane(attempt));
-            if !is_wanted && !is_away {
-                self.start(self.remove(attempt));
+            match self.slots.get(&attempt.run).map(|slot| &slot.state) {
+                Some(SlotState::Absent | SlotState::Resting | SlotState::Loading) => look_again = true,
+                Some(SlotState::Quarantined(_)) => {}
+                Some(SlotState::Idle(_) | SlotState::Committing { .. }) | None => {
+                    let is_wanted = live.contains(&attempt) || self.outbox.has(&Self::attempt_lane(attempt));
+                    if !is_wanted {
+                        self.start(self.remove(attempt));
+                    }
+                }
             }
+        }
+        if look_again {
+            // Whether these are wanted shows when their run is in memory.
+            let at = self.now() + STORE_PAUSE;
+            self.arm(at, Timer::Sweep);
         }
         // A run that is ahead of the store may have attempts that are launched after its commit only: asked about now,
         // they would seem to be gone.

@@ -96,6 +96,12 @@ impl GitIntake {
         };
         let event = event(project, kind, sha.clone(), Some(push.git_ref.clone()), subject);
         let (candidates, mut notes) = self.candidates(&project.repository, &sha).await?;
+        if candidates.is_empty() && !notes.is_empty() {
+            let outcome = DeliveryOutcome::Errored {
+                reason: notes.join("\n"),
+            };
+            return Ok(nothing(outcome, Some(moved)));
+        }
         if candidates.is_empty() && notes.is_empty() {
             return Ok(ignored(
                 format!("commit {} has no `{FOLDER}/*.yaml`", sha.short()),
