@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -37,6 +37,7 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 pub(super) struct Spares {
     shelf: Mutex<Shelf>,
     swept: OnceLock<()>,
+    was_asked: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -96,7 +97,13 @@ impl Spares {
     }
 
     /// Starts spares until there are enough for this many attempts; it blocks.
+    ///
+    /// A first attempt does not tell that there will be another: a run of one action pays for no spare.
     pub(super) fn refill(&self, options: &LocalOptions, attempts: usize) -> io::Result<()> {
+        let is_first = !self.was_asked.swap(true, Ordering::Relaxed);
+        if is_first && attempts < FEWEST {
+            return Ok(());
+        }
         let folder = options.root.join("spare");
         self.swept.get_or_init(|| sweep(&folder));
         while self.wants_one(attempts) {
