@@ -15,7 +15,7 @@ use crate::{
 };
 
 const RUNS: usize = 1_000;
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 1;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 pub(super) fn measure() -> Result<Vec<Figure>> {

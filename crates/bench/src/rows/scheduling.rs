@@ -19,7 +19,7 @@ use crate::{
 };
 
 const RUNS: usize = 200;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 pub(super) fn measure() -> Result<Vec<Figure>> {
