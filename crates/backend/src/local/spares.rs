@@ -100,12 +100,12 @@ impl Spares {
     ///
     /// A first attempt does not tell that there will be another: a run of one action pays for no spare.
     pub(super) fn refill(&self, options: &LocalOptions, attempts: usize) -> io::Result<()> {
+        let folder = options.root.join("spare");
+        self.swept.get_or_init(|| sweep(&folder));
         let is_first = !self.was_asked.swap(true, Ordering::Relaxed);
         if is_first && attempts < FEWEST {
             return Ok(());
         }
-        let folder = options.root.join("spare");
-        self.swept.get_or_init(|| sweep(&folder));
         while self.wants_one(attempts) {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             let spare = Spare::start(options, folder.join(format!("{}-{number}", std::process::id())));
