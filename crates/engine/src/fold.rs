@@ -41,7 +41,7 @@ pub enum CorruptLog {
 /// Folds a whole log into a run.
 ///
 /// # Errors
-/// If the log cannot have been written by [`crate::decide`].
+/// If the log cannot have been written by [`crate::decide()`].
 pub fn replay<'a>(mut run: Run, events: impl IntoIterator<Item = &'a Event>) -> Result<Run, CorruptLog> {
     for (at, event) in events.into_iter().enumerate() {
         if let Some(node) = event.fact.node()

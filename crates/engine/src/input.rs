@@ -62,7 +62,7 @@ pub enum Input {
     },
     /// Somebody or something wants the run to end.
     CancelRequested(CancelReason),
-    /// The clock reached [`crate::next_deadline`]; whatever is due at the envelope's time is done.
+    /// The clock reached [`crate::Run::next_deadline`]; whatever is due at the envelope's time is done.
     DeadlineReached,
     /// An effect was performed, or given up.
     EffectSettled {

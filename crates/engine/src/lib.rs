@@ -1,7 +1,7 @@
 //! The pure machines that decide everything about a run.
 //!
 //! No clock, randomness, threads, I/O or unordered maps: time, actor and ids come in with the input. The shell loads a
-//! [`Run`], calls [`decide`], stores the [`Decision`]'s events and effects together, and folds the events with [`evolve`].
+//! [`Run`], calls [`decide()`], stores the [`Decision`]'s events and effects together, and folds the events with [`evolve`].
 
 mod daytime;
 mod decide;

@@ -1,8 +1,8 @@
 //! Archives of artifacts, caches and sources: tar, compressed with zstd.
 //!
 //! Packing is deterministic, so equal files give an equal digest. Unpacking trusts nothing: only files, folders and
-//! links that stay inside are made, and nothing is ever written through a link. Entry functions: [`pack`] and
-//! [`unpack`].
+//! links that stay inside are made, and nothing is ever written through a link. Entry functions: [`pack()`] and
+//! [`unpack()`].
 
 mod beneath;
 mod hash;

@@ -1,4 +1,4 @@
-//! A developer's working tree: [`snapshot`] copies it as it is for `pipe run`, [`describe()`] says what git knows of it.
+//! A developer's working tree: [`snapshot()`] copies it as it is for `pipe run`, [`describe()`] says what git knows of it.
 
 mod describe;
 mod snapshot;

@@ -1,4 +1,4 @@
-//! From tree to definition: meaning, after the [`shape`](crate::shape) was compared.
+//! From tree to definition: meaning, after the [`shape`] was compared.
 //!
 //! What is ill-shaped has been reported already; here it is passed over, so that everything else is still checked.
 //! Entry: [`lower`].

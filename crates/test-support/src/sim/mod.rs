@@ -1,7 +1,7 @@
 //! A deterministic simulation of everything around the controller: store, backend, intake, people and time.
 //!
 //! It drives the controller's own loop through its ports and copies none of it. One seed is one world: the same seed
-//! takes the same steps. Entry points: [`Options::draw`], [`simulate`] and [`shrink`].
+//! takes the same steps. Entry points: [`Options::draw`], [`simulate`] and [`shrink()`].
 
 mod backend;
 mod bugs;
