@@ -127,7 +127,10 @@ impl GitIntake {
                     )
                     .await
                 {
-                    Ok(request) => requests.push((push.pusher.clone(), Arc::new(request))),
+                    Ok(request) => {
+                        notes.extend(idle_triggers(&request.plan));
+                        requests.push((push.pusher.clone(), Arc::new(request)));
+                    }
                     Err(IntakeError::Terminal { reason } | IntakeError::NotFound { reason }) => {
                         notes.push(format!("{name}: {reason}"));
                     }
@@ -428,6 +431,17 @@ fn group(project: &Project, plan: &Plan, event: &TriggerEvent) -> Option<Group> 
         }
         _ => None,
     }
+}
+
+/// The triggers of a file that start nothing in this version: said with every delivery, never silently ignored.
+fn idle_triggers(plan: &Plan) -> impl Iterator<Item = String> {
+    let idle = plan.features.iter().filter(|used| used.feature.is_trigger());
+    idle.map(|used| {
+        format!(
+            "{}: `{}` ({}:{}) starts nothing in this version",
+            plan.pipeline, used.path, plan.file, used.place.line
+        )
+    })
 }
 
 fn asks_to_skip(subject: &str) -> bool {
