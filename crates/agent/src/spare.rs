@@ -2,14 +2,14 @@
 //!
 //! Entry function: [`wait`].
 
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 
 use crate::protocol::{AttemptDir, FromAgent, ToAgent, read_frame, write_frame};
 use crate::workspace;
 
 /// The folder of the attempt to supervise: `dir` if its spec is there, else the one that the first controller to
-/// connect names; none if that one leaves before. That controller hears a [`FromAgent::Pong`] as soon as the folder
-/// may be renamed.
+/// connect names. None if that one leaves before; the spare's own folder is gone then. The controller hears a
+/// [`FromAgent::Pong`] as soon as the folder may be renamed.
 pub(crate) fn wait(dir: AttemptDir, listener: &UnixListener) -> std::io::Result<Option<AttemptDir>> {
     if dir.spec().exists() {
         return Ok(Some(dir));
@@ -17,22 +17,31 @@ pub(crate) fn wait(dir: AttemptDir, listener: &UnixListener) -> std::io::Result<
     let (mut leash, _) = listener.accept()?;
     // Whatever is wrong with it is told when an attempt needs it.
     drop(workspace::make_folders(&dir));
-    // From here on nothing is looked up by the old name of the folder.
-    write_frame(&mut leash, &FromAgent::Pong).map_err(std::io::Error::other)?;
+    let named = name(&mut leash);
+    if named.is_none() {
+        // Nobody else can remove it without racing what was made above. A renamed folder is not found.
+        drop(workspace::remove(dir.path()));
+    }
+    Ok(named)
+}
+
+/// The folder that the controller names, unless it leaves before. The spare's own name is not used from here on: the
+/// folder may be renamed any time.
+fn name(leash: &mut UnixStream) -> Option<AttemptDir> {
+    write_frame(leash, &FromAgent::Pong).ok()?;
     loop {
-        match read_frame(&mut leash) {
-            Ok(Some(ToAgent::Begin { dir })) => return Ok(Some(AttemptDir::new(dir))),
+        match read_frame(leash) {
+            Ok(Some(ToAgent::Begin { dir })) => return Some(AttemptDir::new(dir)),
             Ok(Some(
                 ToAgent::Go { .. } | ToAgent::Exit | ToAgent::Stop { .. } | ToAgent::Ping | ToAgent::Unknown,
             )) => {}
-            Ok(None) | Err(_) => return Ok(None),
+            Ok(None) | Err(_) => return None,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixStream;
     use std::path::PathBuf;
 
     use super::*;
@@ -43,7 +52,9 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let socket = temp.path().join("sock");
         let listener = UnixListener::bind(&socket).unwrap();
-        let dir = AttemptDir::new(temp.path());
+        let spare = temp.path().join("spare");
+        std::fs::create_dir(&spare).unwrap();
+        let dir = AttemptDir::new(spare.clone());
 
         let mut leash = UnixStream::connect(&socket).unwrap();
         write_frame(&mut leash, &ToAgent::Ping).unwrap();
@@ -60,7 +71,9 @@ mod tests {
         let gone = UnixStream::connect(&socket).unwrap();
         gone.shutdown(std::net::Shutdown::Write).unwrap();
         assert_eq!(wait(dir.clone(), &listener).unwrap(), None);
+        assert!(!spare.exists());
 
+        std::fs::create_dir(&spare).unwrap();
         dir.write_spec(&AttemptSpec::new("r1-n1-a1", "nonce", "/log"))
             .unwrap();
         assert_eq!(wait(dir.clone(), &listener).unwrap(), Some(dir));

@@ -31,6 +31,8 @@ const NEWS: usize = 4_096;
 const FLUSH_AFTER: Millis = Millis(200);
 /// How often backend and store are compared.
 pub(crate) const SWEEP_EVERY: Millis = Millis::minutes(5);
+/// How long until what could not be removed at an attempt's end is looked for.
+const LEFT_OVER_PAUSE: Millis = Millis::seconds(5);
 /// How long to wait before asking a store again that could not answer.
 pub(crate) const STORE_PAUSE: Millis = Millis::seconds(1);
 
@@ -246,6 +248,10 @@ impl Controller {
                 Ok(request) => self.create(wished.actor, request, wished.reply),
                 Err(error) => drop(wished.reply.send(Err(error))),
             },
+            Done::LeftOver => {
+                let at = self.now() + LEFT_OVER_PAUSE;
+                self.arm(at, Timer::Sweep);
+            }
             Done::Quiet => {}
         }
     }

@@ -1,6 +1,6 @@
 //! The loop's part about effects: perform, try again, settle.
 
-use pipekeeper_engine::{Effect, EffectResult, Input, Run};
+use pipekeeper_engine::{Effect, EffectResult, Input, LiveAttempt};
 use pipekeeper_model::{Actor, RunId};
 
 use crate::{
@@ -42,7 +42,8 @@ impl Controller {
         pipekeeper_failpoint::hit("effect_begun");
         let job = match &effect {
             Effect::LaunchAttempt { attempt } => {
-                if !known.wants(*attempt) {
+                let may_start = |live: &LiveAttempt| live.phase.holder().is_none();
+                if !known.live(*attempt).is_some_and(may_start) {
                     return self.performed(lane, &effect, Performed::Done);
                 }
                 match Draft::new(known, *attempt) {
@@ -52,6 +53,10 @@ impl Controller {
                         return self.performed(lane, &effect, Performed::Terminal { reason });
                     }
                 }
+            }
+            // One that ended meanwhile was removed: a backend would note a stop that nobody removes.
+            Effect::StopAttempt { attempt, .. } if known.live(*attempt).is_none() => {
+                return self.performed(lane, &effect, Performed::Done);
             }
             Effect::StopAttempt { .. } => self.tools.stop(lane.clone(), effect),
             Effect::SupersedeOlder { .. } | Effect::SupersedeAtGate { .. } | Effect::AwaitTurn { .. } => {
@@ -114,21 +119,6 @@ impl Controller {
             self.perform(lane);
         } else {
             self.rest(run);
-        }
-    }
-}
-
-/// Whether a run still wants an attempt that was to be launched.
-trait Wants {
-    fn wants(&self, attempt: pipekeeper_model::AttemptId) -> bool;
-}
-
-impl Wants for Run {
-    fn wants(&self, attempt: pipekeeper_model::AttemptId) -> bool {
-        use pipekeeper_engine::NodeState;
-        match self.node(attempt.node) {
-            Some(NodeState::Running(live)) => live.attempt == attempt && live.phase.holder().is_none(),
-            Some(_) | None => false,
         }
     }
 }

@@ -65,6 +65,8 @@ pub(crate) enum Done {
         wished: Wished,
         result: Result<Arc<RunRequest>, SubmitError>,
     },
+    /// Something could not be removed.
+    LeftOver,
     /// It spoke for itself.
     Quiet,
 }
@@ -201,6 +203,7 @@ impl Tools {
         Box::pin(async move {
             if let Err(error) = backend.forget(attempt).await {
                 tracing::warn!(attempt.id = %attempt, "cannot remove what is left: {error}");
+                return Done::LeftOver;
             }
             Done::Quiet
         })

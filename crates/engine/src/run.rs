@@ -5,12 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use pipekeeper_model::{Actor, Name, NodeId, Outcome, Plan, RunId, Timestamp, plan::Section};
+use pipekeeper_model::{Actor, AttemptId, Name, NodeId, Outcome, Plan, RunId, Timestamp, plan::Section};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     CancelReason, RunRequest,
-    state::{DeadlineReason, NodeState},
+    state::{DeadlineReason, LiveAttempt, NodeState},
 };
 
 /// One execution of a plan.
@@ -131,6 +131,14 @@ impl Run {
     /// The state of one node.
     pub fn node(&self, id: NodeId) -> Option<&NodeState> {
         self.nodes().get(id.index())
+    }
+
+    /// An attempt that has not ended, as far as the run knows.
+    pub fn live(&self, attempt: AttemptId) -> Option<&LiveAttempt> {
+        match self.node(attempt.node) {
+            Some(NodeState::Running(live)) if live.attempt == attempt => Some(live),
+            Some(_) | None => None,
+        }
     }
 
     /// How it ended, if it did.

@@ -46,7 +46,7 @@ struct Shelf {
     starting: usize,
 }
 
-/// One spare; it leaves when this is dropped, unless it was begun.
+/// One spare; it leaves when this is dropped, with its folder, unless it was begun.
 #[derive(Debug)]
 pub(super) struct Spare {
     folder: Folder,
@@ -128,7 +128,13 @@ impl Spares {
 
     fn take(&self) -> Option<Spare> {
         let mut shelf = self.shelf();
-        shelf.ready.retain(|spare| spare.state() != State::Dead);
+        shelf.ready.retain(|spare| {
+            let lives = spare.state() != State::Dead;
+            if !lives {
+                remove(spare.folder.path());
+            }
+            lives
+        });
         let ready = shelf
             .ready
             .iter()
@@ -179,13 +185,6 @@ impl Spare {
             dir: folder.path().to_owned(),
         };
         Ok(write_frame(&mut self.leash, &begin).is_ok().then_some(stream))
-    }
-}
-
-/// Renaming took the folder of a spare that was begun away from here.
-impl Drop for Spare {
-    fn drop(&mut self) {
-        remove(self.folder.path());
     }
 }
 
