@@ -3,8 +3,10 @@
 //! A time that a day skips (spring) counts as the first moment after the gap; one that a day has twice (autumn) as the
 //! first of the two.
 
-use chrono::{DateTime, Days, LocalResult, NaiveDateTime, NaiveTime, TimeDelta, TimeZone as _, Utc};
-use chrono_tz::Tz;
+use jiff::{
+    civil::{DateTime, Time},
+    tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase},
+};
 use pipekeeper_model::{Timestamp, plan::WaitFor};
 
 /// The instant that a wait which begins `now` ends; not after `now` means there is nothing to wait for.
@@ -18,7 +20,7 @@ pub(crate) fn instant(wait: &WaitFor, now: Timestamp) -> Result<Timestamp, Strin
         }
         WaitFor::After { time, timezone } => {
             let clock = Clock::new(timezone, now)?;
-            clock.on(clock.local.date(), parse(time)?)
+            clock.on(clock.local, parse(time)?)
         }
         WaitFor::Between { from, to, timezone } => {
             let clock = Clock::new(timezone, now)?;
@@ -34,61 +36,60 @@ pub(crate) fn instant(wait: &WaitFor, now: Timestamp) -> Result<Timestamp, Strin
 }
 
 struct Clock {
-    zone: Tz,
-    now: DateTime<Utc>,
-    local: NaiveDateTime,
+    zone: TimeZone,
+    now: Timestamp,
+    local: DateTime,
 }
 
 impl Clock {
+    /// Zones come from the table in this program, so that every machine decides the same.
     fn new(timezone: &str, now: Timestamp) -> Result<Self, String> {
-        let zone: Tz = timezone
-            .parse()
+        let zone = TimeZoneDatabase::bundled()
+            .get(timezone)
             .map_err(|_| format!("unknown time zone `{timezone}`"))?;
-        let now = DateTime::from_timestamp_millis(now.0).ok_or("the present time is out of range")?;
+        let instant = jiff::Timestamp::from_millisecond(now.0)
+            .map_err(|_| "the present time is out of range".to_owned())?;
         Ok(Self {
+            local: zone.to_datetime(instant),
             zone,
             now,
-            local: now.with_timezone(&zone).naive_local(),
         })
     }
 
     /// The next moment after now at which the zone's clocks show `time`.
-    fn next(&self, time: NaiveTime) -> Result<Timestamp, String> {
-        let today = self.on(self.local.date(), time)?;
-        if today.0 > self.now.timestamp_millis() {
+    fn next(&self, time: Time) -> Result<Timestamp, String> {
+        let today = self.on(self.local, time)?;
+        if today > self.now {
             return Ok(today);
         }
         let tomorrow = self
             .local
             .date()
-            .checked_add_days(Days::new(1))
-            .ok_or("the calendar ends")?;
-        self.on(tomorrow, time)
+            .tomorrow()
+            .map_err(|_| "the calendar ends".to_owned())?;
+        self.on(tomorrow.into(), time)
     }
 
-    fn on(&self, date: chrono::NaiveDate, time: NaiveTime) -> Result<Timestamp, String> {
-        let mut local = date.and_time(time);
-        // No gap is longer than a day, and gaps end on a quarter of an hour.
-        for _ in 0..=96 {
-            match self.zone.from_local_datetime(&local) {
-                LocalResult::Single(instant) | LocalResult::Ambiguous(instant, _) => {
-                    return Ok(Timestamp(instant.timestamp_millis()));
-                }
-                LocalResult::None => local = next_quarter(local),
-            }
-        }
-        Err(format!("the zone `{}` has no such time", self.zone))
+    /// When the zone's clocks show `time` on the day of `day`.
+    fn on(&self, day: DateTime, time: Time) -> Result<Timestamp, String> {
+        let local = day.date().to_datetime(time);
+        let ambiguous = self.zone.to_ambiguous_timestamp(local);
+        let instant = match ambiguous.offset() {
+            AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(local),
+            AmbiguousOffset::Fold { before, .. } => before.to_timestamp(local),
+            // By the clocks of after the gap, the time comes before it.
+            AmbiguousOffset::Gap { after, .. } => after.to_timestamp(local).map(|early| {
+                let gap = self.zone.following(early).next();
+                gap.map_or(early, |gap| gap.timestamp())
+            }),
+        };
+        let instant = instant.map_err(|_| "the calendar ends".to_owned())?;
+        Ok(Timestamp(instant.as_millisecond()))
     }
 }
 
-fn next_quarter(local: NaiveDateTime) -> NaiveDateTime {
-    let past = local.and_utc().timestamp().rem_euclid(900);
-    local + TimeDelta::seconds(900 - past)
-}
-
-fn parse(time: &str) -> Result<NaiveTime, String> {
-    NaiveTime::parse_from_str(time, "%H:%M")
-        .map_err(|_| format!("`{time}` is no time of day: write it like `22:00`"))
+fn parse(time: &str) -> Result<Time, String> {
+    Time::strptime("%H:%M", time).map_err(|_| format!("`{time}` is no time of day: write it like `22:00`"))
 }
 
 #[cfg(test)]
@@ -98,11 +99,7 @@ mod tests {
     use super::instant;
 
     fn at(text: &str) -> Timestamp {
-        Timestamp(
-            chrono::DateTime::parse_from_rfc3339(text)
-                .unwrap()
-                .timestamp_millis(),
-        )
+        Timestamp(text.parse::<jiff::Timestamp>().unwrap().as_millisecond())
     }
 
     fn wait_at(time: &str, timezone: &str) -> WaitFor {
@@ -135,6 +132,16 @@ mod tests {
         assert_eq!(
             instant(&wait, at("2026-10-24T23:00:00Z")),
             Ok(at("2026-10-25T00:30:00Z"))
+        );
+        // Half an hour is skipped here, from two o'clock.
+        assert_eq!(
+            instant(&wait_at("02:10", "Australia/Lord_Howe"), at("2026-10-03T14:00:00Z")),
+            Ok(at("2026-10-03T15:30:00Z"))
+        );
+        // A midnight that does not exist begins the day an hour late.
+        assert_eq!(
+            instant(&wait_at("00:00", "Asia/Beirut"), at("2026-03-28T12:00:00Z")),
+            Ok(at("2026-03-28T22:00:00Z"))
         );
     }
 

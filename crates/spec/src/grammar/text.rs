@@ -3,6 +3,7 @@
 use std::str::FromStr as _;
 
 use croner::Cron;
+use jiff::tz::TimeZoneDatabase;
 use pipekeeper_model::{Millis, Name};
 
 use crate::{codes, diagnostic::Code, triggers};
@@ -220,15 +221,17 @@ fn check_clock(text: &str) -> Result<(), Misfit> {
 }
 
 fn check_zone(text: &str) -> Result<(), Misfit> {
-    if text.parse::<chrono_tz::Tz>().is_ok() {
+    let zones = TimeZoneDatabase::bundled();
+    // It is found in any case of letters; other readers of the file may want the right one.
+    if zones.get(text).is_ok_and(|zone| zone.iana_name() == Some(text)) {
         return Ok(());
     }
-    let names = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
+    let names: Vec<_> = zones.available().collect();
     Err(Misfit {
         code: codes::BAD_TIMEZONE,
         message: format!("`{text}` is no time zone"),
         help: Some(
-            crate::suggest::did_you_mean(text, names)
+            crate::suggest::did_you_mean(text, names.iter().map(|name| name.as_str()))
                 .unwrap_or_else(|| "use an IANA name such as `Europe/Berlin` or `UTC`".to_owned()),
         ),
     })
