@@ -59,9 +59,16 @@ pub(crate) struct IntakeState {
     pub(crate) look_again: bool,
     pub(crate) cursor: Option<DeliveryId>,
     pub(crate) in_hand: BTreeMap<DeliveryId, Name>,
-    pub(crate) queues: BTreeMap<Name, VecDeque<Delivery>>,
+    pub(crate) queues: BTreeMap<Name, DeliveryQueue>,
     pub(crate) busy: BTreeSet<Name>,
     pub(crate) failures: BTreeMap<DeliveryId, u32>,
+}
+
+/// A project's deliveries. Only the next few are in memory with their bodies, of 25 MiB each at worst.
+#[derive(Default)]
+pub(crate) struct DeliveryQueue {
+    pub(crate) ready: VecDeque<Delivery>,
+    pub(crate) waiting: VecDeque<DeliveryId>,
 }
 
 /// What the clock is waited for.
@@ -240,6 +247,7 @@ impl Controller {
             } => self.created(delivery, runs, result),
             Done::Performed { lane, effect, result } => self.performed(&lane, &effect, result),
             Done::Pending { result } => self.pending(result),
+            Done::Fetched { project, batch } => self.fetched(&project, batch),
             Done::Admitted { delivery, result } => self.admitted(*delivery, result),
             Done::SettledDelivery { delivery, result } => self.settled_delivery(delivery, result),
             Done::Flushed { keys, result } => self.flushed(keys, result),

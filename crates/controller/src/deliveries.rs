@@ -10,19 +10,23 @@ use futures_util::FutureExt as _;
 use pipekeeper_engine::{Envelope, Input, Run};
 use pipekeeper_model::{Actor, Name, RunId};
 use pipekeeper_store::{
-    Commit, CommitError, Delivery, DeliveryId, DeliveryOutcome, DeliverySettlement, RefMove, StoreError,
+    Commit, CommitError, Delivery, DeliveryId, DeliveryOutcome, DeliverySettlement, RefMove, Store,
+    StoreError,
 };
 
 use crate::{
-    Admitted, Controller, IntakeError, News,
+    Admitted, Controller, Intake, IntakeError, News,
     controller::{STORE_PAUSE, Timer},
     job::{Done, NewRun},
     recovery::LOOK_EVERY,
     slot::{Loaded, Slot, commit},
 };
 
-/// Deliveries read at once; each may bring a body of 25 MiB into memory.
-const PAGE: u32 = 16;
+/// Deliveries that are looked for at once.
+const PAGE: u32 = 1_000;
+/// Deliveries that are prepared together, and about how large they may be together.
+const BATCH: usize = 64;
+const BATCH_BYTES: usize = 4 << 20;
 /// How often a delivery is tried again when something is in the way; the waits add up to about ten minutes.
 const TRIES: u32 = 20;
 /// What is said where our own code panicked; the process has written down why.
@@ -38,6 +42,40 @@ pub(crate) async fn survive<T>(
             reason: BROKE.to_owned(),
         })
     })
+}
+
+/// The next deliveries of a project, as far as they could be read.
+#[derive(Default)]
+pub(crate) struct Batch {
+    ready: Vec<Delivery>,
+    /// Settled meanwhile, or unreadable.
+    gone: Vec<DeliveryId>,
+    failure: Option<StoreError>,
+}
+
+async fn read(store: &dyn Store, ids: Vec<DeliveryId>) -> Batch {
+    let (mut batch, mut bytes) = (Batch::default(), 0);
+    for id in ids {
+        match store.delivery(id).await {
+            Ok(Some(delivery)) if delivery.outcome.is_none() => {
+                bytes += delivery.received.body.len();
+                batch.ready.push(delivery);
+            }
+            Ok(Some(_) | None) => batch.gone.push(id),
+            Err(StoreError::Corrupt { what, reason }) => {
+                tracing::error!(delivery.id = id.0, "{what} cannot be read: {reason}");
+                batch.gone.push(id);
+            }
+            Err(error @ (StoreError::Unavailable { .. } | StoreError::Closed)) => {
+                batch.failure = Some(error);
+                break;
+            }
+        }
+        if bytes > BATCH_BYTES {
+            break;
+        }
+    }
+    batch
 }
 
 impl Controller {
@@ -73,16 +111,17 @@ impl Controller {
         };
         let is_full = found.len() >= PAGE as usize;
         self.intake.cursor = found.last().filter(|_| is_full).map(|delivery| delivery.id);
+        let mut arrived = BTreeSet::new();
         for delivery in found {
             let project = delivery.received.project.clone();
             if self.intake.in_hand.insert(delivery.id, project.clone()).is_none() {
-                self.intake
-                    .queues
-                    .entry(project.clone())
-                    .or_default()
-                    .push_back(delivery);
-                self.admit_next(&project);
+                let queue = self.intake.queues.entry(project.clone()).or_default();
+                queue.waiting.push_back(delivery.id);
+                arrived.insert(project);
             }
+        }
+        for project in arrived {
+            self.admit_next(&project);
         }
         if is_full || self.intake.look_again {
             self.look_for_deliveries();
@@ -100,13 +139,11 @@ impl Controller {
         if self.draining || self.intake.busy.contains(project) {
             return;
         }
-        let Some(delivery) = self
-            .intake
-            .queues
-            .get_mut(project)
-            .and_then(|queue| queue.pop_front())
-        else {
+        let Some(queue) = self.intake.queues.get_mut(project) else {
             return;
+        };
+        let Some(delivery) = queue.ready.pop_front() else {
+            return self.fetch_next(project, intake);
         };
         self.intake.busy.insert(project.clone());
         self.start(Box::pin(async move {
@@ -116,6 +153,50 @@ impl Controller {
                 result,
             }
         }));
+    }
+
+    /// Reads the project's next deliveries from the store and has them prepared.
+    fn fetch_next(&mut self, project: &Name, intake: Arc<dyn Intake>) {
+        let Some(queue) = self.intake.queues.get_mut(project) else {
+            return;
+        };
+        let ids: Vec<DeliveryId> = queue.waiting.iter().copied().take(BATCH).collect();
+        if ids.is_empty() {
+            self.intake.queues.remove(project);
+            return;
+        }
+        self.intake.busy.insert(project.clone());
+        let (store, project) = (Arc::clone(&self.ports.store), project.clone());
+        self.start(Box::pin(async move {
+            let batch = read(store.as_ref(), ids).await;
+            if batch.ready.len() > 1 {
+                // Should it panic, so will the admission of the one that is to blame.
+                drop(
+                    AssertUnwindSafe(intake.prepare(&batch.ready))
+                        .catch_unwind()
+                        .await,
+                );
+            }
+            Done::Fetched { project, batch }
+        }));
+    }
+
+    pub(crate) fn fetched(&mut self, project: &Name, batch: Batch) {
+        self.intake.busy.remove(project);
+        for id in &batch.gone {
+            self.intake.in_hand.remove(id);
+        }
+        let queue = self.intake.queues.entry(project.clone()).or_default();
+        queue.waiting.drain(..batch.ready.len() + batch.gone.len());
+        queue.ready.extend(batch.ready);
+        match batch.failure {
+            Some(error) if queue.ready.is_empty() => {
+                tracing::warn!("cannot read the next deliveries of `{project}`: {error}");
+                let at = self.now() + STORE_PAUSE;
+                self.arm(at, Timer::Delivery(project.clone()));
+            }
+            Some(_) | None => self.admit_next(project),
+        }
     }
 
     pub(crate) fn admitted(&mut self, delivery: Delivery, result: Result<Admitted, IntakeError>) {
@@ -312,11 +393,8 @@ impl Controller {
     fn put_back(&mut self, delivery: Delivery) {
         let project = delivery.received.project.clone();
         let tries = self.intake.failures.get(&delivery.id).copied().unwrap_or(0);
-        self.intake
-            .queues
-            .entry(project.clone())
-            .or_default()
-            .push_front(delivery);
+        let queue = self.intake.queues.entry(project.clone()).or_default();
+        queue.ready.push_front(delivery);
         self.intake.busy.remove(&project);
         let pause = pipekeeper_model::Millis(500_u64.saturating_mul(1 << tries.min(6)));
         let at = self.now() + pause;

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use pipekeeper_backend::{Backend, LaunchError, Ticket};
 use pipekeeper_engine::{CancelReason, Effect, Event, Input, Run, RunRequest};
 use pipekeeper_model::{
-    Actor, AttemptId, Holder, RunId,
+    Actor, AttemptId, Holder, Name, RunId,
     plan::{Body, OnNew, Secret},
 };
 use pipekeeper_store::{
@@ -15,7 +15,9 @@ use pipekeeper_store::{
 };
 
 use crate::{
-    Admitted, Handle, IntakeError, Layout, SubmitError, Supplies, launch,
+    Admitted, Handle, IntakeError, Layout, SubmitError, Supplies,
+    deliveries::Batch,
+    launch,
     outbox::{LaneKey, Performed},
 };
 
@@ -51,6 +53,10 @@ pub(crate) enum Done {
     Admitted {
         delivery: Box<Delivery>,
         result: Result<Admitted, IntakeError>,
+    },
+    Fetched {
+        project: Name,
+        batch: Batch,
     },
     SettledDelivery {
         delivery: DeliveryId,

@@ -109,6 +109,9 @@ pub trait Intake: Send + Sync {
     /// What a delivery leads to. May be asked again after a crash and must answer the same.
     async fn admit(&self, delivery: &pipekeeper_store::Delivery) -> Result<Admitted, IntakeError>;
 
+    /// Hears which deliveries of one project come next, to do at once what each of them would need alone.
+    async fn prepare(&self, _coming: &[pipekeeper_store::Delivery]) {}
+
     /// The run that a person wants.
     async fn wish(&self, wish: &Wish) -> Result<Arc<RunRequest>, IntakeError>;
 }

@@ -135,7 +135,10 @@ mod tests {
         );
         // Half an hour is skipped here, from two o'clock.
         assert_eq!(
-            instant(&wait_at("02:10", "Australia/Lord_Howe"), at("2026-10-03T14:00:00Z")),
+            instant(
+                &wait_at("02:10", "Australia/Lord_Howe"),
+                at("2026-10-03T14:00:00Z")
+            ),
             Ok(at("2026-10-03T15:30:00Z"))
         );
         // A midnight that does not exist begins the day an hour late.

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
-use pipekeeper_model::{Actor, Timestamp};
+use pipekeeper_model::{Actor, RunId, Timestamp};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
     ServerParts,
+    error::ApiError,
     extract::BodyLimits,
+    load::{Loaded, Recent},
     metrics::Metrics,
     session::{Session, Sessions},
 };
@@ -21,6 +23,7 @@ pub(crate) struct App {
     pub(crate) hooks: Semaphore,
     pub(crate) large_hooks: Semaphore,
     pub(crate) streams: Arc<Semaphore>,
+    recent: Recent,
     closing: watch::Sender<Phase>,
 }
 
@@ -40,9 +43,15 @@ impl App {
             hooks: Semaphore::new(limits.hooks),
             large_hooks: Semaphore::new(limits.large_hooks),
             streams: Arc::new(Semaphore::new(limits.live_streams)),
+            recent: Recent::default(),
             closing: watch::Sender::new(Phase::Open),
             parts,
         }))
+    }
+
+    /// The newest state of a run that exists.
+    pub(crate) async fn run(&self, id: RunId) -> Result<Arc<Loaded>, ApiError> {
+        self.recent.load(self.parts.store.as_ref(), id).await
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -1,9 +1,14 @@
 //! Runs as handlers see them: loaded from the store, folded by the engine.
 
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
 use pipekeeper_controller::Layout;
 use pipekeeper_engine::{NodeState, Run, RunRequest, replay};
 use pipekeeper_model::{Actor, AttemptId, NodeId, RunId, Timestamp, plan::Node};
-use pipekeeper_store::Store;
+use pipekeeper_store::{RunStamp, Store};
 
 use crate::error::ApiError;
 
@@ -12,6 +17,49 @@ pub(crate) struct Loaded {
     pub(crate) run: Run,
     pub(crate) version: u64,
     pub(crate) quarantined: Option<String>,
+}
+
+/// Runs that were looked at lately: folding one takes longer than all else about a page.
+#[derive(Default)]
+pub(crate) struct Recent {
+    /// Newest last.
+    runs: Mutex<VecDeque<Arc<Loaded>>>,
+}
+
+/// How many nodes the kept runs may have together.
+const MOST_NODES: usize = 5_000;
+
+impl Recent {
+    /// The newest state of a run that exists.
+    pub(crate) async fn load(&self, store: &dyn Store, id: RunId) -> Result<Arc<Loaded>, ApiError> {
+        let known = self.lock().iter().find(|known| known.run.id() == id).cloned();
+        if let Some(known) = known {
+            let is_newest =
+                |stamp: RunStamp| stamp.version == known.version && stamp.quarantined == known.quarantined;
+            if known.run.is_finished() || store.stamp(id).await?.is_some_and(is_newest) {
+                return Ok(known);
+            }
+        }
+        let loaded = Arc::new(load(store, id).await?);
+        self.keep(Arc::clone(&loaded));
+        Ok(loaded)
+    }
+
+    fn keep(&self, loaded: Arc<Loaded>) {
+        let mut runs = self.lock();
+        runs.retain(|known| known.run.id() != loaded.run.id());
+        runs.push_back(loaded);
+        let mut nodes: usize = runs.iter().map(|known| known.run.nodes().len()).sum();
+        while nodes > MOST_NODES
+            && let Some(oldest) = runs.pop_front()
+        {
+            nodes -= oldest.run.nodes().len();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Loaded>>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Loads a run that exists.

@@ -9,7 +9,7 @@ use std::{
 
 use memchr::{memchr, memchr_iter, memrchr, memrchr_iter};
 
-const CHUNK: usize = 64 * 1024;
+const CHUNK: usize = 256 * 1024;
 
 /// A part of a log that starts where a line starts.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -54,9 +54,29 @@ pub(crate) fn tail(path: &Path, lines: usize, most: usize) -> io::Result<Slice> 
             ..Slice::default()
         });
     };
+    tail_of(&file, lines, most, Known::default())
+}
+
+/// A line whose number is known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    /// Where it starts.
+    pub(crate) start: u64,
+    /// Its number, from 1.
+    pub(crate) line: u64,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { start: 0, line: 1 }
+    }
+}
+
+/// The last lines of a log that reaches beyond a known line, from which their numbers are counted.
+pub(crate) fn tail_of(file: &File, lines: usize, most: usize, known: Known) -> io::Result<Slice> {
     let size = file.metadata()?.len();
     let from = size.saturating_sub(u64::try_from(most).unwrap_or(u64::MAX));
-    let mut bytes = read(&file, from, most)?;
+    let mut bytes = read(file, from, most)?;
     let whole = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let cut = match memrchr_iter(b'\n', whole).nth(lines.saturating_sub(1)) {
         Some(at) => at + 1,
@@ -67,7 +87,7 @@ pub(crate) fn tail(path: &Path, lines: usize, most: usize) -> io::Result<Slice> 
     let start = from.saturating_add(u64::try_from(cut).unwrap_or(u64::MAX));
     Ok(Slice {
         start,
-        first_line: lines_before(&file, start)? + 1,
+        first_line: known.line + lines_between(file, known.start, start)?,
         bytes,
         size,
     })
@@ -97,7 +117,7 @@ pub(crate) fn window(path: &Path, offset: u64, most: usize) -> io::Result<Slice>
     }
     Ok(Slice {
         start,
-        first_line: lines_before(&file, start)? + 1,
+        first_line: lines_between(&file, 0, start)? + 1,
         bytes,
         size,
     })
@@ -121,18 +141,21 @@ pub(crate) fn read(file: &File, offset: u64, most: usize) -> io::Result<Vec<u8>>
     Ok(bytes)
 }
 
-/// How many lines end before an offset.
-pub(crate) fn lines_before(file: &File, offset: u64) -> io::Result<u64> {
-    let mut lines = 0_u64;
-    let mut at = 0;
-    while at < offset {
-        let want = usize::try_from(offset - at).unwrap_or(CHUNK).min(CHUNK);
-        let bytes = read(file, at, want)?;
-        if bytes.is_empty() {
-            break;
-        }
-        lines += u64::try_from(memchr_iter(b'\n', &bytes).count()).unwrap_or(0);
-        at += length(&bytes);
+/// How many lines end between two offsets.
+pub(crate) fn lines_between(file: &File, from: u64, to: u64) -> io::Result<u64> {
+    let (mut lines, mut at) = (0_u64, from);
+    let mut buffer = vec![0; CHUNK];
+    while at < to {
+        let want = usize::try_from(to - at).unwrap_or(CHUNK).min(CHUNK);
+        let space = buffer.get_mut(..want).unwrap_or_default();
+        let bytes = match file.read_at(space, at) {
+            Ok(0) => break,
+            Ok(read) => buffer.get(..read).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        lines += u64::try_from(memchr_iter(b'\n', bytes).count()).unwrap_or(0);
+        at += length(bytes);
     }
     Ok(lines)
 }

@@ -48,7 +48,6 @@ pub(crate) fn archive(
     // A name must never stand before its bytes do, not even after a power cut.
     file.as_file().sync_data().map_err(failed)?;
     file.persist(&path).map_err(|error| failed(error.error))?;
-    sweep(folder);
     Ok(path)
 }
 
@@ -129,7 +128,7 @@ fn touch(path: &Path) -> io::Result<()> {
 }
 
 /// Removes what nobody asked for in a while; what cannot be removed now is met again by the next sweep.
-fn sweep(folder: &Path) {
+pub(crate) fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let age = entry
             .metadata()

@@ -66,6 +66,13 @@ pub(crate) enum Prune {
     Yes,
 }
 
+/// What tidying packs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pack {
+    Objects,
+    All,
+}
+
 /// The `git` program with its fixed surroundings.
 #[derive(Clone, Debug)]
 pub(crate) struct Git {
@@ -130,8 +137,18 @@ impl Git {
         self.run(command, repository).await
     }
 
-    /// Packs a mirror if it has become untidy.
-    pub(crate) async fn tidy(&self, mirror: &Path, repository: &Repository) -> Result<(), SourceError> {
+    /// Packs a mirror's objects if there are many loose ones, and its refs before if asked to.
+    pub(crate) async fn tidy(
+        &self,
+        mirror: &Path,
+        repository: &Repository,
+        pack: Pack,
+    ) -> Result<(), SourceError> {
+        if pack == Pack::All {
+            let mut command = self.command(mirror);
+            command.args(["pack-refs", "--all"]);
+            self.run(command, repository).await?;
+        }
         let mut command = self.command(mirror);
         command.args(["gc", "--auto", "--quiet"]);
         self.run(command, repository).await

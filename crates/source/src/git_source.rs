@@ -1,12 +1,12 @@
 //! [`GitSource`]: mirrors and archives under one folder, brought up to date by git and read on blocking threads.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -14,19 +14,20 @@ use std::{
 
 use async_trait::async_trait;
 use pipekeeper_model::{GitRef, Name, Sha};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::{
     CommitInfo, Repository, Source, SourceError, SourceText, Want,
-    archive::archive,
-    git::{Git, Prune},
+    archive::{archive, sweep},
+    git::{Git, Pack, Prune},
     keyed_lock::KeyedLock,
     mirror::{self, Mirror},
     tree,
 };
 
 const TIME_LIMIT: Duration = Duration::from_mins(10);
-const FETCHES_PER_TIDYING: u64 = 64;
+const PINS_PER_TIDYING: u64 = 64;
+const MOST_LOOSE_PINS: usize = 512;
 
 /// Sources from git repositories; clones share everything.
 #[derive(Clone)]
@@ -37,7 +38,9 @@ struct Inner {
     git: Git,
     mirrors: KeyedLock<Name>,
     archives: KeyedLock<(Name, Sha)>,
-    fetches: AtomicU64,
+    pins: AtomicU64,
+    /// The pins that each mirror had when it was last tidied.
+    old_pins: Mutex<BTreeMap<Name, BTreeSet<git2::Oid>>>,
 }
 
 impl GitSource {
@@ -61,7 +64,8 @@ impl GitSource {
             root,
             mirrors: KeyedLock::new(),
             archives: KeyedLock::new(),
-            fetches: AtomicU64::new(0),
+            pins: AtomicU64::new(0),
+            old_pins: Mutex::default(),
         })))
     }
 
@@ -70,6 +74,10 @@ impl GitSource {
             .root
             .join("mirrors")
             .join(format!("{}.git", repository.name))
+    }
+
+    fn archives(&self, repository: &Repository) -> PathBuf {
+        self.0.root.join("archives").join(repository.name.as_str())
     }
 
     /// Reads the mirror on a blocking thread.
@@ -142,12 +150,7 @@ impl GitSource {
         repository: &Repository,
         want: Option<&Want>,
     ) -> Result<Option<Sha>, SourceError> {
-        let (name, path) = (repository.name.clone(), self.mirror(repository));
-        blocking(move || match Mirror::open(&name, &path) {
-            Err(SourceError::NotFound { .. }) => Mirror::make(&name, &path),
-            other => other.map(drop),
-        })
-        .await?;
+        self.make_mirror(repository).await?;
         let exact = match want {
             Some(want) => self.fetch_exactly(repository, want).await?,
             None => None,
@@ -159,6 +162,49 @@ impl GitSource {
             (None, Some(want)) => self.settle(repository, want).await,
             (exact, _) => Ok(exact),
         }
+    }
+
+    /// Makes the mirror unless it is there.
+    async fn make_mirror(&self, repository: &Repository) -> Result<(), SourceError> {
+        let (name, path) = (repository.name.clone(), self.mirror(repository));
+        blocking(move || match Mirror::open(&name, &path) {
+            Err(SourceError::NotFound { .. }) => Mirror::make(&name, &path),
+            other => other.map(drop),
+        })
+        .await
+    }
+
+    /// Fetches every branch and tag if some of the commits are not here; answers how many of those came. Git checks
+    /// commits that it is asked for by their ids one by one, which takes a process each.
+    async fn bring_many(&self, repository: &Repository, commits: &[Sha]) -> Result<u64, SourceError> {
+        let _guard = self.0.mirrors.lock(repository.name.clone()).await;
+        self.make_mirror(repository).await?;
+        let (name, path, wanted) = (repository.name.clone(), self.mirror(repository), commits.to_vec());
+        let missing: Vec<Sha> = blocking(move || {
+            let mirror = Mirror::open(&name, &path)?;
+            let mut missing = Vec::new();
+            for sha in wanted {
+                if mirror.pinned(&sha)?.is_none() {
+                    missing.push(sha);
+                }
+            }
+            Ok(missing)
+        })
+        .await?;
+        if missing.is_empty() {
+            return Ok(0);
+        }
+        self.fetch_all(repository).await?;
+        let (name, path) = (repository.name.clone(), self.mirror(repository));
+        blocking(move || {
+            let mirror = Mirror::open(&name, &path)?;
+            let mut came = 0;
+            for sha in missing {
+                came += u64::from(mirror.settle(&Want::Commit(sha))?.is_some());
+            }
+            Ok(came)
+        })
+        .await
     }
 
     /// Asks for the one thing only. Servers may refuse a bare commit id, and the ref may be gone: the world decides, not
@@ -212,18 +258,42 @@ impl GitSource {
             .unwrap_or(false)
     }
 
-    /// Now and then packs the mirror, behind the back of whoever waits for a fetch.
-    fn tidy_sometimes(&self, repository: &Repository) {
-        if self.0.fetches.fetch_add(1, Ordering::Relaxed) % FETCHES_PER_TIDYING != FETCHES_PER_TIDYING - 1 {
+    /// Now and then tidies the mirror and the archives, behind the back of whoever waits for a fetch: each fetch looks at every ref.
+    fn tidy_sometimes(&self, repository: &Repository, new_pins: u64) {
+        let before = self.0.pins.fetch_add(new_pins, Ordering::Relaxed);
+        if before / PINS_PER_TIDYING == (before + new_pins) / PINS_PER_TIDYING {
             return;
         }
         let (source, repository) = (self.clone(), repository.clone());
         tokio::spawn(async move {
-            let _guard = source.0.mirrors.lock(repository.name.clone()).await;
-            if let Err(error) = source.0.git.tidy(&source.mirror(&repository), &repository).await {
+            if let Err(error) = source.tidy(&repository).await {
                 warn!(repository.name = %repository.name, %error, "failed to tidy the mirror");
             }
         });
+    }
+
+    fn old_pins(&self) -> MutexGuard<'_, BTreeMap<Name, BTreeSet<git2::Oid>>> {
+        self.0.old_pins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn tidy(&self, repository: &Repository) -> Result<(), SourceError> {
+        let archives = self.archives(repository);
+        blocking(move || {
+            sweep(&archives);
+            Ok(())
+        })
+        .await?;
+        let _guard = self.0.mirrors.lock(repository.name.clone()).await;
+        let (name, path) = (repository.name.clone(), self.mirror(repository));
+        let old = self.old_pins().remove(&repository.name).unwrap_or_default();
+        let left = blocking(move || Mirror::open(&name, &path)?.drop_needless_pins(&old)).await?;
+        let pack = if left.len() > MOST_LOOSE_PINS {
+            Pack::All
+        } else {
+            Pack::Objects
+        };
+        self.old_pins().insert(repository.name.clone(), left);
+        self.0.git.tidy(&self.mirror(repository), repository, pack).await
     }
 }
 
@@ -239,11 +309,24 @@ impl Source for GitSource {
             return Ok(sha);
         }
         let found = self.bring(repository, Some(want)).await?;
-        self.tidy_sometimes(repository);
+        self.tidy_sometimes(repository, 1);
         found.ok_or_else(|| SourceError::NotFound {
             repository: repository.name.clone(),
             wanted: want.to_string(),
         })
+    }
+
+    async fn prefetch(&self, repository: &Repository, commits: &[Sha]) {
+        // One is as well fetched by whoever needs it, with all the care that a failure needs.
+        if commits.len() < 2 {
+            return;
+        }
+        match self.bring_many(repository, commits).await {
+            Ok(new_pins) => self.tidy_sometimes(repository, new_pins),
+            Err(error) => {
+                debug!(repository.name = %repository.name, %error, "commits are fetched one by one")
+            }
+        }
     }
 
     async fn read_files(
@@ -302,7 +385,7 @@ impl Source for GitSource {
     async fn archive(&self, repository: &Repository, sha: &Sha) -> Result<PathBuf, SourceError> {
         let (name, sha) = (repository.name.clone(), sha.clone());
         let _guard = self.0.archives.lock((name.clone(), sha.clone())).await;
-        let folder = self.0.root.join("archives").join(name.as_str());
+        let folder = self.archives(repository);
         let path = self.mirror(repository);
         let answer = blocking(move || archive(|| Mirror::open(&name, &path), &sha, &folder)).await;
         self.settle_damage(repository, answer).await
@@ -313,7 +396,7 @@ impl Source for GitSource {
             let _guard = self.0.mirrors.lock(repository.name.clone()).await;
             self.bring(repository, None).await?;
         }
-        self.tidy_sometimes(repository);
+        self.tidy_sometimes(repository, 1);
         self.read(repository, Mirror::refs).await
     }
 }

@@ -1,6 +1,10 @@
 //! Reading one mirror through libgit2. Everything here blocks.
 
-use std::{fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Reference, Tree};
 use pipekeeper_model::{GitRef, Name, Sha, Timestamp};
@@ -18,7 +22,11 @@ pub(crate) struct Mirror {
 
 /// The ref that keeps a fetched commit or tag object alive.
 pub(crate) fn pin(sha: &Sha) -> String {
-    format!("refs/pipe/{sha}")
+    pin_name(sha.as_str())
+}
+
+fn pin_name(name: &str) -> String {
+    format!("refs/pipe/{name}")
 }
 
 impl Mirror {
@@ -75,6 +83,58 @@ impl Mirror {
                 self.set_pin(&commit)?;
                 Ok(Some(commit))
             }
+        }
+    }
+
+    /// Drops the pins of commits that another pin's history keeps alive anyway, if they are among the `old` ones:
+    /// a new one tells a fetch that there is nothing to do. Answers what is left.
+    pub(crate) fn drop_needless_pins(&self, old: &BTreeSet<Oid>) -> Result<BTreeSet<Oid>, SourceError> {
+        self.try_drop_needless_pins(old)
+            .map_err(|error| self.damaged(error))
+    }
+
+    fn try_drop_needless_pins(&self, old: &BTreeSet<Oid>) -> Result<BTreeSet<Oid>, git2::Error> {
+        let mut pins = BTreeMap::new();
+        for reference in self.git.references_glob(&pin_name("*"))? {
+            let reference = reference?;
+            let commit = reference.peel_to_commit()?;
+            // What pins a tag object keeps more alive than a commit.
+            if reference.target() == Some(commit.id()) {
+                pins.insert(commit.id(), reference);
+            }
+        }
+        let mut times = Vec::new();
+        let mut walk = self.git.revwalk()?;
+        walk.set_sorting(git2::Sort::TIME)?;
+        for id in pins.keys() {
+            let commit = self.git.find_commit(*id)?;
+            times.push(commit.time().seconds());
+            for parent in commit.parent_ids() {
+                walk.push(parent)?;
+            }
+        }
+        let oldest = times.into_iter().min().unwrap_or(i64::MAX);
+        for id in walk {
+            let id = id?;
+            if old.contains(&id)
+                && let Some(needless) = pins.remove(&id)
+            {
+                self.drop_pin(needless)?;
+            }
+            // Where clocks were wrong, a pin stays that need not.
+            if self.git.find_commit(id)?.time().seconds() < oldest {
+                break;
+            }
+        }
+        Ok(pins.into_keys().collect())
+    }
+
+    /// Removes a pin's file: nobody else writes to a mirror, and libgit2 would write three files to remove one.
+    fn drop_pin(&self, mut pin: Reference<'_>) -> Result<(), git2::Error> {
+        let file = self.git.path().join(pin.name()?);
+        match fs::remove_file(file) {
+            Ok(()) => Ok(()),
+            Err(_) => pin.delete(),
         }
     }
 

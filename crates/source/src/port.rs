@@ -84,6 +84,9 @@ pub trait Source: Send + Sync {
     /// Brings a commit with its history here and keeps it; answers which commit it is.
     async fn fetch(&self, repository: &Repository, want: &Want) -> Result<Sha, SourceError>;
 
+    /// Brings many commits at once, if it can; whether one of them came is told by [`Source::fetch`].
+    async fn prefetch(&self, repository: &Repository, commits: &[Sha]);
+
     /// The `.yaml` and `.yml` files directly in a folder of a commit, sorted by path; a missing folder holds none.
     async fn read_files(
         &self,

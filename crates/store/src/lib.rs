@@ -15,7 +15,7 @@ pub use error::{CommitError, StoreError};
 pub use memory::MemoryStore;
 pub use records::{
     Accepted, Commit, Delivery, DeliveryId, DeliveryOutcome, DeliverySettlement, NewDelivery, RefMove,
-    Refusal, RunFilter, RunSummary, StoredEffect, StoredRun,
+    Refusal, RunFilter, RunStamp, RunSummary, StoredEffect, StoredRun,
 };
 pub use sqlite::{OpenError, SqliteStore};
 
@@ -32,7 +32,7 @@ pub trait Store: Send + Sync {
     /// The refused requests of a project, newest first.
     async fn refusals(&self, project: &Name) -> Result<Vec<Refusal>, StoreError>;
 
-    /// Deliveries without an outcome, oldest first, after the given one.
+    /// Deliveries without an outcome, oldest first, after the given one; bodies are left empty.
     async fn pending_deliveries(
         &self,
         after: Option<DeliveryId>,
@@ -85,6 +85,9 @@ pub trait Store: Send + Sync {
 
     /// A run's snapshot and tail.
     async fn load(&self, run: RunId) -> Result<Option<StoredRun>, StoreError>;
+
+    /// What tells whether a loaded run is still the newest.
+    async fn stamp(&self, run: RunId) -> Result<Option<RunStamp>, StoreError>;
 
     /// A run's events with their numbers (from 1), after the given number.
     async fn events(&self, run: RunId, after: u64, limit: u32) -> Result<Vec<(u64, Event)>, StoreError>;

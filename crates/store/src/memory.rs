@@ -13,7 +13,7 @@ use pipekeeper_model::{Name, RunId};
 
 use crate::{
     Accepted, Commit, CommitError, Delivery, DeliveryId, DeliverySettlement, NewDelivery, RefMove, Refusal,
-    RunFilter, RunSummary, Store, StoreError, StoredEffect, StoredRun,
+    RunFilter, RunStamp, RunSummary, Store, StoreError, StoredEffect, StoredRun,
 };
 use data::Data;
 
@@ -120,6 +120,10 @@ impl Store for MemoryStore {
 
     async fn load(&self, run: RunId) -> Result<Option<StoredRun>, StoreError> {
         Ok(self.data()?.load(run))
+    }
+
+    async fn stamp(&self, run: RunId) -> Result<Option<RunStamp>, StoreError> {
+        Ok(self.data()?.stamp(run))
     }
 
     async fn events(&self, run: RunId, after: u64, limit: u32) -> Result<Vec<(u64, Event)>, StoreError> {

@@ -169,6 +169,15 @@ pub struct DeliverySettlement {
     pub moved: Option<RefMove>,
 }
 
+/// The newest version of a run, and whether it was set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunStamp {
+    /// How many events it has.
+    pub version: u64,
+    /// Why it was set aside, if it was.
+    pub quarantined: Option<String>,
+}
+
 /// A run as stored: the newest snapshot and the events after it.
 #[derive(Clone, Debug)]
 pub struct StoredRun {

@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     Accepted, Commit, CommitError, Delivery, DeliveryId, DeliverySettlement, NewDelivery, RefMove, Refusal,
-    RunFilter, RunSummary, Store, StoreError, StoredEffect, StoredRun,
+    RunFilter, RunStamp, RunSummary, Store, StoreError, StoredEffect, StoredRun,
 };
 use job::{Ask, Job, PreparedCommit, Quarantine};
 
@@ -114,6 +114,10 @@ impl Store for SqliteStore {
 
     async fn load(&self, run: RunId) -> Result<Option<StoredRun>, StoreError> {
         read::load(&self.readers, run).await
+    }
+
+    async fn stamp(&self, run: RunId) -> Result<Option<RunStamp>, StoreError> {
+        read::stamp(&self.readers, run).await
     }
 
     async fn events(&self, run: RunId, after: u64, limit: u32) -> Result<Vec<(u64, Event)>, StoreError> {

@@ -8,7 +8,10 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// A crate of ours and what it must never depend on directly.
 const DIRECT: [(&str, &[&str]); 11] = [
-    ("model", &["tokio", "sqlx", "kube", "axum", "chrono", "jiff", "rustix"]),
+    (
+        "model",
+        &["tokio", "sqlx", "kube", "axum", "chrono", "jiff", "rustix"],
+    ),
     (
         "expr",
         &[

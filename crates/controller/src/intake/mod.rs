@@ -308,6 +308,25 @@ impl Intake for GitIntake {
         }
     }
 
+    /// One fetch for all of them: starting git takes longer than what it brings.
+    async fn prepare(&self, coming: &[Delivery]) {
+        let Some(project) = coming
+            .first()
+            .and_then(|first| self.projects.get(&first.received.project))
+        else {
+            return;
+        };
+        let pushed = |delivery: &Delivery| {
+            let received = &delivery.received;
+            match pipekeeper_forge::parse(project.forge, &received.event, &received.body) {
+                Ok(ForgeEvent::Push(push)) => push.after,
+                Ok(ForgeEvent::Ping | ForgeEvent::Ignored { .. }) | Err(_) => None,
+            }
+        };
+        let commits: Vec<Sha> = coming.iter().filter_map(pushed).collect();
+        self.source.prefetch(&project.repository, &commits).await;
+    }
+
     async fn wish(&self, wish: &Wish) -> Result<Arc<RunRequest>, IntakeError> {
         let missing = |reason: String| IntakeError::NotFound { reason };
         let project = self

@@ -12,7 +12,6 @@ use crate::{
     app::App,
     error::ApiError,
     extract::{ApiJson, ApiPath},
-    load::load,
 };
 
 /// The run that a request led to.
@@ -127,7 +126,7 @@ pub(crate) async fn decide(
     subject: Digest,
     comment: Option<String>,
 ) -> Result<(), ApiError> {
-    let node = load(app.parts.store.as_ref(), run).await?.node(node)?.id;
+    let node = app.run(run).await?.node(node)?.id;
     let comment = comment.filter(|comment| !comment.trim().is_empty());
     let input = Input::GateDecided {
         node,
@@ -158,7 +157,7 @@ pub(crate) async fn start_node(
 
 /// Presses a node's start.
 pub(crate) async fn press_start(app: &App, run: RunId, node: &str, look: Look) -> Result<(), ApiError> {
-    let node = load(app.parts.store.as_ref(), run).await?.node(node)?.id;
+    let node = app.run(run).await?.node(node)?.id;
     submit(app, run, Input::StartPressed { node, look }).await
 }
 

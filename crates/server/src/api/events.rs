@@ -11,7 +11,6 @@ use crate::{
     app::App,
     error::ApiError,
     extract::{ApiPath, ApiQuery},
-    load::load,
 };
 
 use super::runs::page_size;
@@ -59,7 +58,7 @@ pub(crate) async fn history(
     query: &EventsQuery,
 ) -> Result<(Vec<EventItem>, Option<u64>), ApiError> {
     let store = app.parts.store.as_ref();
-    let loaded = load(store, run).await?;
+    let loaded = app.run(run).await?;
     let plan = &loaded.request()?.plan;
     let limit = page_size(query.limit);
     let events: Vec<_> = store

@@ -21,7 +21,6 @@ use crate::{
     app::App,
     error::ApiError,
     extract::{ApiPath, ApiQuery},
-    load::load,
 };
 
 use super::wire::ended;
@@ -45,7 +44,7 @@ pub(crate) async fn log(
     ApiPath((run, node)): ApiPath<(RunId, String)>,
     ApiQuery(query): ApiQuery<LogQuery>,
 ) -> Result<Response, ApiError> {
-    let loaded = load(app.parts.store.as_ref(), run).await?;
+    let loaded = app.run(run).await?;
     let attempt = loaded.node(&node)?.attempt(run, query.attempt)?;
     let file = open(app.parts.layout.log(attempt)).await?;
     let size = match &file {
@@ -81,7 +80,7 @@ pub(crate) async fn artifact(
     State(app): State<Arc<App>>,
     ApiPath((run, node, name)): ApiPath<(RunId, String, String)>,
 ) -> Result<Response, ApiError> {
-    let loaded = load(app.parts.store.as_ref(), run).await?;
+    let loaded = app.run(run).await?;
     let state = loaded.node(&node)?.state;
     let artifact = ended(state)
         .into_iter()

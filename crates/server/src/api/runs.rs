@@ -13,7 +13,7 @@ use crate::{
     app::App,
     error::ApiError,
     extract::{ApiPath, ApiQuery, name_of, run_before},
-    load::{Loaded, load, log_size},
+    load::{Loaded, log_size},
 };
 
 use super::wire::{RunItem, RunResponse};
@@ -88,7 +88,7 @@ pub(crate) async fn show(
     State(app): State<Arc<App>>,
     ApiPath(run): ApiPath<RunId>,
 ) -> Result<Json<RunResponse>, ApiError> {
-    let loaded = load(app.parts.store.as_ref(), run).await?;
+    let loaded = app.run(run).await?;
     let sizes = log_sizes(&app.parts.layout, &loaded).await;
     RunResponse::of(&loaded, &sizes).map(Json)
 }
@@ -131,7 +131,7 @@ pub(crate) async fn why(
     ApiPath(run): ApiPath<RunId>,
     ApiQuery(query): ApiQuery<WhyQuery>,
 ) -> Result<Json<WhyResponse>, ApiError> {
-    let loaded = load(app.parts.store.as_ref(), run).await?;
+    let loaded = app.run(run).await?;
     let wanted: Option<NodeId> = match &query.node {
         Some(name) => Some(loaded.node(name)?.id),
         None => None,

@@ -11,7 +11,6 @@ use crate::{
     ansi::Renderer,
     app::App,
     extract::{ApiPath, ApiQuery},
-    load::load,
     logs,
 };
 
@@ -57,7 +56,7 @@ pub(crate) async fn show(
     ApiQuery(query): ApiQuery<LogPageQuery>,
     headers: HeaderMap,
 ) -> Result<Response, PageError> {
-    let loaded = load(app.parts.store.as_ref(), run).await?;
+    let loaded = app.run(run).await?;
     let node = loaded.node(&name)?;
     let newest = node.attempt(run, None)?;
     let attempt = node.attempt(run, query.attempt)?;

@@ -22,7 +22,7 @@ use crate::{
     error::ApiError,
     extract::{ApiPath, ApiQuery},
     live::LINE_SHOWN,
-    load::{Loaded, NodeRef, load},
+    load::{Loaded, NodeRef},
     logs::{self, Slice},
 };
 
@@ -149,7 +149,7 @@ pub(crate) async fn show(
     ApiQuery(query): ApiQuery<RunQuery>,
     headers: HeaderMap,
 ) -> Result<Response, PageError> {
-    let loaded = load(app.parts.store.as_ref(), run).await?;
+    let loaded = app.run(run).await?;
     let now = app.now();
     let shown = match &query.node {
         Some(name) => Some(loaded.node(name)?),

@@ -12,7 +12,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use super::{Git, Prune};
+use super::{Git, Pack, Prune};
 use crate::{PlainHttp, Repository, RepositoryUrl, SourceError};
 
 fn repository(url: &str) -> Repository {
@@ -74,7 +74,7 @@ async fn what_git_complains_of_is_shown_bounded() {
     let script = "head -c 1000000 /dev/zero | tr '\\0' x >&2; echo >&2; echo gone >&2; exit 128";
     let git = stand_in(root.path(), script, LONG);
     let error = git
-        .tidy(Path::new("/mirror"), &repository("https://host/x"))
+        .tidy(Path::new("/mirror"), &repository("https://host/x"), Pack::Objects)
         .await;
     let SourceError::Unreachable { detail, url, .. } = error.unwrap_err() else {
         panic!("not unreachable");
@@ -87,7 +87,7 @@ async fn git_that_hangs_is_stopped() {
     let root = TempDir::new().unwrap();
     let git = stand_in(root.path(), "exec sleep 1000", Duration::from_millis(30));
     let error = git
-        .tidy(Path::new("/mirror"), &repository("https://host/x"))
+        .tidy(Path::new("/mirror"), &repository("https://host/x"), Pack::Objects)
         .await;
     assert!(matches!(error, Err(SourceError::Timeout { .. })));
 }
@@ -107,7 +107,7 @@ async fn whoever_stops_waiting_leaves_no_process_behind() {
         file.read_to_end(&mut Vec::new()).unwrap()
     });
     let repository = repository("https://host/x");
-    let running = git.tidy(Path::new("/mirror"), &repository);
+    let running = git.tidy(Path::new("/mirror"), &repository, Pack::Objects);
     tokio::select! {
         _ = running => panic!("the stand-in never ends by itself"),
         started = is_open => started.unwrap(),

@@ -10,7 +10,7 @@ use pipekeeper_model::{GitRef, Name, RunId, Sha};
 
 use crate::{
     Accepted, Commit, CommitError, Delivery, DeliveryId, DeliverySettlement, NewDelivery, RefMove, Refusal,
-    RunFilter, RunSummary, StoredEffect, StoredRun, records::REFUSALS_KEPT,
+    RunFilter, RunStamp, RunSummary, StoredEffect, StoredRun, records::REFUSALS_KEPT,
 };
 
 #[derive(Debug, Default)]
@@ -82,7 +82,7 @@ impl Data {
         let ids = self.pending.range((start, Bound::Unbounded));
         ids.filter_map(|id| self.deliveries.get(id))
             .take(limit)
-            .cloned()
+            .map(without_body)
             .collect()
     }
 
@@ -235,6 +235,14 @@ impl Data {
         if let Some(settlement) = commit.delivery {
             self.settle(settlement);
         }
+    }
+
+    pub(super) fn stamp(&self, run: RunId) -> Option<RunStamp> {
+        let run = self.runs.get(&run)?;
+        Some(RunStamp {
+            version: run.version(),
+            quarantined: run.quarantined.clone(),
+        })
     }
 
     pub(super) fn load(&self, run: RunId) -> Option<StoredRun> {

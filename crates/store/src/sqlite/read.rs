@@ -7,7 +7,8 @@ use pipekeeper_model::{Name, RunId};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqlitePool, sqlite::SqliteRow};
 
 use crate::{
-    Delivery, DeliveryId, RefMove, Refusal, RunFilter, RunSummary, StoreError, StoredEffect, StoredRun,
+    Delivery, DeliveryId, RefMove, Refusal, RunFilter, RunStamp, RunSummary, StoreError, StoredEffect,
+    StoredRun,
 };
 
 use super::{
@@ -32,7 +33,7 @@ pub(super) async fn pending_deliveries(
     limit: u32,
 ) -> Result<Vec<Delivery>, StoreError> {
     let query = sqlx::query(
-        "SELECT id, project, forge_id, event, received_at, outcome, body FROM deliveries \
+        "SELECT id, project, forge_id, event, received_at, outcome, x'' AS body FROM deliveries \
          WHERE outcome IS NULL AND id > ? ORDER BY id LIMIT ?",
     )
     .bind(after.map_or(0, |after| to_i64(after.0)))
@@ -111,6 +112,23 @@ pub(super) async fn last_run(readers: &SqlitePool) -> Result<u64, StoreError> {
         .await
         .map_err(|error| to_store_error(&error))?;
     Ok(to_u64(last))
+}
+
+pub(super) async fn stamp(readers: &SqlitePool, run: RunId) -> Result<Option<RunStamp>, StoreError> {
+    let query = sqlx::query("SELECT version, quarantined FROM runs WHERE id = ?").bind(to_i64(run.0));
+    let found = query
+        .fetch_optional(readers)
+        .await
+        .map_err(|error| to_store_error(&error))?;
+    let read = |row: SqliteRow| {
+        Ok(RunStamp {
+            version: rows::cell::<i64>(&row, "version").map(to_u64)?,
+            quarantined: rows::cell(&row, "quarantined")?,
+        })
+    };
+    found
+        .map(|row| read(row).map_err(|error: Unreadable| error.into_corrupt(format!("run {run}"))))
+        .transpose()
 }
 
 pub(super) async fn load(readers: &SqlitePool, run: RunId) -> Result<Option<StoredRun>, StoreError> {

@@ -105,7 +105,7 @@ pub(crate) async fn every_outcome_round_trips(store: &impl Store) -> TestResult 
     Ok(())
 }
 
-pub(crate) async fn pending_ones_come_oldest_first(store: &impl Store) -> TestResult {
+pub(crate) async fn pending_ones_come_oldest_first_without_bodies(store: &impl Store) -> TestResult {
     let mut ids = Vec::new();
     for number in 0..5 {
         ids.push(accept(store, &number.to_string()).await?);
@@ -119,10 +119,11 @@ pub(crate) async fn pending_ones_come_oldest_first(store: &impl Store) -> TestRe
     assert_eq!(first.len(), 2);
     let seen: Vec<_> = first.iter().chain(&rest).map(|delivery| delivery.id).collect();
     assert_eq!(seen, ids);
-    assert_eq!(
-        first.first().map(|found| found.received.clone()),
-        Some(delivery("0")?)
-    );
+    let bodiless = NewDelivery {
+        body: Vec::new(),
+        ..delivery("0")?
+    };
+    assert_eq!(first.first().map(|found| found.received.clone()), Some(bodiless));
     Ok(())
 }
 

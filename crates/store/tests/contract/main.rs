@@ -24,7 +24,7 @@ macro_rules! suite {
                 the_first_settlement_stands,
                 settling_an_unknown_one_changes_nothing,
                 every_outcome_round_trips,
-                pending_ones_come_oldest_first,
+                pending_ones_come_oldest_first_without_bodies,
                 lists_come_newest_first_without_bodies,
                 a_reopened_one_waits_again,
                 a_commit_settles_its_delivery,

@@ -9,7 +9,7 @@ use pipekeeper_engine::{EffectKey, Event};
 use pipekeeper_model::{Millis, Name, RunId};
 use pipekeeper_store::{
     Accepted, Commit, CommitError, Delivery, DeliveryId, DeliverySettlement, MemoryStore, NewDelivery,
-    RefMove, Refusal, RunFilter, RunSummary, Store, StoreError, StoredEffect, StoredRun,
+    RefMove, Refusal, RunFilter, RunStamp, RunSummary, Store, StoreError, StoredEffect, StoredRun,
 };
 
 use super::{Bug, Fault, world::World};
@@ -245,6 +245,10 @@ impl Store for SimStore {
         self.world.check(|ledger| ledger.loaded(run, stored.as_ref()));
         self.world.pause().await;
         Ok(stored)
+    }
+
+    async fn stamp(&self, run: RunId) -> Result<Option<RunStamp>, StoreError> {
+        self.inner.stamp(run).await
     }
 
     async fn events(&self, run: RunId, after: u64, limit: u32) -> Result<Vec<(u64, Event)>, StoreError> {

@@ -130,6 +130,7 @@ async fn old_archives_go_and_used_ones_stay() {
     }
     source.archive(&repository, &second).await.unwrap();
     source.archive(&repository, &third).await.unwrap();
+    source.tidy(&repository).await.unwrap();
     assert!(!unused.exists());
     assert!(used.exists());
 }

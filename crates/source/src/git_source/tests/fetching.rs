@@ -263,3 +263,53 @@ async fn locks_of_the_dead_do_not_stand_in_the_way() {
     fs::write(mirror.join("refs/heads/main.lock"), "").unwrap();
     assert_eq!(source.fetch(&repository, &main()).await.unwrap(), second);
 }
+
+#[tokio::test]
+async fn many_commits_come_at_once_and_the_rest_is_told_one_by_one() {
+    let origin = Origin::new();
+    let first = origin.commit("refs/heads/main", origin.files(&[("a", "1")]), &[]);
+    let second = origin.commit("refs/heads/main", origin.files(&[("a", "2")]), &[&first]);
+    let side = origin.commit("refs/heads/side", origin.files(&[("a", "3")]), &[&first]);
+    let (_root, source) = source();
+    let repository = origin.repository();
+    let commits = [first.clone(), some_sha(), second.clone(), side.clone()];
+    source.prefetch(&repository, &commits).await;
+
+    fs::remove_dir_all(origin.folder.path()).unwrap();
+    for came in [first, second, side] {
+        let want = Want::Commit(came.clone());
+        assert_eq!(source.fetch(&repository, &want).await.unwrap(), came);
+    }
+    let missing = source.fetch(&repository, &Want::Commit(some_sha())).await;
+    assert!(matches!(missing, Err(SourceError::Unreachable { .. })));
+}
+
+#[tokio::test]
+async fn tidying_twice_keeps_only_the_pins_that_nothing_else_keeps_alive() {
+    let origin = Origin::new();
+    let first = origin.commit("refs/heads/main", origin.files(&[("a", "1")]), &[]);
+    let second = origin.commit("refs/heads/main", origin.files(&[("a", "2")]), &[&first]);
+    let side = origin.commit("refs/heads/side", origin.files(&[("a", "3")]), &[&first]);
+    let (_root, source) = source();
+    let repository = origin.repository();
+    source
+        .prefetch(&repository, &[first.clone(), second.clone(), side.clone()])
+        .await;
+    let pins = || {
+        let git = git2::Repository::open_bare(source.mirror(&repository)).unwrap();
+        let pins = git.references_glob("refs/pipe/*").unwrap();
+        let mut pins: Vec<Sha> = pins.map(|pin| sha(pin.unwrap().target().unwrap())).collect();
+        pins.sort();
+        pins
+    };
+    let sorted = |mut shas: Vec<Sha>| {
+        shas.sort();
+        shas
+    };
+    source.tidy(&repository).await.unwrap();
+    assert_eq!(pins(), sorted(vec![first.clone(), second.clone(), side.clone()]));
+    source.tidy(&repository).await.unwrap();
+    assert_eq!(pins(), sorted(vec![second, side]));
+    let want = Want::Commit(first.clone());
+    assert_eq!(source.fetch(&repository, &want).await.unwrap(), first);
+}
