@@ -13,4 +13,4 @@ pub use contract::{
     Observation, Orphan, SecretValue, SourceInput, Ticket, What,
 };
 pub use dummy::DummyBackend;
-pub use local::{AgentProgram, LocalBackend, LocalOptions, artifact_path};
+pub use local::{AgentProgram, LocalBackend, LocalOptions, artifact_path, keep_apart};

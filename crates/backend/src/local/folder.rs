@@ -93,8 +93,7 @@ impl Folder {
             return Ok(());
         }
         DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
-        spread(&File::open(parent)?);
-        Ok(())
+        keep_apart(parent)
     }
 
     /// Looks what became of the attempt.
@@ -182,14 +181,21 @@ fn make_private(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Asks the file system to keep the folders in this one apart.
+/// Asks the file system to keep the folders in this one apart, if many come and go.
 ///
 /// ext4 looks at every inode that was freed in the last minutes before it makes a new one near by; attempts free so
 /// many that this would soon take longer than all else. Other file systems do not know the flag, nor the trouble.
-fn spread(folder: &File) {
-    if let Ok(flags) = ioctl_getflags(folder) {
-        let _ = ioctl_setflags(folder, flags | IFlags::TOPDIR);
+///
+/// # Errors
+/// If the folder cannot be opened.
+pub fn keep_apart(folder: &Path) -> io::Result<()> {
+    let folder = File::open(folder)?;
+    if let Ok(flags) = ioctl_getflags(&folder)
+        && !flags.contains(IFlags::TOPDIR)
+    {
+        let _ = ioctl_setflags(&folder, flags | IFlags::TOPDIR);
     }
+    Ok(())
 }
 
 fn lock_alive(folder: &Path) -> io::Result<Option<AliveLock>> {

@@ -35,6 +35,7 @@ use pipekeeper_model::{AttemptId, Holder, Millis, plan::Feature};
 use tokio::sync::{mpsc, oneshot};
 
 pub use artifacts::artifact_path;
+pub use folder::keep_apart;
 
 use self::{
     lane::{Lane, Order, Request},
@@ -104,6 +105,16 @@ impl LocalBackend {
     /// Where the workspace and all else of a forgotten attempt is kept, if it was to be kept.
     pub fn kept_folder(root: &Path, attempt: AttemptId) -> PathBuf {
         root.join("kept").join(attempt.to_string())
+    }
+
+    /// Begins to start the supervisor of an attempt that will be launched soon; whoever then launches waits less.
+    pub fn expect_attempt(&self) {
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = shared.spares.expect_one(&shared.options) {
+                tracing::debug!(%error, "no spare supervisor was started");
+            }
+        });
     }
 
     async fn ask(&self, attempt: AttemptId, order: Order) -> Result<(), LaunchError> {

@@ -16,6 +16,7 @@ use std::{
 
 use pipekeeper_agent::protocol::{AttemptSpec, ToAgent, write_frame};
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     fs::{CWD, RenameFlags, renameat_with},
     net::{RecvFlags, recv},
 };
@@ -27,6 +28,7 @@ use super::{
 };
 
 const FEWEST: usize = 2;
+const PATIENCE_SECONDS: i64 = 2;
 const MOST: usize = 16;
 
 /// Names spares, whatever backend of this process they belong to.
@@ -106,40 +108,57 @@ impl Spares {
         if is_first && attempts < FEWEST {
             return Ok(());
         }
-        while self.wants_one(attempts) {
-            let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let spare = Spare::start(options, folder.join(format!("{}-{number}", std::process::id())));
-            let mut shelf = self.shelf();
-            shelf.starting -= 1;
-            shelf.ready.push(spare?);
+        while self.wants_one(attempts.clamp(FEWEST, MOST)) {
+            self.start_one(options, &folder)?;
         }
         Ok(())
     }
 
-    /// Whether a spare is to be started now; it counts as starting then.
-    fn wants_one(&self, attempts: usize) -> bool {
+    /// Starts the one that the first attempt will want, unless there is one; it blocks.
+    pub(super) fn expect_one(&self, options: &LocalOptions) -> io::Result<()> {
+        let folder = options.root.join("spare");
+        self.swept.get_or_init(|| sweep(&folder));
+        if self.wants_one(1) {
+            self.start_one(options, &folder)?;
+        }
+        Ok(())
+    }
+
+    fn start_one(&self, options: &LocalOptions, folder: &Path) -> io::Result<()> {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let spare = Spare::start(options, folder.join(format!("{}-{number}", std::process::id())));
         let mut shelf = self.shelf();
-        let wanted = attempts.clamp(FEWEST, MOST);
+        shelf.starting -= 1;
+        shelf.ready.push(spare?);
+        Ok(())
+    }
+
+    /// Whether a spare is to be started now; it counts as starting then.
+    fn wants_one(&self, wanted: usize) -> bool {
+        let mut shelf = self.shelf();
         shelf.ready.truncate(wanted);
         let wants = shelf.ready.len() + shelf.starting < wanted;
         shelf.starting += usize::from(wants);
         wants
     }
 
+    /// One that waits, else the one that was started first: it is ready before another could be.
     fn take(&self) -> Option<Spare> {
-        let mut shelf = self.shelf();
-        shelf.ready.retain(|spare| {
-            let lives = spare.state() != State::Dead;
-            if !lives {
-                remove(spare.folder.path());
+        loop {
+            let spare = {
+                let mut shelf = self.shelf();
+                let ready = shelf
+                    .ready
+                    .iter()
+                    .position(|spare| spare.state() == State::Waiting);
+                let oldest = (!shelf.ready.is_empty()).then_some(0);
+                shelf.ready.remove(ready.or(oldest)?)
+            };
+            match spare.wait() {
+                State::Waiting => return Some(spare),
+                State::Starting | State::Dead => remove(spare.folder.path()),
             }
-            lives
-        });
-        let ready = shelf
-            .ready
-            .iter()
-            .position(|spare| spare.state() == State::Waiting)?;
-        Some(shelf.ready.swap_remove(ready))
+        }
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
@@ -160,6 +179,18 @@ impl Spare {
                 io::Error::new(ErrorKind::AlreadyExists, "the folder of a spare is in use"),
             ),
         }
+    }
+
+    /// Waits until it is ready or dead.
+    fn wait(&self) -> State {
+        let patience = Timespec {
+            tv_sec: PATIENCE_SECONDS,
+            tv_nsec: 0,
+        };
+        let mut leash = [PollFd::new(&self.leash, PollFlags::IN)];
+        // What cannot be waited for is asked once.
+        let _ = poll(&mut leash, Some(&patience));
+        self.state()
     }
 
     /// It says one thing, when it is ready; before that, a connection that can be read has ended.

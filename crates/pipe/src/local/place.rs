@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use pipekeeper_backend::keep_apart;
 use pipekeeper_controller::Layout;
 use pipekeeper_engine::Run;
 use pipekeeper_model::{AttemptId, Digest};
@@ -43,6 +44,7 @@ impl Place {
             _lock: lock,
         };
         folders::make(&place.root)?;
+        keep_apart(&runs()?).or_usage("open the folder of runs")?;
         let caches = folders::cache()?.join("caches").join(id);
         folders::make(&caches)?;
         let link = place.layout().caches();
@@ -106,6 +108,7 @@ impl Place {
 /// The first folder below `base` that no other run of the tree works in.
 fn take_work_folder(base: &Path) -> Result<(PathBuf, fs::File), Failure> {
     folders::make(base)?;
+    keep_apart(base).or_usage("open the folder of work")?;
     for number in 0_u32.. {
         let path = base.join(number.to_string());
         let what = format!("lock `{}`", path.display());

@@ -63,9 +63,14 @@ pub(crate) enum Ending {
 
 /// Runs the job; with `changes`, a change of the tree cancels it.
 pub(crate) async fn run(place: &Place, job: Job, changes: Option<&mut Changes>) -> Result<Ending, Failure> {
-    snapshot(&job.root, &place.source()).or_fail("copy the working tree")?;
     let store = MemoryStore::new();
     let (controller, handle) = compose(place, &job, &store)?;
+    let (root, source) = (job.root.clone(), place.source());
+    let copied = tokio::task::spawn_blocking(move || snapshot(&root, &source));
+    copied
+        .await
+        .or_fail("copy the working tree")?
+        .or_fail("copy the working tree")?;
     let working = tokio::spawn(controller.run());
     let news = handle.listen();
     let actor = Actor::user(env::var("USER").unwrap_or_else(|_| "local".to_owned()));
@@ -119,6 +124,7 @@ fn compose(place: &Place, job: &Job, store: &MemoryStore) -> Result<(Controller,
         host_env: variables.clone(),
         on_observation,
     });
+    backend.expect_attempt();
     let supplies = LocalSupplies {
         folder: place.source(),
         secrets: job.secrets.clone(),
