@@ -7,7 +7,7 @@ use pipekeeper_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{CancelReason, RunRequest};
+use crate::{Before, CancelReason, RunRequest};
 
 /// The version written beside every stored event.
 pub const EVENT_VERSION: u32 = 1;
@@ -94,6 +94,8 @@ pub enum Fact {
     WaitBegan {
         /// The node.
         node: NodeId,
+        /// What follows.
+        before: Before,
         /// Until when.
         until: Timestamp,
     },

@@ -132,10 +132,11 @@ pub(crate) fn fold(into: &mut impl Fold, event: &Event) {
                 );
             }
         }
-        Fact::WaitBegan { node, until } => {
+        Fact::WaitBegan { node, before, until } => {
             into.set_state(
                 *node,
                 NodeState::AwaitingTime {
+                    before: *before,
                     since: at,
                     until: *until,
                 },

@@ -29,7 +29,8 @@ pub use input::{
 pub use resolve::{ResolveError, Resolved, ResolvedStep, resolve};
 pub use run::{Run, RunPhase, Snapshot};
 pub use state::{
-    AdoptedFrom, Approval, AttemptPhase, DeadlineReason, Ended, LiveAttempt, NodeState, OpenGate, Tries,
+    AdoptedFrom, Approval, AttemptPhase, Before, DeadlineReason, Ended, LiveAttempt, NodeState, OpenGate,
+    Tries,
 };
 
 use subject::subject;

@@ -25,6 +25,8 @@ pub enum NodeState {
     },
     /// It waits for a time.
     AwaitingTime {
+        /// What follows.
+        before: Before,
         /// Since when.
         since: Timestamp,
         /// Until when.
@@ -110,6 +112,16 @@ pub struct LiveAttempt {
     pub tries: Tries,
     /// How far it is.
     pub phase: AttemptPhase,
+}
+
+/// What a time is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Before {
+    /// The node may start then.
+    Start,
+    /// The wait is what the node does, and it is over then.
+    End,
 }
 
 /// How far a live attempt is.

@@ -10,6 +10,8 @@ use crate::{SourceError, SourceText, UnreadableFile, mirror::Mirror, text};
 /// The most entries of one tree that are walked, folders included.
 const MAX_ENTRIES: usize = 1_000_000;
 const MAX_PATH: usize = 4_096;
+/// The most files that are read from one folder: each may start a run.
+const MAX_FILES: usize = 100;
 
 /// What a tree's entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,10 +102,17 @@ pub(crate) fn read_files(
         };
         (path, id) = (entry.path, entry.id);
     }
-    walk.folder(&path, id)?
+    let is_wanted = |entry: &Entry| {
+        let is_yaml = entry.path.ends_with(b".yaml") || entry.path.ends_with(b".yml");
+        is_yaml && entry.kind != Kind::Folder
+    };
+    let entries = walk.folder(&path, id)?;
+    let wanted: Vec<Entry> = entries.into_iter().filter(is_wanted).collect();
+    if wanted.len() > MAX_FILES {
+        return Err(mirror.too_large("100 pipeline files"));
+    }
+    wanted
         .into_iter()
-        .filter(|entry| entry.path.ends_with(b".yaml") || entry.path.ends_with(b".yml"))
-        .filter(|entry| entry.kind != Kind::Folder)
         .map(|entry| {
             Ok(SourceText {
                 text: read_text(mirror, &entry, limit)?,

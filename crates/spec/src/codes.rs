@@ -16,6 +16,7 @@ codes! {
     MERGE_KEY = "PK0004";
     TAG = "PK0005";
     DOCUMENTS = "PK0006";
+    NUL = "PK0007";
     UNKNOWN_KEY = "PK0010";
     WRONG_TYPE = "PK0011";
     MISSING_KEY = "PK0012";
@@ -57,6 +58,7 @@ codes! {
     NOT_A_CONDITION = "PK0058";
     BAD_DEFAULT = "PK0060";
     UNUSED_CACHE = "PK0101";
+    IDLE_TRIGGER = "PK0102";
 }
 
 /// The page of a code: what happened, an example and what to do.

@@ -154,6 +154,11 @@ impl<'a> Sink<'a> {
         self.add(code, Severity::Warning, path, span, message.into())
     }
 
+    /// Whether an error was found so far.
+    pub(crate) fn has_errors(&self) -> bool {
+        self.list.iter().any(|one| one.severity == Severity::Error)
+    }
+
     /// All that was found.
     pub(crate) fn finish(self) -> Diagnostics {
         Diagnostics::new(self.list)

@@ -3,6 +3,7 @@
 //! Nothing here does I/O or decides anything about a run. Entry: [`check`].
 
 mod changed;
+mod clash;
 mod codes;
 mod definition;
 mod diagnostic;
@@ -25,6 +26,7 @@ mod triggers;
 mod yaml;
 
 pub use changed::changed_patterns;
+pub use clash::{NameClash, name_clashes};
 pub use codes::{codes, explain};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, Severity};
 pub use grammar::Treatment;

@@ -250,6 +250,10 @@ impl Builder {
             }
             Event::Scalar(text, style, anchor, tag) => {
                 refuse_tag(tag.is_some(), span, sink);
+                if text.contains('\0') {
+                    sink.error(codes::NUL, "", &range, "the text holds a NUL character")
+                        .help("no program can be given one; let the script make it");
+                }
                 let built = Built {
                     node: Node {
                         span: range,

@@ -174,6 +174,13 @@ impl GitIntake {
                 Err(problems) => notes.push(problems.to_lines(&file).trim_end().to_owned()),
             }
         }
+        let defined = candidates
+            .iter()
+            .map(|candidate| (candidate.pipeline.name(), candidate.file.as_str()));
+        for clash in pipekeeper_spec::name_clashes(defined) {
+            notes.push(clash.to_string());
+            candidates.retain(|candidate| *candidate.pipeline.name() != clash.name);
+        }
         Ok((candidates, notes))
     }
 

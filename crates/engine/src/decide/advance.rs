@@ -7,7 +7,7 @@ use pipekeeper_model::{
 
 use super::{Draft, judge};
 use crate::{
-    Effect, Fact, daytime,
+    Before, Effect, Fact, daytime,
     fold::Fold,
     roll_up::roll_up,
     run::FinallyPhase,
@@ -148,7 +148,11 @@ impl Draft<'_> {
                 });
             }
             Start::Timed(when) => match daytime::instant(when, self.at()) {
-                Ok(until) if until > self.at() => self.record(Fact::WaitBegan { node: id, until }),
+                Ok(until) if until > self.at() => self.record(Fact::WaitBegan {
+                    node: id,
+                    before: Before::Start,
+                    until,
+                }),
                 Ok(_) => self.begin(id),
                 Err(reason) => {
                     self.record(Fact::NodeFinished {
@@ -181,7 +185,11 @@ impl Draft<'_> {
                 }
             }
             Body::Wait(wait) => match daytime::instant(&wait.wait_for, self.at()) {
-                Ok(until) if until > self.at() => self.record(Fact::WaitBegan { node: id, until }),
+                Ok(until) if until > self.at() => self.record(Fact::WaitBegan {
+                    node: id,
+                    before: Before::End,
+                    until,
+                }),
                 Ok(_) => {
                     self.record(Fact::NodeFinished {
                         node: id,

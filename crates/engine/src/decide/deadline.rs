@@ -1,13 +1,10 @@
 //! `DeadlineReached`: whatever is due at the input's time.
 
-use pipekeeper_model::{
-    AttemptOutcome, AttemptRecord, NodeId, Outcome, SkipReason,
-    plan::{Body, defaults},
-};
+use pipekeeper_model::{AttemptOutcome, AttemptRecord, NodeId, Outcome, SkipReason, plan::defaults};
 
 use super::{Draft, Rejection, attempt, cancel};
 use crate::{
-    CancelReason, Fact, Next, RunPhase,
+    Before, CancelReason, Fact, Next, RunPhase,
     fold::Fold,
     run::FinallyPhase,
     state::{AttemptPhase, LiveAttempt, NodeState},
@@ -50,20 +47,14 @@ fn node_due(draft: &mut Draft<'_>, id: NodeId) {
                 passes: false,
             });
         }
-        NodeState::AwaitingTime { .. } => {
-            if draft
-                .node(id)
-                .is_some_and(|node| matches!(node.body, Body::Wait(_)))
-            {
-                draft.record(Fact::NodeFinished {
-                    node: id,
-                    outcome: Outcome::Succeeded,
-                    reason: None,
-                });
-            } else {
-                draft.begin(id);
-            }
-        }
+        NodeState::AwaitingTime { before, .. } => match before {
+            Before::Start => draft.begin(id),
+            Before::End => draft.record(Fact::NodeFinished {
+                node: id,
+                outcome: Outcome::Succeeded,
+                reason: None,
+            }),
+        },
         NodeState::Deciding(_) => {
             let reason = Some("nobody decided in time".to_owned());
             draft.record(Fact::NodeFinished {

@@ -67,7 +67,15 @@ impl Check {
                 term::say(serde_json::to_string_pretty(&all).or_fail("write the diagnostics")?);
             }
         }
-        let all_good = checked.iter().all(|one| one.pipeline.is_some());
+        let defined = checked.iter().filter_map(|one| {
+            let pipeline = one.pipeline.as_ref()?;
+            Some((pipeline.name(), one.file.path.as_str()))
+        });
+        let clashes = pipekeeper_spec::name_clashes(defined);
+        for clash in &clashes {
+            term::show(&Failure::usage(clash.to_string()));
+        }
+        let all_good = clashes.is_empty() && checked.iter().all(|one| one.pipeline.is_some());
         Ok(if all_good { Exit::Done } else { Exit::Usage })
     }
 }

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     clock::{self, SystemClock},
     cmd::run::Approve,
-    failure::{Exit, Failure, OrFail},
+    failure::{Exit, Failure, OrFail, chain},
     report::{Report, View},
     term,
 };
@@ -67,10 +67,11 @@ pub(crate) async fn run(place: &Place, job: Job, changes: Option<&mut Changes>) 
     let (controller, handle) = compose(place, &job, &store)?;
     let (root, source) = (job.root.clone(), place.source());
     let copied = tokio::task::spawn_blocking(move || snapshot(&root, &source));
-    copied
-        .await
-        .or_fail("copy the working tree")?
-        .or_fail("copy the working tree")?;
+    let copied = copied.await.or_fail("copy the working tree")?;
+    copied.map_err(|error| {
+        let failure = Failure::usage(format!("failed to {}", chain(&error)));
+        error.hint().into_iter().fold(failure, Failure::hint)
+    })?;
     let working = tokio::spawn(controller.run());
     let news = handle.listen();
     let actor = Actor::user(env::var("USER").unwrap_or_else(|_| "local".to_owned()));
@@ -346,10 +347,11 @@ async fn next_change(changes: &mut Option<&mut Changes>) -> Result<(), Failure> 
     }
 }
 
-/// Ctrl-C and a polite end asked by others.
+/// Ctrl-C, a polite end asked by others, and a terminal that was closed.
 struct Interrupts {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
 }
 
 impl Interrupts {
@@ -357,6 +359,7 @@ impl Interrupts {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt()).or_fail("listen for signals")?,
             terminate: signal(SignalKind::terminate()).or_fail("listen for signals")?,
+            hangup: signal(SignalKind::hangup()).or_fail("listen for signals")?,
         })
     }
 
@@ -364,6 +367,7 @@ impl Interrupts {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
         }
     }
 }

@@ -36,6 +36,25 @@ pub enum SnapshotError {
     },
 }
 
+impl SnapshotError {
+    /// What the owner of the tree can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        let kind = match self {
+            Self::List(error) => error.io_error().map(io::Error::kind),
+            Self::Copy { source, .. } => Some(source.kind()),
+        };
+        match kind {
+            Some(io::ErrorKind::PermissionDenied) => {
+                Some("make it readable, or name it in `.gitignore` if the pipeline does not need it")
+            }
+            Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Some(
+                "the copy goes below `$XDG_STATE_HOME/pipe`: make room there, or set the variable elsewhere",
+            ),
+            Some(_) | None => None,
+        }
+    }
+}
+
 /// Copies the working tree `from` into the folder `to`, which should be empty.
 ///
 /// Files that vanish meanwhile are left out; sockets, pipes and devices always are.

@@ -73,6 +73,10 @@ pub(crate) fn lower(file: &SourceFile<'_>, root: &Node, sink: &mut Sink<'_>) -> 
     for (action, needs) in actions.iter_mut().zip(graph?.needs) {
         action.needs = needs;
     }
+    // A file that cannot run has worse news.
+    if !sink.has_errors() {
+        warn_of_idle_triggers(root, &features, sink);
+    }
     Some(Definition {
         name: header.name?,
         file: file.path.to_owned(),
@@ -188,6 +192,24 @@ fn check_caches(root: &Node, header: &Header, actions: &[Action], sink: &mut Sin
                 format!("no action uses the cache `{}`", pair.key),
             )
             .help(format!("write `cache: [{}]` where it is wanted", pair.key));
+        }
+    }
+}
+
+fn warn_of_idle_triggers(root: &Node, features: &[OwnedFeature], sink: &mut Sink<'_>) {
+    let triggers = root.get("on").map(Node::pairs).unwrap_or_default();
+    for pair in triggers {
+        let path = shape::join("on", &pair.key);
+        let is_idle =
+            |feature: &OwnedFeature| feature.used.feature.is_trigger() && feature.used.feature.key() == path;
+        if features.iter().any(is_idle) {
+            sink.warning(
+                codes::IDLE_TRIGGER,
+                &path,
+                &pair.key_span,
+                format!("`{path}` starts nothing in this version"),
+            )
+            .help("pushes, tags and people start runs");
         }
     }
 }

@@ -1,6 +1,10 @@
 //! Order, conditions, failures, places.
 
-use pipekeeper_model::{AttemptOutcome::*, Millis, NodeId, Outcome, plan::OnFailure};
+use pipekeeper_model::{
+    AttemptOutcome::*,
+    Millis, NodeId, Outcome,
+    plan::{Node, OnFailure, Start, WaitFor},
+};
 
 use super::fixture::*;
 use crate::{Input, Rejection};
@@ -120,6 +124,23 @@ fn a_wait_ends_when_its_time_has_come() {
     assert_eq!((run.word("w"), run.word("a")), ("awaiting time", "waiting"));
     run.pass_deadline();
     assert_eq!((run.word("w"), run.word("a")), ("succeeded", "launching"));
+}
+
+#[test]
+fn a_wait_with_a_start_time_begins_then() {
+    let start = WaitFor::Elapsed {
+        length: Millis::minutes(10),
+    };
+    let timed = Node {
+        start: Start::Timed(start),
+        ..wait("w", &[], Millis::minutes(5))
+    };
+    let mut run = Driven::plan(vec![timed]);
+    for _ in 0..2 {
+        assert_eq!(run.word("w"), "awaiting time");
+        run.pass_deadline();
+    }
+    assert_eq!(run.outcome(), Some(Outcome::Succeeded));
 }
 
 #[test]

@@ -129,7 +129,7 @@ impl Check<'_> {
                 self.hit("fact StartGiven");
                 self.start_given(*node);
             }
-            Fact::WaitBegan { node, until } => {
+            Fact::WaitBegan { node, until, .. } => {
                 self.hit("fact WaitBegan");
                 self.may_begin(*node, false);
                 self.set(*node, |book| book.wait_until = Some(*until));
