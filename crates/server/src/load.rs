@@ -5,10 +5,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use pipekeeper_controller::Layout;
 use pipekeeper_engine::{NodeState, Run, RunRequest, replay};
 use pipekeeper_model::{Actor, AttemptId, NodeId, RunId, Timestamp, plan::Node};
 use pipekeeper_store::{RunStamp, Store};
+use tokio::task::spawn_blocking;
 
 use crate::error::ApiError;
 
@@ -160,8 +160,12 @@ impl NodeRef<'_> {
     }
 }
 
-/// How many bytes of log an attempt has so far.
-pub(crate) async fn log_size(layout: &Layout, attempt: AttemptId) -> u64 {
-    let metadata = tokio::fs::metadata(layout.log(attempt)).await;
-    metadata.map_or(0, |metadata| metadata.len())
+/// Reads files where that may block.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, ApiError> {
+    let done = spawn_blocking(work)
+        .await
+        .map_err(|error| ApiError::internal(&error))?;
+    done.map_err(|error| ApiError::internal(&error))
 }

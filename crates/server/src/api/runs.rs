@@ -13,7 +13,7 @@ use crate::{
     app::App,
     error::ApiError,
     extract::{ApiPath, ApiQuery, name_of, run_before},
-    load::{Loaded, log_size},
+    load::{Loaded, blocking},
 };
 
 use super::wire::{RunItem, RunResponse};
@@ -89,20 +89,26 @@ pub(crate) async fn show(
     ApiPath(run): ApiPath<RunId>,
 ) -> Result<Json<RunResponse>, ApiError> {
     let loaded = app.run(run).await?;
-    let sizes = log_sizes(&app.parts.layout, &loaded).await;
+    let sizes = log_sizes(&app.parts.layout, &loaded).await?;
     RunResponse::of(&loaded, &sizes).map(Json)
 }
 
-async fn log_sizes(layout: &Layout, loaded: &Loaded) -> BTreeMap<AttemptId, u64> {
+/// How many bytes of log every attempt has so far.
+async fn log_sizes(layout: &Layout, loaded: &Loaded) -> Result<BTreeMap<AttemptId, u64>, ApiError> {
     let run = loaded.run.id();
-    let mut sizes = BTreeMap::new();
-    for last in loaded.nodes().filter_map(|node| node.last_attempt(run)) {
-        for number in 1..=last.number {
-            let attempt = AttemptId { number, ..last };
-            sizes.insert(attempt, log_size(layout, attempt).await);
-        }
-    }
-    sizes
+    let last = loaded.nodes().filter_map(|node| node.last_attempt(run));
+    let attempts: Vec<AttemptId> = last
+        .flat_map(|last| (1..=last.number).map(move |number| AttemptId { number, ..last }))
+        .collect();
+    let layout = layout.clone();
+    blocking(move || {
+        let size = |attempt| std::fs::metadata(layout.log(attempt)).map_or(0, |metadata| metadata.len());
+        Ok(attempts
+            .into_iter()
+            .map(|attempt| (attempt, size(attempt)))
+            .collect())
+    })
+    .await
 }
 
 /// Which node.

@@ -11,13 +11,14 @@ use crate::{
     ansi::Renderer,
     app::App,
     extract::{ApiPath, ApiQuery},
+    load::blocking,
     logs,
 };
 
 use super::{
     Frame, PageError, page,
     present::{Mark, Part, size},
-    run::{LogLine, blocking},
+    run::LogLine,
 };
 
 const WINDOW: usize = 512 * 1024;

@@ -10,7 +10,6 @@ use pipekeeper_model::{
     plan::{Section, Start},
 };
 use serde::Deserialize;
-use tokio::task::spawn_blocking;
 
 use crate::{
     ansi::Renderer,
@@ -22,7 +21,7 @@ use crate::{
     error::ApiError,
     extract::{ApiPath, ApiQuery},
     live::LINE_SHOWN,
-    load::{Loaded, NodeRef},
+    load::{Loaded, NodeRef, blocking},
     logs::{self, Slice},
 };
 
@@ -426,14 +425,4 @@ impl ArtifactLine {
             files: artifact.files,
         }
     }
-}
-
-/// Reads files where that may block.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> Result<T, ApiError> {
-    let done = spawn_blocking(work)
-        .await
-        .map_err(|error| ApiError::internal(&error))?;
-    done.map_err(|error| ApiError::internal(&error))
 }
