@@ -1,25 +1,16 @@
 //! The loop's part about deliveries: each ends in a visible outcome, one at a time per project, in order.
 
-use std::{
-    collections::BTreeSet,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::FutureExt as _;
-use pipekeeper_engine::{Envelope, Input, Run};
-use pipekeeper_model::{Actor, Name, RunId};
-use pipekeeper_store::{
-    Commit, CommitError, Delivery, DeliveryId, DeliveryOutcome, DeliverySettlement, RefMove, Store,
-    StoreError,
-};
+use pipekeeper_model::Name;
+use pipekeeper_store::{Delivery, DeliveryId, DeliveryOutcome, Store, StoreError};
 
 use crate::{
     Admitted, Controller, Intake, IntakeError, News,
     controller::{STORE_PAUSE, Timer},
-    job::{Done, NewRun},
+    job::Done,
     recovery::LOOK_EVERY,
-    slot::{Loaded, Slot, commit},
 };
 
 /// Deliveries that are looked for at once.
@@ -30,7 +21,7 @@ const BATCH_BYTES: usize = 4 << 20;
 /// How often a delivery is tried again when something is in the way; the waits add up to about ten minutes.
 const TRIES: u32 = 20;
 /// What is said where our own code panicked; the process has written down why.
-const BROKE: &str = "our side broke on it; hint: the server's log says where";
+pub(crate) const BROKE: &str = "our side broke on it; hint: the server's log says where";
 
 /// Waits for the intake; should what somebody pushed make it panic, the loop must live, and not meet it again.
 pub(crate) async fn survive<T>(
@@ -231,158 +222,6 @@ impl Controller {
         }
     }
 
-    /// Makes all runs of a delivery and settles it, in one transaction.
-    fn create_for(
-        &mut self,
-        delivery: &Delivery,
-        requests: Vec<(Actor, Arc<pipekeeper_engine::RunRequest>)>,
-        mut notes: Vec<String>,
-        moved: Option<RefMove>,
-    ) {
-        let mut runs = Vec::new();
-        let mut commits: Vec<Commit> = Vec::new();
-        for (actor, request) in requests {
-            let pipeline = request.plan.pipeline.clone();
-            if let Err(error) = self.check_supported(&request) {
-                notes.push(format!("{pipeline}: {error}"));
-                continue;
-            }
-            let id = self.new_run();
-            let envelope = Envelope {
-                at: self.now(),
-                actor,
-                body: Input::RunRequested(request),
-            };
-            let mut loaded = Loaded {
-                run: Run::new(id),
-                version: 0,
-                snapshot_at: 0,
-            };
-            let decided = catch_unwind(AssertUnwindSafe(|| {
-                let decision = self.ports.rules.decide(&loaded.run, &envelope)?;
-                for event in &decision.events {
-                    pipekeeper_engine::evolve(&mut loaded.run, event);
-                }
-                Ok::<_, pipekeeper_engine::Rejection>(decision)
-            }));
-            match decided {
-                Ok(Ok(decision)) => {
-                    let (events, effects) = (decision.events, decision.effects);
-                    let made = commit(&mut loaded, events.clone(), effects.clone(), BTreeSet::new());
-                    commits.extend(made);
-                    runs.push(NewRun {
-                        run: loaded.run,
-                        version: loaded.version,
-                        events: events.into(),
-                        effects,
-                    });
-                }
-                Ok(Err(rejection)) => notes.push(format!("{pipeline}: {rejection}")),
-                Err(_) => notes.push(format!("{pipeline}: {BROKE}")),
-            }
-        }
-        let ids: Vec<RunId> = runs.iter().map(|new| new.run.id()).collect();
-        let Some(last) = commits.last_mut() else {
-            let outcome = DeliveryOutcome::Errored {
-                reason: notes.join("; "),
-            };
-            return self.settle_delivery(delivery, outcome, moved);
-        };
-        let id = delivery.id;
-        last.delivery = Some(DeliverySettlement {
-            delivery: id,
-            outcome: DeliveryOutcome::Ran { runs: ids, notes },
-            moved,
-        });
-        let store = Arc::clone(&self.ports.store);
-        self.start(Box::pin(async move {
-            let result = match commits.len() {
-                1 => match commits.pop() {
-                    Some(only) => store.commit(only).await,
-                    None => Ok(()),
-                },
-                _ => store.commit_all(commits).await,
-            };
-            Done::Created {
-                delivery: id,
-                runs,
-                result,
-            }
-        }));
-    }
-
-    pub(crate) fn created(
-        &mut self,
-        delivery: DeliveryId,
-        runs: Vec<NewRun>,
-        result: Result<(), CommitError>,
-    ) {
-        match result {
-            Ok(()) => {
-                for new in runs {
-                    let id = new.run.id();
-                    let loaded = Loaded {
-                        run: new.run,
-                        version: new.version,
-                        snapshot_at: 0,
-                    };
-                    self.slots.insert(id, Slot::with(loaded));
-                    self.publish(News::Run {
-                        run: id,
-                        version: new.version,
-                        events: Arc::clone(&new.events),
-                    });
-                    self.after(id, &new.events, new.effects);
-                    self.rest(id);
-                }
-                self.let_go(delivery);
-            }
-            // Handled by another server, or asked about again: the store knows.
-            Err(
-                CommitError::Conflict { .. } | CommitError::Finished { .. } | CommitError::NotPending { .. },
-            ) => {
-                self.let_go(delivery);
-                let at = self.now();
-                self.arm(at, Timer::Sweep);
-            }
-            Err(CommitError::Store(error)) => {
-                tracing::warn!(
-                    delivery.id = delivery.0,
-                    "cannot store the delivery's runs: {error}"
-                );
-                self.let_go(delivery);
-                let at = self.now() + STORE_PAUSE;
-                self.arm(at, Timer::Intake);
-                self.arm(at, Timer::Sweep);
-            }
-        }
-    }
-
-    fn settle_delivery(&mut self, delivery: &Delivery, outcome: DeliveryOutcome, moved: Option<RefMove>) {
-        let store = Arc::clone(&self.ports.store);
-        let id = delivery.id;
-        let settlement = DeliverySettlement {
-            delivery: id,
-            outcome,
-            moved,
-        };
-        self.start(Box::pin(async move {
-            Done::SettledDelivery {
-                delivery: id,
-                result: store.settle_delivery(settlement).await,
-            }
-        }));
-    }
-
-    pub(crate) fn settled_delivery(&mut self, delivery: DeliveryId, result: Result<(), StoreError>) {
-        if let Err(error) = result {
-            tracing::warn!(delivery.id = delivery.0, "cannot settle the delivery: {error}");
-            let at = self.now() + STORE_PAUSE;
-            self.arm(at, Timer::Intake);
-        }
-        self.let_go(delivery);
-    }
-
     fn failures(&mut self, delivery: DeliveryId) -> u32 {
         let count = self.intake.failures.entry(delivery).or_default();
         *count += 1;
@@ -402,7 +241,7 @@ impl Controller {
     }
 
     /// The delivery is stored as settled, or will be found again.
-    fn let_go(&mut self, delivery: DeliveryId) {
+    pub(crate) fn let_go(&mut self, delivery: DeliveryId) {
         self.intake.failures.remove(&delivery);
         self.publish(News::Delivery(delivery));
         if let Some(project) = self.intake.in_hand.remove(&delivery) {

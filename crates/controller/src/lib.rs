@@ -16,6 +16,7 @@ mod ports;
 mod recovery;
 mod requests;
 mod runs;
+mod settlement;
 mod slot;
 mod summary;
 
