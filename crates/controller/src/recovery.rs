@@ -66,6 +66,9 @@ impl Controller {
                 self.start(self.tools.observe(attempt));
             }
         }
+        if !active.is_empty() {
+            tracing::info!("took up {} active runs", active.len());
+        }
         for run in active {
             self.rest(run);
         }

@@ -191,7 +191,10 @@ impl Controller {
             if let Fact::AttemptFinished { attempt, .. } = &event.fact {
                 self.start(self.tools.forget(*attempt));
             }
-            ended |= matches!(event.fact, Fact::RunFinished { .. });
+            if let Fact::RunFinished { outcome, .. } = &event.fact {
+                tracing::info!(run.id = %run, "the run ended: {}", outcome.as_str());
+                ended = true;
+            }
         }
         if ended {
             for lane in self.outbox.awaiting_turn() {

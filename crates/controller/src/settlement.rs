@@ -111,6 +111,7 @@ impl Controller {
             Ok(()) => {
                 for new in runs {
                     let id = new.run.id();
+                    tracing::info!(delivery.id = delivery.0, run.id = %id, "a delivery started a run");
                     let loaded = Loaded {
                         run: new.run,
                         version: new.version,

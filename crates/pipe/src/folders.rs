@@ -41,6 +41,9 @@ pub(crate) fn make(folder: &Path) -> Result<(), Failure> {
         .mode(0o700)
         .create(folder)
         .or_usage(format_args!("make the folder `{}`", folder.display()))
+        .map_err(|failure| {
+            failure.hint("choose a folder that you can write to (`data_dir`, `--data-dir`, XDG_STATE_HOME)")
+        })
 }
 
 /// Writes a file that only its owner reads; whole or not at all.

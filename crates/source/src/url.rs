@@ -37,10 +37,12 @@ pub enum RepositoryUrlError {
     #[error("use the repository path: it is not absolute")]
     RelativePath,
     /// Another scheme, or none.
-    #[error("use the repository address: it starts with neither `https://` nor `ssh://`")]
+    #[error(
+        "use the repository address: it is no absolute path and starts with neither `https://` nor `ssh://`"
+    )]
     Scheme,
     /// Plain HTTP without leave.
-    #[error("use the repository address: it is plain `http://`; hint: allow it with `insecure = true`")]
+    #[error("use the repository address: it is plain `http://`; hint: allow it with `plain_http = true`")]
     PlainHttp,
     /// A host, user, port or path outside the safe grammar.
     #[error("use the repository address: its {0} is missing or holds characters that are not safe")]

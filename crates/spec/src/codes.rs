@@ -64,6 +64,8 @@ codes! {
 /// The page of a code: what happened, an example and what to do.
 pub fn explain(code: &str) -> Option<&'static str> {
     let wanted = code.trim().to_ascii_uppercase();
+    let digits = wanted.strip_prefix("PK").unwrap_or(&wanted);
+    let wanted = format!("PK{digits:0>4}");
     PAGES
         .iter()
         .find_map(|(known, page)| (*known == wanted).then_some(*page))

@@ -39,3 +39,24 @@ fn every_example_checks_clean_and_keeps_its_graph() {
     assert!(pipelines.len() >= 9, "only {} examples", pipelines.len());
     insta::assert_snapshot!("examples", graphs);
 }
+
+#[test]
+fn what_the_language_page_shows_is_valid() {
+    let page = include_str!("../../../docs/language.md");
+    let blocks: Vec<&str> = page
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert!(!blocks.is_empty());
+    for text in blocks {
+        let file = SourceFile {
+            path: ".pipe/page.yaml",
+            text,
+        };
+        match check(&file) {
+            Ok((_, warnings)) => assert!(warnings.is_empty(), "{}", warnings.to_lines(&file)),
+            Err(problems) => panic!("{}", problems.to_lines(&file)),
+        }
+    }
+}

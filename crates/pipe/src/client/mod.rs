@@ -3,14 +3,14 @@
 mod target;
 mod views;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 pub(crate) use self::{
-    target::{Target, find_run},
+    target::{Target, find_run, find_run_to_change, run_number},
     views::{Artifact, DeliveryView, Node, RunItem, RunView},
 };
 use crate::{
@@ -174,7 +174,12 @@ impl Client {
 
 /// The token of a server whose data folder this user can read.
 fn local_token() -> Option<String> {
-    let data_dir = config::data_dir(&Flags::default()).ok()?;
+    let file = std::env::var_os("PIPE_CONFIG").map(PathBuf::from);
+    let data_dir = config::data_dir(&Flags {
+        file,
+        ..Flags::default()
+    })
+    .ok()?;
     let token = tokens::stored_admin(&data_dir).ok()??;
     Some(token.reveal().to_owned())
 }
@@ -222,7 +227,7 @@ fn refused(status: StatusCode, problem: Problem) -> Failure {
         .find(|text| !text.is_empty())
         .unwrap_or_else(|| format!("the server answered {status}"));
     let hint = if status == StatusCode::UNAUTHORIZED {
-        Some("give `--token` or PIPE_TOKEN; `pipe token` prints it on the server's machine".to_owned())
+        Some("give `--token` or PIPE_TOKEN; on the server's machine `pipe token`, with the server's own `--config` or `--data-dir`, prints it".to_owned())
     } else {
         problem.hint
     };

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use pipekeeper_model::Sha;
 use pipekeeper_source::working_tree::describe;
 
 use super::{Client, RunItem, view};
@@ -43,12 +44,31 @@ impl FromStr for Target {
     }
 }
 
+/// A run's number, for commands that are about no action.
+pub(crate) fn run_number(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| format!("`{text}` is no run: write its number; `pipe runs` lists the runs"))
+}
+
+/// The run to change: the given one, else HEAD's newest. Where there is no HEAD nothing is guessed.
+pub(crate) async fn find_run_to_change(client: &Client, given: Option<u64>) -> Result<u64, Failure> {
+    if given.is_none() && head()?.is_none() {
+        return Err(Failure::usage("which run? no commit is checked out here")
+            .hint("name the run by its number; `pipe runs` lists the runs"));
+    }
+    find_run(client, given).await
+}
+
+fn head() -> Result<Option<Sha>, Failure> {
+    Ok(describe(&working_folder()?).and_then(|tree| tree.sha))
+}
+
 /// The run that is meant: the given one, else HEAD's newest, else the newest of all where there is no HEAD.
 pub(crate) async fn find_run(client: &Client, given: Option<u64>) -> Result<u64, Failure> {
     if let Some(run) = given {
         return Ok(run);
     }
-    let sha = describe(&working_folder()?).and_then(|tree| tree.sha);
+    let sha = head()?;
     let mut query = vec![("limit", "1".to_owned())];
     query.extend(sha.as_ref().map(|sha| ("sha", sha.to_string())));
     let answer = client.get(&["runs"], &query).await?;
@@ -64,7 +84,7 @@ pub(crate) async fn find_run(client: &Client, given: Option<u64>) -> Result<u64,
 
 #[cfg(test)]
 mod tests {
-    use super::Target;
+    use super::{Target, run_number};
 
     #[test]
     fn targets_are_short_to_write() {
@@ -78,5 +98,9 @@ mod tests {
         assert_eq!("/7".parse(), Ok(target(None, Some("7"))));
         assert!("x/test".parse::<Target>().is_err());
         assert!("57/".parse::<Target>().is_err());
+        assert_eq!(run_number("57"), Ok(57));
+        for wrong in ["abc", "57/test", "", "-1"] {
+            assert!(run_number(wrong).is_err(), "{wrong}");
+        }
     }
 }

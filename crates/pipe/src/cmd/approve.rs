@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{Output, Remote},
-    client::{Client, Node, RunItem, RunView, Target, find_run, view},
+    client::{Client, Node, RunItem, RunView, Target, find_run_to_change, view},
     failure::{Exit, Failure, OrFail},
     runtime,
     term::{self, clean},
@@ -114,7 +114,7 @@ async fn decide(
     comment: Option<String>,
     output: Output,
 ) -> Result<Exit, Failure> {
-    let id = find_run(client, target.run).await?;
+    let id = find_run_to_change(client, target.run).await?;
     let run = client.run(id).await?;
     let node = choose(&run, target.action.as_deref())?;
     let number = id.to_string();

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{
     cli::{Output, Remote},
-    client::{Client, Target, find_run},
+    client::{Client, find_run_to_change, run_number},
     failure::{Exit, Failure},
     runtime, term,
 };
@@ -14,8 +14,8 @@ use crate::{
 #[derive(Debug, Args)]
 pub(crate) struct Cancel {
     /// The run; without it the newest of HEAD
-    #[arg(value_name = "RUN")]
-    target: Option<Target>,
+    #[arg(value_name = "RUN", value_parser = run_number)]
+    number: Option<u64>,
     #[command(flatten)]
     remote: Remote,
 }
@@ -25,7 +25,7 @@ impl Cancel {
     pub(crate) fn run(self, output: Output) -> Result<Exit, Failure> {
         let client = Client::new(&self.remote)?;
         let (run, answer) = runtime::block_on(async {
-            let run = find_run(&client, self.target.unwrap_or_default().run).await?;
+            let run = find_run_to_change(&client, self.number).await?;
             let answer = client
                 .post(&["runs", &run.to_string(), "cancel"], &json!({}))
                 .await?;

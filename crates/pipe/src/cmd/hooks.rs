@@ -139,7 +139,8 @@ pub(crate) fn end(one: &DeliveryView) -> String {
     ];
     for part in parts.into_iter().flatten() {
         text.push(' ');
-        text.push_str(&clean(&part));
+        let lines: Vec<String> = part.lines().map(|line| clean(line.trim())).collect();
+        text.push_str(&lines.join(" · "));
     }
     text
 }

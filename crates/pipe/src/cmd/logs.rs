@@ -78,7 +78,16 @@ async fn follow(client: &Client, run: u64, node: &str, attempt: Option<u32>) -> 
     let mut live = client.live(run, node).await?;
     let (mut current, mut offset) = (attempt.unwrap_or(0), 0);
     loop {
-        let settled = is_settled(&client.run(run).await?, node)?;
+        let view = client.run(run).await?;
+        let settled = is_settled(&view, node)?;
+        let has_log = settled || view.node(node).is_some_and(|node| node.started_at.is_some());
+        if !has_log {
+            // What wakes the stream may be the start of the action.
+            if live.chunk().await.or_fail("follow the log")?.is_none() {
+                live = client.live(run, node).await?;
+            }
+            continue;
+        }
         let mut part = client.log(run, node, attempt, offset).await?;
         if part.attempt != current {
             // Another attempt has another log, from its beginning.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{Output, Remote},
-    client::{Client, Target, find_run},
+    client::{Client, find_run_to_change, run_number},
     failure::{Exit, Failure},
     runtime, term,
 };
@@ -14,8 +14,8 @@ use crate::{
 #[derive(Debug, Args)]
 pub(crate) struct Retry {
     /// The run; without it the newest of HEAD
-    #[arg(value_name = "RUN")]
-    target: Option<Target>,
+    #[arg(value_name = "RUN", value_parser = run_number)]
+    number: Option<u64>,
     /// Only what did not succeed, and what comes after it
     #[arg(long)]
     failed: bool,
@@ -29,7 +29,7 @@ impl Retry {
         let client = Client::new(&self.remote)?;
         let which = if self.failed { "failed" } else { "all" };
         let answer = runtime::block_on(async {
-            let run = find_run(&client, self.target.unwrap_or_default().run).await?;
+            let run = find_run_to_change(&client, self.number).await?;
             client
                 .post(&["runs", &run.to_string(), "retry"], &json!({ "which": which }))
                 .await

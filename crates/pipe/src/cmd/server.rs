@@ -66,7 +66,11 @@ fn greet(started: &server::Started) {
     line("page", format!("{}/", started.url()));
     line(
         "token",
-        format!("{} (`pipe token` prints it)", started.admin_file.display()),
+        format!(
+            "{} (`pipe token --data-dir {}` prints it)",
+            started.admin_file.display(),
+            started.layout.root().display()
+        ),
     );
     for (project, path) in &started.hooks {
         line("webhook", format!("{}{path}  ({project})", started.url()));

@@ -5,7 +5,7 @@ use clap::Args;
 use super::runs::place;
 use crate::{
     cli::{Output, Remote},
-    client::{Client, Node, RunView, Target, find_run, view},
+    client::{Client, Node, RunView, find_run, run_number, view},
     clock,
     failure::{Exit, Failure, OrFail},
     report::words,
@@ -17,8 +17,8 @@ use crate::{
 #[derive(Debug, Args)]
 pub(crate) struct Show {
     /// The run; without it the newest of HEAD
-    #[arg(value_name = "RUN")]
-    target: Option<Target>,
+    #[arg(value_name = "RUN", value_parser = run_number)]
+    number: Option<u64>,
     #[command(flatten)]
     remote: Remote,
 }
@@ -28,7 +28,7 @@ impl Show {
     pub(crate) fn run(self, output: Output) -> Result<Exit, Failure> {
         let client = Client::new(&self.remote)?;
         let answer = runtime::block_on(async {
-            let id = find_run(&client, self.target.unwrap_or_default().run).await?;
+            let id = find_run(&client, self.number).await?;
             client.get(&["runs", &id.to_string()], &[]).await
         })?;
         if output == Output::Json {

@@ -38,7 +38,10 @@ impl Token {
             term::note("restart a server that is running: it still takes the old token");
             token
         } else {
-            tokens::admin(&data_dir)?
+            tokens::stored_admin(&data_dir)?.ok_or_else(|| {
+                Failure::not_found(format!("there is no token in `{}`", data_dir.display()))
+                    .hint("name the server's own `--config` or `--data-dir`; a server makes its token when it starts")
+            })?
         };
         term::say(token.reveal());
         Ok(Exit::Done)

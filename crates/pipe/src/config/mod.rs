@@ -23,7 +23,7 @@ use serde::Deserialize;
 use self::raw::{Raw, RawProject};
 use crate::{
     failure::{Failure, OrFail},
-    folders,
+    folders, term,
 };
 
 /// Where the configuration is unless `--config` says otherwise.
@@ -192,6 +192,9 @@ fn project(text: &str, raw: RawProject) -> Result<ProjectConfig, Failure> {
     })
 }
 
+/// Whoever guesses the secret can start runs.
+const SHORT_SECRET: usize = 16;
+
 fn secret(text: Option<String>, file: Option<PathBuf>) -> Result<HookSecret, Failure> {
     let text = match (text, file) {
         (Some(_), Some(_)) => {
@@ -214,6 +217,15 @@ fn secret(text: Option<String>, file: Option<PathBuf>) -> Result<HookSecret, Fai
                 .hint("write `hook_secret` or `hook_secret_file`, and the same secret at the forge"));
         }
     };
+    if text.starts_with("replace-me") {
+        return Err(Failure::usage("still has the `hook_secret` of the example")
+            .hint("draw one, for example with `openssl rand -hex 20`, and set the same at the forge"));
+    }
+    if text.len() < SHORT_SECRET {
+        term::note(format_args!(
+            "warning: a `hook_secret` of fewer than {SHORT_SECRET} characters can be guessed"
+        ));
+    }
     HookSecret::new(&text)
         .map_err(|error| Failure::usage(format!("has a wrong `hook_secret`: failed to {error}")))
 }

@@ -22,6 +22,15 @@ const PROJECT: &str = "[projects.my-web]\nforge = \"gitea\"\nrepository = \"/srv
 #[test]
 fn the_example_is_valid_and_complete() {
     let text = include_str!("../../../../config.example.toml");
+    let Err(failure) = parse(text, &[]) else {
+        panic!("the secret of the example opens a server to everybody");
+    };
+    assert!(
+        failure
+            .to_string()
+            .contains("still has the `hook_secret` of the example")
+    );
+    let text = &text.replace("replace-me-by-20-random-characters", "5b0c4d0a8e8f4a52b6c1");
     let config = parse(text, &[]).unwrap();
     assert!(!config.projects.is_empty());
     // Every key stands in the example, at least in a comment.

@@ -244,7 +244,10 @@ impl Session {
                 self.submit(inputs).await?;
             }
             Step::Interrupt => self.interrupt().await?,
-            Step::Limit => self.cancel(Ending::TimedOut).await?,
+            Step::Limit => {
+                term::note("the time of `--timeout` is over: the run is being cancelled");
+                self.cancel(Ending::TimedOut).await?;
+            }
             Step::Changed(changed) => {
                 changed?;
                 self.cancel(Ending::Changed).await?;

@@ -47,10 +47,12 @@ fn the_doctor_looks_at_everything() {
 }
 
 #[test]
-fn a_token_is_made_once_and_replaced_on_request() {
+fn a_token_is_made_on_request_only() {
     let user = User::new();
     let data = user.path("server").display().to_string();
-    let first = user.call(&["token", "--data-dir", &data]).expect(0);
+    let missing = user.call(&["token", "--data-dir", &data]).expect(3);
+    assert!(missing.err.contains("name the server's own"), "{}", missing.err);
+    let first = user.call(&["token", "--data-dir", &data, "--new"]).expect(0);
     assert!(first.out.starts_with("pk_"));
     let again = user.call(&["token", "--data-dir", &data]).expect(0);
     assert_eq!(first.out, again.out);

@@ -78,12 +78,20 @@ pub fn snapshot(from: &Path, to: &Path) -> Result<Snapshot, SnapshotError> {
         .filter_entry(move |entry| entry.file_name() != ".git" && entry.path() != own_copy)
         .build();
     for entry in walk {
-        copier.copy(entry?.path())?;
+        match entry {
+            Ok(entry) => copier.copy(entry.path())?,
+            Err(error) if has_vanished(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     if let Some(repository) = repository {
         copier.copy_tracked(&repository)?;
     }
     Ok(copier.done)
+}
+
+fn has_vanished(error: &ignore::Error) -> bool {
+    error.io_error().map(io::Error::kind) == Some(io::ErrorKind::NotFound)
 }
 
 /// Whether the two file systems are known to share blocks.
