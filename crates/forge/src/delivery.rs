@@ -40,6 +40,9 @@ pub enum RefusalReason {
         /// The header looked for.
         header: &'static str,
     },
+    /// A signature as another kind of forge sends it.
+    #[error("it is signed as {0} does; hint: compare `forge` in the project's configuration")]
+    OtherForge(ForgeKind),
     /// Only the outdated SHA-1 signature.
     #[error("the delivery is signed with SHA-1 only; hint: the forge must send `{header}`")]
     OutdatedSignature {
@@ -93,8 +96,15 @@ fn signature(dialect: &Dialect, raw: &RawDelivery<'_>) -> Result<[u8; 32], Refus
     let header = dialect.signature_header;
     let mut values = values(raw, header);
     let Some(value) = values.next() else {
-        return Err(match self::values(raw, SHA1_HEADER).next() {
-            Some(_) => RefusalReason::OutdatedSignature { header },
+        let is_signed_by = |kind: &ForgeKind| {
+            let other = self::dialect(*kind).signature_header;
+            other != header && self::values(raw, other).next().is_some()
+        };
+        return Err(match ForgeKind::ALL.into_iter().find(is_signed_by) {
+            Some(other) => RefusalReason::OtherForge(other),
+            None if self::values(raw, SHA1_HEADER).next().is_some() => {
+                RefusalReason::OutdatedSignature { header }
+            }
             None => RefusalReason::MissingSignature { header },
         });
     };

@@ -92,7 +92,10 @@ impl Problem {
                 "the request comes from another site",
                 "send it from the server's own pages, or without a browser",
             ),
-            Self::NotFound => ("there is no such thing", "look at `/runs`"),
+            Self::NotFound => (
+                "there is no such thing",
+                "`pipe runs` and `pipe hooks list`, or their pages, show what there is",
+            ),
             Self::MethodNotAllowed => ("the address takes another method", "the header `Allow` names it"),
             Self::Timeout => ("the request came too slowly", "send it again"),
             Self::Conflict => ("things have changed", "look at the run again"),
@@ -103,7 +106,7 @@ impl Problem {
             ),
             Self::Unprocessable => (
                 "what was asked for cannot be done",
-                "change what the detail names",
+                "ask for something else: what is wrong with this stands above",
             ),
             Self::Internal => ("our side broke", "the server's log says more"),
             Self::Busy => ("too much is asked at once", "try again in a moment"),

@@ -41,7 +41,10 @@ fn bad_signatures_are_told_apart() {
     let long = format!("{good}00");
     let table = [
         (headers(&[]), missing),
-        (headers(&[("x-gitea-signature", bare)]), missing),
+        (
+            headers(&[("x-gitea-signature", bare)]),
+            RefusalReason::OtherForge(ForgeKind::Gitea),
+        ),
         (
             headers(&[("x-hub-signature", "sha1=00")]),
             RefusalReason::OutdatedSignature { header: github },

@@ -15,7 +15,7 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| {
         let failure = Failure::usage(format!("failed to listen on {address}: {error}"));
         if error.kind() == io::ErrorKind::AddrInUse {
-            failure.hint("another program has the port; choose one with `--listen`")
+            failure.hint("another program has the port; choose one with `--listen` (the demo: `--port`)")
         } else {
             failure
         }
