@@ -28,6 +28,12 @@ pub(crate) struct PipelineFile {
 impl PipelineFile {
     /// Reads a file that messages call `path`.
     fn read(root: &Path, file: &Path) -> Result<Self, Failure> {
+        if fs::symlink_metadata(file).is_ok_and(|data| data.is_symlink()) {
+            return Err(
+                Failure::usage(format!("`{}` is a link, not a file", file.display()))
+                    .hint("put the file itself there: a server reads no links"),
+            );
+        }
         let text = fs::read(file).or_usage(format_args!("read `{}`", file.display()))?;
         let text = String::from_utf8(text).map_err(|_| {
             Failure::usage(format!(
@@ -145,7 +151,7 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
             path.extension()
                 .is_some_and(|extension| extension == "yaml" || extension == "yml")
         })
-        .filter(|path| path.is_file())
+        .filter(|path| !path.is_dir())
         .collect();
     files.sort();
     files

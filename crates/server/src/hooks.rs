@@ -12,7 +12,7 @@ use axum::{
 use pipekeeper_forge::{RawDelivery, Verified, verify};
 use pipekeeper_store::{Accepted, DeliveryId, NewDelivery, Refusal, StoreError};
 use serde::Serialize;
-use tokio::sync::SemaphorePermit;
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::warn;
 
 use crate::{
@@ -45,7 +45,7 @@ pub(crate) async fn receive(
     };
     let _slot = slot(&app, app.hooks.try_acquire())?;
     let _open = app.metrics.hook();
-    let body = read(&app, &headers, body).await?;
+    let (body, large) = read(&app, &headers, body).await?;
     let pairs = readable(&headers);
     let raw = RawDelivery {
         headers: &pairs,
@@ -56,7 +56,7 @@ pub(crate) async fn receive(
         Err(reason) => return Err(refuse(&app, project, reason.to_string()).await),
     };
     pipekeeper_failpoint::hit("hook_read");
-    let accepted = store(&app, project, verified, body).await?;
+    let accepted = store(&app, project, verified, body, large).await?;
     pipekeeper_failpoint::hit("hook_stored");
     let (delivery, status) = match accepted {
         Accepted::New(delivery) => (delivery, "accepted"),
@@ -67,26 +67,32 @@ pub(crate) async fn receive(
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 
-fn slot<'a, E>(app: &App, permit: Result<SemaphorePermit<'a>, E>) -> Result<SemaphorePermit<'a>, ApiError> {
+fn slot<P, E>(app: &App, permit: Result<P, E>) -> Result<P, ApiError> {
     permit.map_err(|_| {
         app.metrics.delivery("busy");
         ApiError::new(Problem::Busy, "too many deliveries arrive at once")
     })
 }
 
-async fn read(app: &App, headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
+/// The body, and the permit of a large one: it bounds how many are in memory.
+async fn read(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
     let limits = BodyLimits {
         bytes: app.parts.limits.hook_body,
         ..app.body_limits()
     };
     let mut large = None;
-    read_body(headers, body, limits, |length| {
+    let body = read_body(headers, body, limits, |length| {
         if length > LARGE && large.is_none() {
-            large = Some(slot(app, app.large_hooks.try_acquire())?);
+            large = Some(slot(app, Arc::clone(&app.large_hooks).try_acquire_owned())?);
         }
         Ok(())
     })
-    .await
+    .await?;
+    Ok((body, large))
 }
 
 fn readable(headers: &HeaderMap) -> Vec<(String, String)> {
@@ -102,6 +108,7 @@ async fn store(
     project: HookProject,
     verified: Verified,
     body: Bytes,
+    large: Option<OwnedSemaphorePermit>,
 ) -> Result<Accepted, ApiError> {
     let delivery = NewDelivery {
         project: project.name,
@@ -112,7 +119,9 @@ async fn store(
     };
     let app = Arc::clone(app);
     let write = tokio::spawn(async move {
-        let accepted = app.parts.store.accept_delivery(delivery).await?;
+        let accepted = app.parts.store.accept_delivery(delivery).await;
+        drop(large);
+        let accepted = accepted?;
         app.parts.handle.delivery_stored();
         Ok::<_, StoreError>(accepted)
     });

@@ -13,6 +13,7 @@ use tokio::task::spawn_blocking;
 use crate::error::ApiError;
 
 /// A run at a version.
+#[derive(Clone)]
 pub(crate) struct Loaded {
     pub(crate) run: Run,
     pub(crate) version: u64,

@@ -61,6 +61,9 @@ pub(crate) fn plan(definition: &Definition, request: &PlanRequest<'_>) -> Result
     })
 }
 
+/// What a system takes as one variable is little more.
+const MAX_PARAM: usize = 64 << 10;
+
 fn params(
     definition: &Definition,
     request: &PlanRequest<'_>,
@@ -78,6 +81,11 @@ fn params(
     let mut values = BTreeMap::new();
     for (name, param) in declared {
         let read = match (request.params.get(name), &param.default) {
+            (Some(text), _) if text.contains('\0') || text.len() > MAX_PARAM => Err(PlanError::BadParam {
+                name: name.clone(),
+                value: text.chars().take(20).collect(),
+                wanted: "text of at most 64 KiB without NUL characters".to_owned(),
+            }),
             (Some(text), _) => param.kind.read(text).ok_or_else(|| PlanError::BadParam {
                 name: name.clone(),
                 value: text.clone(),

@@ -41,11 +41,31 @@ fn spell(text: &str, patterns: &mut Vec<Vec<u8>>) {
         patterns.push(encoded.iter().map(|byte| url_safe(*byte)).collect());
         patterns.push(encoded);
     }
-    patterns.push(percent(text, b"0123456789ABCDEF"));
-    patterns.push(percent(text, b"0123456789abcdef"));
-    if let Ok(json) = serde_json::to_string(text) {
-        patterns.push(json.trim_matches('"').as_bytes().to_vec());
+    // Languages differ in what they leave as it is: nothing but unreserved characters, slashes, or pluses for spaces.
+    for digits in [b"0123456789ABCDEF", b"0123456789abcdef"] {
+        patterns.push(percent(text, digits, b"-._~"));
+        patterns.push(percent(text, digits, b"-._~/"));
+        let form = percent(text, digits, b"-._~ ");
+        patterns.push(
+            form.iter()
+                .map(|byte| if *byte == b' ' { b'+' } else { *byte })
+                .collect(),
+        );
     }
+    patterns.push(hex::encode(text).into_bytes());
+    patterns.push(hex::encode_upper(text).into_bytes());
+    if let Ok(json) = serde_json::to_string(text) {
+        let json = json.trim_matches('"');
+        patterns.push(json.as_bytes().to_vec());
+        patterns.push(json.replace('/', r"\/").into_bytes());
+    }
+    let html = text
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;");
+    patterns.push(html.replace('"', "&quot;").replace('\'', "&#39;").into_bytes());
+    patterns.push(html.replace('"', "&quot;").replace('\'', "&#x27;").into_bytes());
+    patterns.push(html.into_bytes());
     // The echo of a command quotes its words, in bash and in dash each in its own way.
     patterns.push(text.replace('\'', r"'\''").into_bytes());
     patterns.push(text.replace('\'', r#"'"'"'"#).into_bytes());
@@ -87,11 +107,12 @@ fn url_safe(byte: u8) -> u8 {
     }
 }
 
-fn percent(text: &str, digits: &[u8; 16]) -> Vec<u8> {
+/// Percent-encodes what is neither a letter, a digit nor `kept`.
+fn percent(text: &str, digits: &[u8; 16], kept: &[u8]) -> Vec<u8> {
     let digit = |value: u8| digits.get(usize::from(value)).copied().unwrap_or(b'0');
     let mut encoded = Vec::with_capacity(text.len());
     for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+        if byte.is_ascii_alphanumeric() || kept.contains(&byte) {
             encoded.push(byte);
         } else {
             encoded.extend([b'%', digit(byte >> 4), digit(byte & 15)]);

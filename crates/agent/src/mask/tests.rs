@@ -46,7 +46,15 @@ fn usual_spellings_are_hidden() {
             "url in small letters",
             "pa%22ss%20w%c3%b6rd%2f%2b%3f~%27x".to_owned(),
         ),
+        ("url with slashes", "pa%22ss%20w%C3%B6rd/%2B%3F~%27x".to_owned()),
+        ("url of a form", "pa%22ss+w%C3%B6rd%2F%2B%3F~%27x".to_owned()),
+        ("hex", "706122737320 77c3b67264 2f2b3f7e2778".replace(' ', "")),
+        ("html", "pa&quot;ss wörd/+?~&#39;x".to_owned()),
         ("json", json.trim_matches('"').to_owned()),
+        (
+            "json with escaped slashes",
+            json.trim_matches('"').replace('/', r"\/"),
+        ),
         ("echo of bash", secret.replace('\'', r"'\''")),
     ];
     for (name, text) in cases {

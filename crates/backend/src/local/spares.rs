@@ -156,7 +156,7 @@ impl Spares {
             };
             match spare.wait() {
                 State::Waiting => return Some(spare),
-                State::Starting | State::Dead => remove(spare.folder.path()),
+                State::Starting | State::Dead => drop(spare),
             }
         }
     }
@@ -216,6 +216,15 @@ impl Spare {
             dir: folder.path().to_owned(),
         };
         Ok(write_frame(&mut self.leash, &begin).is_ok().then_some(stream))
+    }
+}
+
+/// A spare that lives removes its folder itself, after whatever it is still making there; a dead one cannot.
+impl Drop for Spare {
+    fn drop(&mut self) {
+        if self.state() == State::Dead {
+            remove(self.folder.path());
+        }
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) struct Follow {
     told: Vec<NodeResponse>,
     log: Option<FollowedLog>,
     queue: VecDeque<Queued>,
+    /// Whether there are changes that are not told.
+    has_changed: bool,
     /// The version that the events sent so far lead to.
     sent: u64,
 }
@@ -107,6 +109,7 @@ impl Follow {
             told: Vec::new(),
             log,
             queue: VecDeque::new(),
+            has_changed: false,
             sent: 0,
         };
         match cursor {
@@ -156,7 +159,7 @@ impl Follow {
                     }
                 }
                 self.wake();
-                self.tell_changes();
+                self.has_changed = true;
             }
             News::Attempt { attempt, what } if attempt.run == self.id() => self.note(attempt, &what),
             News::Run { .. } | News::Attempt { .. } | News::Delivery(_) => {}
@@ -166,6 +169,9 @@ impl Follow {
 
     /// The next event: log bytes go before what the run did after they were written.
     pub(super) async fn next_event(&mut self) -> Option<Event> {
+        if std::mem::take(&mut self.has_changed) {
+            self.tell_changes();
+        }
         if let Some(event) = self.log_event().await {
             return Some(event);
         }

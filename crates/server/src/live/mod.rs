@@ -24,7 +24,10 @@ use pipekeeper_model::RunId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{
     OwnedSemaphorePermit,
-    broadcast::{Receiver, error::RecvError},
+    broadcast::{
+        Receiver,
+        error::{RecvError, TryRecvError},
+    },
 };
 use tracing::warn;
 
@@ -32,7 +35,6 @@ use crate::{
     app::App,
     error::{ApiError, Problem},
     extract::ApiQuery,
-    load::load,
     metrics::Open,
 };
 use cursor::Cursor;
@@ -73,7 +75,7 @@ pub(crate) async fn stream(
     let subject = match query.run {
         None => Subject::Everything(VecDeque::new()),
         Some(run) => {
-            let loaded = load(app.parts.store.as_ref(), RunId(run)).await?;
+            let loaded = Arc::unwrap_or_clone(app.run(RunId(run)).await?);
             let cursor = resumed.map(|text| Cursor::parse(&text));
             let layout = app.parts.layout.clone();
             let follow = Follow::new(loaded, query.node.as_deref(), cursor, query.log, layout)?;
@@ -144,9 +146,21 @@ impl Live {
                 () = &mut self.closed => return None,
                 news = self.news.recv() => news,
             };
-            if let Err(error) = self.hear(news).await {
+            if let Err(error) = self.hear_all(news).await {
                 warn!(detail = error.detail(), "a live stream ends");
                 return None;
+            }
+        }
+    }
+
+    /// Takes in what is there before anything is told: a reader that is slow hears less, not late.
+    async fn hear_all(&mut self, first: Result<News, RecvError>) -> Result<(), ApiError> {
+        self.hear(first).await?;
+        loop {
+            match self.news.try_recv() {
+                Ok(news) => self.hear(Ok(news)).await?,
+                Err(TryRecvError::Lagged(missed)) => self.hear(Err(RecvError::Lagged(missed))).await?,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return Ok(()),
             }
         }
     }
@@ -164,8 +178,8 @@ impl Live {
             }
             (Subject::Everything(_), Ok(News::Attempt { .. } | News::Delivery(_))) => Ok(()),
             (Subject::Run(follow), Err(RecvError::Lagged(_))) => {
-                let loaded = load(self.app.parts.store.as_ref(), follow.id()).await?;
-                follow.reload(loaded);
+                let loaded = self.app.run(follow.id()).await?;
+                follow.reload(Arc::unwrap_or_clone(loaded));
                 Ok(())
             }
             (Subject::Run(follow), Ok(news)) => follow.hear(news, self.app.parts.store.as_ref()).await,

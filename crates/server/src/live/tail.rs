@@ -94,7 +94,8 @@ impl Tail {
             attempt,
             layout,
             file: None,
-            offset,
+            // The greatest stands for a length that is not known.
+            offset: offset.min(u64::MAX - 1),
             known: u64::MAX,
             form: match form {
                 LogForm::Text => Form::Text,
@@ -196,6 +197,9 @@ impl Tail {
             self.known = self.offset;
             return None;
         }
+        if self.form.is_text() && is_mostly_escaped(&bytes) {
+            bytes.truncate(CHUNK / 8);
+        }
         let offset = self.offset;
         self.offset += logs::length(&bytes);
         let mut response = self.response(node, offset, self.offset);
@@ -244,6 +248,12 @@ impl Lines {
         response.lines = Some(done);
         response.partial = self.renderer.partial();
     }
+}
+
+/// Whether JSON makes several times as much of it: each such byte takes six.
+fn is_mostly_escaped(bytes: &[u8]) -> bool {
+    let is_escaped = |byte: &&u8| **byte < b' ' && !matches!(**byte, b'\n' | b'\r' | b'\t');
+    bytes.iter().filter(is_escaped).count() > bytes.len() / 16
 }
 
 /// Most logs are text; finding that out is several times as fast as replacing what is none.

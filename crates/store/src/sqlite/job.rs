@@ -34,6 +34,23 @@ pub(super) enum Job {
     Close(Ask<(), ()>),
 }
 
+impl Job {
+    /// About how many bytes it writes, where that can be much.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Accept(ask) => ask.body.body.len(),
+            Self::Refuse(_)
+            | Self::Settle(_)
+            | Self::Reopen(_)
+            | Self::Commit(_)
+            | Self::SettleEffects(_)
+            | Self::Quarantine(_)
+            | Self::Check(_)
+            | Self::Close(_) => 0,
+        }
+    }
+}
+
 /// A run to set aside.
 #[derive(Debug)]
 pub(super) struct Quarantine {

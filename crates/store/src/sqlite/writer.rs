@@ -14,6 +14,8 @@ use super::{
 
 /// The most operations in one transaction.
 pub(super) const BATCH: usize = 256;
+/// How large they may be together: whoever comes next waits for all of them.
+const BATCH_BYTES: usize = 4 << 20;
 
 /// The writer's connection and the lock that makes it the only one.
 #[derive(Debug)]
@@ -114,12 +116,15 @@ impl Writer {
 /// Takes what comes within a turn of the runtime: callers that were answered just now may ask again at once, and the more
 /// share one sync, the more are served.
 async fn gather(jobs: &mut mpsc::Receiver<Job>, batch: &mut Vec<Job>) {
+    let mut bytes: usize = batch.iter().map(Job::bytes).sum();
     loop {
         let held = batch.len();
         tokio::task::yield_now().await;
         while batch.len() < BATCH
+            && bytes < BATCH_BYTES
             && let Ok(job) = jobs.try_recv()
         {
+            bytes += job.bytes();
             batch.push(job);
         }
         if batch.len() == held {
