@@ -1,6 +1,9 @@
 //! A run being followed: its state folded from the controller's news, and one node's log.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::{Duration, Instant},
+};
 
 use axum::response::sse::Event;
 use pipekeeper_controller::{AttemptNews, Layout, News};
@@ -30,11 +33,26 @@ pub(super) struct Follow {
     told: Vec<NodeResponse>,
     log: Option<FollowedLog>,
     queue: VecDeque<Queued>,
-    /// Whether there are changes that are not told.
-    has_changed: bool,
+    /// The nodes whose changes are not told.
+    changed: Changed,
+    /// When all nodes were last compared.
+    compared: Instant,
     /// The version that the events sent so far lead to.
     sent: u64,
 }
+
+/// What may have changed.
+#[derive(Debug)]
+enum Changed {
+    Nothing,
+    Nodes(BTreeSet<NodeId>),
+    Everything,
+}
+
+/// Up to so many nodes all are compared at each change. In larger runs the nodes that an event is about are compared at
+/// once, and the words about all others at most once in a while: many people may look on.
+const FEW_NODES: usize = 100;
+const WHILE: Duration = Duration::from_secs(1);
 
 /// An event that waits until the log is sent; its id is made when it goes out.
 struct Queued {
@@ -75,6 +93,19 @@ struct ResyncResponse {
     version: u64,
 }
 
+impl Changed {
+    fn add(&mut self, node: Option<NodeId>) {
+        match (&mut *self, node) {
+            (Self::Everything, _) => {}
+            (_, None) => *self = Self::Everything,
+            (Self::Nothing, Some(node)) => *self = Self::Nodes(BTreeSet::from([node])),
+            (Self::Nodes(nodes), Some(node)) => {
+                nodes.insert(node);
+            }
+        }
+    }
+}
+
 impl Follow {
     /// Follows a run from where the reader is.
     pub(super) fn new(
@@ -109,7 +140,8 @@ impl Follow {
             told: Vec::new(),
             log,
             queue: VecDeque::new(),
-            has_changed: false,
+            changed: Changed::Nothing,
+            compared: Instant::now(),
             sent: 0,
         };
         match cursor {
@@ -146,20 +178,20 @@ impl Follow {
                     .and_then(|count| count.checked_sub(new));
                 match skip.and_then(|skip| usize::try_from(skip).ok()) {
                     Some(skip) => {
-                        events
-                            .iter()
-                            .skip(skip)
-                            .for_each(|event| evolve(&mut self.run, event));
+                        for event in events.iter().skip(skip) {
+                            evolve(&mut self.run, event);
+                            self.changed.add(event.fact.node());
+                        }
                         self.version = version;
                     }
                     None => {
                         let loaded = load(store, run).await?;
                         self.run = loaded.run;
                         self.version = loaded.version;
+                        self.changed = Changed::Everything;
                     }
                 }
                 self.wake();
-                self.has_changed = true;
             }
             News::Attempt { attempt, what } if attempt.run == self.id() => self.note(attempt, &what),
             News::Run { .. } | News::Attempt { .. } | News::Delivery(_) => {}
@@ -169,8 +201,11 @@ impl Follow {
 
     /// The next event: log bytes go before what the run did after they were written.
     pub(super) async fn next_event(&mut self) -> Option<Event> {
-        if std::mem::take(&mut self.has_changed) {
-            self.tell_changes();
+        let is_small = self.run.nodes().len() <= FEW_NODES;
+        match std::mem::replace(&mut self.changed, Changed::Nothing) {
+            Changed::Nothing => {}
+            Changed::Nodes(nodes) if !is_small && self.compared.elapsed() < WHILE => self.tell_of(&nodes),
+            Changed::Nodes(_) | Changed::Everything => self.tell_changes(),
         }
         if let Some(event) = self.log_event().await {
             return Some(event);
@@ -280,7 +315,24 @@ impl Follow {
         self.tell_changes();
     }
 
+    /// Tells of these nodes alone.
+    fn tell_of(&mut self, wanted: &BTreeSet<NodeId>) {
+        let sizes = BTreeMap::new();
+        let mut changed = Vec::new();
+        for node in nodes(&self.run).filter(|node| wanted.contains(&node.id)) {
+            let now = NodeResponse::of(&self.run, node, &sizes);
+            if let Some(told) = self.told.get_mut(node.id.index()).filter(|told| **told != now) {
+                *told = now;
+                changed.push(node.id.index());
+            }
+        }
+        let changed = changed.into_iter().filter_map(|at| self.told.get(at)).collect();
+        let told = self.change(changed);
+        self.queue.push_back(told);
+    }
+
     fn tell_changes(&mut self) {
+        self.compared = Instant::now();
         let now = self.responses();
         let changed = now
             .iter()
@@ -288,19 +340,24 @@ impl Follow {
             .filter(|(at, node)| self.told.get(*at) != Some(node))
             .map(|(_, node)| node)
             .collect();
+        let told = self.change(changed);
+        self.queue.push_back(told);
+        self.told = now;
+    }
+
+    fn change(&self, nodes: Vec<&NodeResponse>) -> Queued {
         let response = RunChangedResponse {
             run: self.id(),
             version: self.version,
             phase: phase_word(self.run.phase()),
             outcome: self.run.outcome().map(|outcome| outcome.as_str()),
-            nodes: changed,
+            nodes,
         };
-        self.queue.push_back(Queued {
+        Queued {
             kind: "run",
             data: json(&response),
             version: Some(self.version),
-        });
-        self.told = now;
+        }
     }
 
     fn responses(&self) -> Vec<NodeResponse> {
