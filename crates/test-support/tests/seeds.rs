@@ -135,7 +135,7 @@ fn everything_happens_sometimes() {
     let wanted: Vec<String> = HAPPENS.iter().map(ToString::to_string).chain(faults).collect();
     let mut coverage = Coverage::default();
     let mut missing = wanted.clone();
-    for seed in 0..common::count().max(500) {
+    for seed in 0..common::count().max(2_000) {
         coverage.add(&common::run(&Options::draw(seed)).coverage);
         missing.retain(|what| coverage.count(what) == 0);
         if missing.is_empty() {
