@@ -4,8 +4,26 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::pod::{self, attach, bulk, runner};
 use crate::protocol::AttemptDir;
-use crate::supervisor::start;
+use crate::supervisor::{StartError, Supervisor, start};
+
+/// What a process of this program is in a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodRole {
+    /// The supervisor, the first process of its container.
+    Supervisor,
+    /// The runner of the container with this index, whose steps it starts.
+    Runner(usize),
+    /// The pod's end of a control stream.
+    Attach,
+    /// The pod's end of a stream that brings files.
+    Put,
+    /// The pod's end of a stream that fetches files.
+    Get,
+    /// The program puts itself where the steps' containers find it, for images without a shell to wait in.
+    Install,
+}
 
 /// Supervises the attempt whose folder this is; standard input is the listening control socket.
 ///
@@ -13,18 +31,42 @@ use crate::supervisor::start;
 /// only whether it could start; everything else stands in the exit record.
 #[must_use]
 pub fn main(dir: &Path) -> ExitCode {
-    match start(AttemptDir::new(dir)) {
+    supervise(start(AttemptDir::new(dir)))
+}
+
+/// Plays a role in a pod whose volumes are mounted below `root`.
+#[must_use]
+pub fn main_in_pod(root: &Path, role: PodRole) -> ExitCode {
+    let dir = AttemptDir::in_pod(root);
+    let tools = dir.tools().unwrap_or(root);
+    match role {
+        PodRole::Supervisor => supervise(pod::start(root)),
+        PodRole::Runner(container) => runner::run(tools, container),
+        PodRole::Attach => attach::run(&dir.socket()),
+        PodRole::Put => bulk::put(&dir),
+        PodRole::Get => bulk::get(&dir),
+        PodRole::Install => match pod::install(tools) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error),
+        },
+    }
+}
+
+fn supervise(started: Result<Option<Supervisor>, StartError>) -> ExitCode {
+    match started {
         Ok(Some(supervisor)) => supervisor.run(),
         Ok(None) => {}
-        Err(error) => {
-            // Nobody may be listening.
-            drop(writeln!(
-                std::io::stderr(),
-                "pipe agent: {}",
-                crate::error_text(&error)
-            ));
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return fail(&error),
     }
     ExitCode::SUCCESS
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    // Nobody may be listening.
+    drop(writeln!(
+        std::io::stderr(),
+        "pipe agent: {}",
+        crate::error_text(error)
+    ));
+    ExitCode::FAILURE
 }

@@ -1,6 +1,6 @@
 //! The supervisor of one attempt of an action.
 //!
-//! A library: inside pods a tiny program calls [`main`], locally the binary `pipe` re-executes itself as
+//! A library: inside pods a tiny program calls [`main_in_pod`], locally the binary `pipe` re-executes itself as
 //! `pipe agent --dir DIR`. It runs the steps, keeps the log and the exit record in files, and talks to whichever
 //! controller is connected; it never calls out, decides nothing about runs and survives its controller's death.
 //!
@@ -23,24 +23,28 @@
 
 pub mod archive;
 mod cache;
+mod connection;
 mod copy;
+mod ending;
 mod entry;
 mod error;
 mod finish;
 mod interrupt;
 mod link;
 mod log;
-
 mod mask;
+mod memory;
 mod outputs;
+mod pod;
 mod process;
 pub mod protocol;
 mod script;
 mod signals;
 mod spare;
+mod spawn;
 mod supervisor;
 mod workspace;
 
 pub use copy::{Copied, Copier, copy_tree};
-pub use entry::main;
+pub use entry::{PodRole, main, main_in_pod};
 pub(crate) use error::error_text;

@@ -2,29 +2,24 @@
 //!
 //! Entry type: [`Link`].
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
-use crate::protocol::{FrameError, FromAgent, MAX_FRAME, ToAgent, encode, try_decode};
-
-/// A controller that lets more than this pile up has lost its connection.
-const MAX_UNSENT: usize = 2 * MAX_FRAME;
+use crate::connection::{Connection, Stream};
+use crate::log::{LogReader, LogSink};
+use crate::protocol::{FromAgent, ToAgent, encode, encode_log};
 
 /// The listening socket and the connection, if there is one.
 pub(crate) struct Link {
     listener: UnixListener,
     connection: Option<Connection>,
+    /// Where the connected controller reads the log, if it does.
+    reader: Option<LogReader>,
     alone_since: Instant,
-}
-
-struct Connection {
-    stream: UnixStream,
-    inbox: Vec<u8>,
-    outbox: Vec<u8>,
 }
 
 impl Link {
@@ -34,6 +29,7 @@ impl Link {
         let mut link = Self {
             listener,
             connection: None,
+            reader: None,
             alone_since: Instant::now(),
         };
         // Tells a wrong descriptor now rather than never.
@@ -47,12 +43,8 @@ impl Link {
         loop {
             match self.listener.accept() {
                 Ok((stream, _)) => {
-                    stream.set_nonblocking(true)?;
-                    self.connection = Some(Connection {
-                        stream,
-                        inbox: Vec::new(),
-                        outbox: Vec::new(),
-                    });
+                    self.connection = Some(Connection::new(stream)?);
+                    self.reader = None;
                     accepted = true;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(accepted),
@@ -73,14 +65,10 @@ impl Link {
 
     /// What to poll: the listener, and the connection with the events that it waits for.
     pub(crate) fn fds(&self) -> (BorrowedFd<'_>, Option<(BorrowedFd<'_>, PollFlags)>) {
-        let connection = self.connection.as_ref().map(|connection| {
-            let wants = if connection.outbox.is_empty() {
-                PollFlags::IN
-            } else {
-                PollFlags::IN | PollFlags::OUT
-            };
-            (connection.stream.as_fd(), wants)
-        });
+        let connection = self
+            .connection
+            .as_ref()
+            .map(|connection| (connection.as_fd(), connection.wants()));
         (self.listener.as_fd(), connection)
     }
 
@@ -108,65 +96,45 @@ impl Link {
         messages
     }
 
+    /// The connected controller reads the log from here on.
+    pub(crate) fn read_log(&mut self, reader: LogReader) {
+        self.reader = Some(reader);
+    }
+
+    /// Whether the connected controller has, or is about to have, the whole log so far; so it is if it reads none.
+    pub(crate) fn has_log(&self, log: &LogSink) -> bool {
+        let reader = self.reader.as_ref().filter(|_| self.connection.is_some());
+        reader.is_none_or(|reader| reader.offset() >= log.len())
+    }
+
+    /// Sends on as much of the log as goes without waiting.
+    pub(crate) fn feed(&mut self, log: &LogSink) {
+        let (Some(connection), Some(reader)) = (self.connection.as_mut(), self.reader.as_mut()) else {
+            return;
+        };
+        while connection.is_drained() && reader.offset() < log.len() {
+            let offset = reader.offset();
+            let fed = match reader.next() {
+                Ok([]) => return,
+                Ok(bytes) => encode_log(offset, bytes).and_then(|frame| connection.send(&frame)),
+                Err(error) => Err(error.into()),
+            };
+            if fed.is_err() {
+                return self.hang_up();
+            }
+        }
+    }
+
     /// Waits a moment until everything is sent.
     pub(crate) fn finish(&mut self, patience: Duration) {
-        if let Some(Connection { stream, outbox, .. }) = self.connection.as_mut() {
-            let ready = stream
-                .set_nonblocking(false)
-                .and_then(|()| stream.set_write_timeout(Some(patience)));
-            // Whoever does not read now reads the record.
-            drop(ready.and_then(|()| stream.write_all(outbox)));
-            outbox.clear();
+        if let Some(connection) = self.connection.as_mut() {
+            connection.finish(patience);
         }
     }
 
     fn hang_up(&mut self) {
         self.connection = None;
+        self.reader = None;
         self.alone_since = Instant::now();
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stream {
-    Open,
-    Ended,
-}
-
-impl Connection {
-    fn send(&mut self, frame: &[u8]) -> Result<(), FrameError> {
-        self.outbox.extend_from_slice(frame);
-        while !self.outbox.is_empty() {
-            match self.stream.write(&self.outbox) {
-                Ok(0) => return Err(io::Error::from(ErrorKind::WriteZero).into()),
-                Ok(count) => drop(self.outbox.drain(..count)),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if self.outbox.len() > MAX_UNSENT {
-            Err(FrameError::TooLong(self.outbox.len()))
-        } else {
-            Ok(())
-        }
-    }
-
-    fn receive(&mut self, messages: &mut Vec<ToAgent>) -> Result<Stream, FrameError> {
-        let mut buffer = [0; 16 << 10];
-        loop {
-            match self.stream.read(&mut buffer) {
-                Ok(0) => return Ok(Stream::Ended),
-                Ok(count) => self
-                    .inbox
-                    .extend_from_slice(buffer.get(..count).unwrap_or_default()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Stream::Open),
-                Err(error) => return Err(error.into()),
-            }
-            while let Some((message, used)) = try_decode(&self.inbox)? {
-                self.inbox.drain(..used);
-                messages.push(message);
-            }
-        }
     }
 }

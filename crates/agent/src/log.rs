@@ -1,9 +1,10 @@
 //! The log of an attempt: raw bytes, masked, up to a limit.
 //!
-//! Entry type: [`LogSink`].
+//! Entry types: [`LogSink`] and [`LogReader`].
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use memchr::memmem;
@@ -13,9 +14,14 @@ use crate::mask::Masker;
 /// The longest `+ LINE: ` that may straddle two chunks.
 const CARRY: usize = 24;
 
+/// Bytes of log that are sent at once.
+const CHUNK: usize = 256 << 10;
+
 /// Appends output to the log file.
 pub(crate) struct LogSink {
     file: File,
+    /// Where a copy goes.
+    copy: Option<io::Stdout>,
     len: u64,
     limit: u64,
     truncated: bool,
@@ -34,6 +40,7 @@ impl LogSink {
         let len = file.metadata()?.len();
         Ok(Self {
             file,
+            copy: None,
             len,
             limit: len.saturating_add(limit),
             truncated: false,
@@ -42,6 +49,20 @@ impl LogSink {
             at_line_start: true,
             carry: vec![b'\n'],
             last_line: None,
+        })
+    }
+
+    /// Writes everything to standard output too, where the log of a container is.
+    pub(crate) fn copy_to_stdout(&mut self) {
+        self.copy = Some(io::stdout());
+    }
+
+    /// Reads the log's file from an offset on.
+    pub(crate) fn reader(&self, path: &Path, from: u64) -> io::Result<LogReader> {
+        Ok(LogReader {
+            file: File::open(path)?,
+            offset: from,
+            buffer: vec![0; CHUNK],
         })
     }
 
@@ -126,6 +147,10 @@ impl LogSink {
                 self.len = self.file.metadata().map_or(self.len, |metadata| metadata.len());
             }
         }
+        if let Some(copy) = self.copy.as_mut() {
+            // It is a convenience: the file is what counts.
+            drop(copy.write_all(bytes).and_then(|()| copy.flush()));
+        }
         self.at_line_start = bytes.last().map_or(self.at_line_start, |last| *last == b'\n');
     }
 
@@ -142,6 +167,27 @@ impl LogSink {
             let old = self.carry.len().saturating_sub(CARRY);
             self.carry.drain(..old);
         }
+    }
+}
+
+/// Reads the log's file behind its writer.
+pub(crate) struct LogReader {
+    file: File,
+    offset: u64,
+    buffer: Vec<u8>,
+}
+
+impl LogReader {
+    /// The offset of the next byte.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The next bytes; none at the end.
+    pub(crate) fn next(&mut self) -> io::Result<&[u8]> {
+        let count = self.file.read_at(&mut self.buffer, self.offset)?;
+        self.offset += u64::try_from(count).unwrap_or_default();
+        Ok(self.buffer.get(..count).unwrap_or_default())
     }
 }
 

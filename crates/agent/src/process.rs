@@ -8,6 +8,9 @@ use std::io;
 
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, wait};
 
+const MOST_DESCRIBED: usize = 100;
+const LONGEST_COMMAND: usize = 200;
+
 /// The processes that are alive below this one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tree {
@@ -71,6 +74,29 @@ impl Tree {
             let _ = kill_process(pid, signal);
         }
     }
+}
+
+/// Processes for people: id, state, CPU seconds and command, one a line.
+pub(crate) fn describe(pids: &[i32]) -> String {
+    let mut text = String::new();
+    for pid in pids.iter().take(MOST_DESCRIBED) {
+        let (Ok(stat), Ok(command)) = (
+            fs::read(format!("/proc/{pid}/stat")),
+            fs::read(format!("/proc/{pid}/cmdline")),
+        ) else {
+            continue;
+        };
+        let Some(stat) = parse_stat(&stat) else { continue };
+        let words: Vec<_> = command
+            .split(|byte| *byte == 0)
+            .map(String::from_utf8_lossy)
+            .collect();
+        let command: String = words.join(" ").chars().take(LONGEST_COMMAND).collect();
+        let seconds = to_ms(stat.own_ticks) / 1000;
+        let state = char::from(stat.state);
+        text.push_str(&format!("{pid} {state} {seconds} s {}\n", command.trim_end()));
+    }
+    text
 }
 
 /// Takes the exit statuses of all children that ended.

@@ -33,7 +33,15 @@ fn name(leash: &mut UnixStream) -> Option<AttemptDir> {
         match read_frame(leash) {
             Ok(Some(ToAgent::Begin { dir })) => return Some(AttemptDir::new(dir)),
             Ok(Some(
-                ToAgent::Go { .. } | ToAgent::Exit | ToAgent::Stop { .. } | ToAgent::Ping | ToAgent::Unknown,
+                ToAgent::Assign { .. }
+                | ToAgent::ReadLog { .. }
+                | ToAgent::Leave
+                | ToAgent::Look
+                | ToAgent::Go { .. }
+                | ToAgent::Exit
+                | ToAgent::Stop { .. }
+                | ToAgent::Ping
+                | ToAgent::Unknown,
             )) => {}
             Ok(None) | Err(_) => return None,
         }

@@ -1,10 +1,28 @@
-//! The supervisor as a program of its own: `pipekeeper-agent DIR`.
+//! The supervisor as a program of its own: `pipekeeper-agent DIR`, or, in pods, `pipekeeper-agent ROLE [INDEX]`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use pipekeeper_agent::PodRole;
+
+/// Where a pod's volumes are mounted.
+const POD_ROOT: &str = "/pipe";
+
 fn main() -> ExitCode {
-    std::env::args_os().nth(1).map_or(ExitCode::FAILURE, |dir| {
-        pipekeeper_agent::main(&PathBuf::from(dir))
-    })
+    let mut arguments = std::env::args().skip(1);
+    let Some(first) = arguments.next() else {
+        return ExitCode::FAILURE;
+    };
+    let index = arguments.next().and_then(|index| index.parse().ok());
+    let role = match (first.as_str(), index) {
+        ("supervise", _) => PodRole::Supervisor,
+        ("step", Some(container)) => PodRole::Runner(container),
+        ("attach", _) => PodRole::Attach,
+        ("put", _) => PodRole::Put,
+        ("get", _) => PodRole::Get,
+        ("install", _) => PodRole::Install,
+        (dir, _) => return pipekeeper_agent::main(&PathBuf::from(dir)),
+    };
+    let root = std::env::var_os("PIPE_POD_ROOT");
+    pipekeeper_agent::main_in_pod(root.as_deref().map_or(Path::new(POD_ROOT), Path::new), role)
 }

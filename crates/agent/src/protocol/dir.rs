@@ -10,7 +10,11 @@ use super::{AttemptSpec, ExitRecord, PROTOCOL_VERSION};
 
 /// The folder of one attempt, by the names that both sides use.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AttemptDir(PathBuf);
+pub struct AttemptDir {
+    path: PathBuf,
+    /// What the containers of a pod share; none where there are no containers.
+    tools: Option<PathBuf>,
+}
 
 /// Why a file of the folder could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -47,85 +51,125 @@ impl AttemptDir {
     /// Names a folder.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+        Self {
+            path: path.into(),
+            tools: None,
+        }
+    }
+
+    /// The folder in a pod's supervisor: `ROOT/attempt`, whose `workspace`, `home`, `out` and `mounts` are volumes that
+    /// the steps' containers have too, with `ROOT/tools` beside it, which they may only read.
+    #[must_use]
+    pub fn in_pod(root: &Path) -> Self {
+        Self {
+            path: root.join("attempt"),
+            tools: Some(root.join("tools")),
+        }
+    }
+
+    /// The folder that a pod's containers share and only the supervisor writes to.
+    #[must_use]
+    pub fn tools(&self) -> Option<&Path> {
+        self.tools.as_deref()
+    }
+
+    /// `sock`, where controllers connect in a pod.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.path.join("sock")
+    }
+
+    /// `in`, the files that a controller sends into a pod.
+    #[must_use]
+    pub fn incoming(&self) -> PathBuf {
+        self.path.join("in")
     }
 
     /// The folder itself.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// `spec.json`, written before the supervisor is spawned.
     #[must_use]
     pub fn spec(&self) -> PathBuf {
-        self.0.join("spec.json")
+        self.path.join("spec.json")
     }
 
     /// `exit.json`, the exit record.
     #[must_use]
     pub fn exit(&self) -> PathBuf {
-        self.0.join("exit.json")
+        self.path.join("exit.json")
     }
 
     /// `ticket`, which exists as soon as user code may have started; it holds the holder.
     #[must_use]
     pub fn ticket(&self) -> PathBuf {
-        self.0.join("ticket")
+        self.path.join("ticket")
     }
 
     /// `lock`, which the supervisor locks (`flock`) for its whole life.
     #[must_use]
     pub fn lock(&self) -> PathBuf {
-        self.0.join("lock")
+        self.path.join("lock")
     }
 
     /// `workspace`, where the steps run.
     #[must_use]
     pub fn workspace(&self) -> PathBuf {
-        self.0.join("workspace")
+        self.path.join("workspace")
     }
 
     /// `home`, the steps' HOME.
     #[must_use]
     pub fn home(&self) -> PathBuf {
-        self.0.join("home")
+        self.path.join("home")
     }
 
     /// `tmp`, the steps' TMPDIR.
     #[must_use]
     pub fn tmp(&self) -> PathBuf {
-        self.0.join("tmp")
+        self.path.join("tmp")
     }
 
     /// `steps`, the script files.
     #[must_use]
     pub fn steps(&self) -> PathBuf {
-        self.0.join("steps")
+        self.tools.as_ref().unwrap_or(&self.path).join("steps")
     }
 
     /// `output`, the steps' `$PIPE_OUTPUT`.
     #[must_use]
     pub fn output(&self) -> PathBuf {
-        self.0.join("output")
+        self.out().join("output")
     }
 
     /// `summary.md`, the steps' `$PIPE_SUMMARY`.
     #[must_use]
     pub fn summary(&self) -> PathBuf {
-        self.0.join("summary.md")
+        self.out().join("summary.md")
+    }
+
+    /// The folder that steps write files for us to: a volume in a pod.
+    fn out(&self) -> PathBuf {
+        if self.tools.is_some() {
+            self.path.join("out")
+        } else {
+            self.path.clone()
+        }
     }
 
     /// `reports`, copies of the test reports.
     #[must_use]
     pub fn reports(&self) -> PathBuf {
-        self.0.join("reports")
+        self.path.join("reports")
     }
 
     /// `artifacts`, the folder of the kept artifacts.
     #[must_use]
     pub fn artifacts(&self) -> PathBuf {
-        self.0.join("artifacts")
+        self.path.join("artifacts")
     }
 
     /// The archive of one artifact.

@@ -1,14 +1,19 @@
-//! Frames: four bytes of length, big-endian, and that much JSON.
+//! Frames: four bytes of length, big-endian, and that much JSON. If the highest bit of the length is set, the frame holds
+//! bytes of the log instead: eight bytes of offset, big-endian, and the bytes.
 
 use std::io::{self, ErrorKind, Read, Write};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::FromAgent;
+
 /// The longest frame, without its length.
 pub const MAX_FRAME: usize = 8 << 20;
 
 const HEADER: usize = 4;
+const OFFSET: usize = 8;
+const IS_LOG: u32 = 1 << 31;
 
 /// Why a frame could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +54,58 @@ pub fn try_decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<(T, usize)
         Some(body) => Ok(Some((serde_json::from_slice(body)?, HEADER + length))),
         None => Ok(None),
     }
+}
+
+/// One frame of a supervisor's stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Incoming {
+    /// A message.
+    Message(FromAgent),
+    /// Bytes of the log, from this offset on.
+    Log {
+        /// The offset of the first byte.
+        offset: u64,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+}
+
+/// Makes the frame of some bytes of the log.
+pub fn encode_log(offset: u64, bytes: &[u8]) -> Result<Vec<u8>, FrameError> {
+    let length = OFFSET + bytes.len();
+    let header = u32::try_from(length)
+        .ok()
+        .filter(|_| length <= MAX_FRAME)
+        .ok_or(FrameError::TooLong(length))?;
+    let mut frame = Vec::with_capacity(HEADER + length);
+    frame.extend_from_slice(&(header | IS_LOG).to_be_bytes());
+    frame.extend_from_slice(&offset.to_be_bytes());
+    frame.extend_from_slice(bytes);
+    Ok(frame)
+}
+
+/// Reads the frame at the start of a supervisor's stream, as [`try_decode`] does.
+pub fn try_decode_incoming(bytes: &[u8]) -> Result<Option<(Incoming, usize)>, FrameError> {
+    let Some((head, rest)) = bytes.split_first_chunk::<HEADER>() else {
+        return Ok(None);
+    };
+    let number = u32::from_be_bytes(*head);
+    if number & IS_LOG == 0 {
+        let message = try_decode(bytes)?;
+        return Ok(message.map(|(message, used)| (Incoming::Message(message), used)));
+    }
+    let length = body_length((number & !IS_LOG).to_be_bytes())?;
+    let Some(body) = rest.get(..length) else {
+        return Ok(None);
+    };
+    let (offset, bytes) = body
+        .split_first_chunk::<OFFSET>()
+        .ok_or_else(|| io::Error::from(ErrorKind::InvalidData))?;
+    let incoming = Incoming::Log {
+        offset: u64::from_be_bytes(*offset),
+        bytes: bytes.to_vec(),
+    };
+    Ok(Some((incoming, HEADER + length)))
 }
 
 /// Writes one frame, blocking.
@@ -122,6 +179,28 @@ mod tests {
         assert_eq!(read_frame::<ToAgent>(&mut from).unwrap(), None);
         let mut cut = &bytes[..bytes.len() - 1];
         assert!(matches!(read_frame::<ToAgent>(&mut cut), Err(FrameError::Io(_))));
+    }
+
+    #[test]
+    fn log_and_messages_share_a_stream() {
+        let mut bytes = encode_log(7, b"a\nb").unwrap();
+        bytes.extend(encode(&FromAgent::Pong).unwrap());
+        for cut in 0..bytes.len() {
+            let (first, _) = bytes.split_at(cut);
+            if cut < 4 + 8 + 3 {
+                assert_eq!(try_decode_incoming(first).unwrap(), None, "cut at {cut}");
+            }
+        }
+        let (log, used) = try_decode_incoming(&bytes).unwrap().unwrap();
+        let expected = Incoming::Log {
+            offset: 7,
+            bytes: b"a\nb".to_vec(),
+        };
+        assert_eq!(log, expected);
+        let (pong, _) = try_decode_incoming(&bytes[used..]).unwrap().unwrap();
+        assert_eq!(pong, Incoming::Message(FromAgent::Pong));
+        let short = (IS_LOG | 3).to_be_bytes();
+        assert!(try_decode_incoming(&[short.as_slice(), b"abc"].concat()).is_err());
     }
 
     #[test]

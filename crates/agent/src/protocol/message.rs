@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::ExitRecord;
+use super::{AttemptSpec, ExitRecord};
 
 /// From the controller to the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,20 @@ pub enum ToAgent {
         /// The attempt's folder, complete; the supervisor's own was renamed to it.
         dir: PathBuf,
     },
+    /// A supervisor in a pod gets its attempt. Repeated ones are ignored.
+    Assign {
+        /// The spec, with the pod's paths.
+        spec: Box<AttemptSpec>,
+    },
+    /// From now on this connection gets the log's bytes, from this offset on.
+    ReadLog {
+        /// The offset.
+        from: u64,
+    },
+    /// A supervisor in a pod, whose record and files were fetched, may end.
+    Leave,
+    /// Answer with [`FromAgent::Processes`].
+    Look,
     /// The ticket: user code may start. Repeated ones are ignored.
     Go {
         /// The holder that the ticket was given to; another one obeys by leaving.
@@ -42,10 +56,17 @@ pub enum ToAgent {
     Unknown,
 }
 
-/// From the supervisor to the controller.
+/// From the supervisor to the controller. The log's bytes come between, as frames of their own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum FromAgent {
+    /// The first message of a supervisor in a pod that has no attempt yet.
+    Ready {
+        /// The version it speaks.
+        version: u32,
+        /// Its pod's unique id.
+        holder: String,
+    },
     /// The first message on every connection.
     CheckedIn {
         /// The version it speaks.
@@ -86,6 +107,11 @@ pub enum FromAgent {
         processes: u32,
         /// The CPU time that they used so far.
         cpu_ms: u64,
+    },
+    /// What runs in the containers of the steps.
+    Processes {
+        /// One process a line, for people.
+        text: String,
     },
     /// The record is on disk; the last message.
     Finished {

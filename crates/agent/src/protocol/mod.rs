@@ -3,19 +3,24 @@
 //! No behaviour beyond reading and writing them. Entry types: [`AttemptSpec`], [`AttemptDir`], [`ToAgent`],
 //! [`FromAgent`] and [`ExitRecord`].
 
+mod bulk;
 mod dir;
 mod frame;
 mod message;
 mod record;
 mod spec;
 
+pub use bulk::{Answer, Offer, Wanted};
 pub use dir::{AttemptDir, FileError};
-pub use frame::{FrameError, MAX_FRAME, encode, read_frame, try_decode, write_frame};
+pub use frame::{
+    FrameError, Incoming, MAX_FRAME, encode, encode_log, read_frame, try_decode, try_decode_incoming,
+    write_frame,
+};
 pub use message::{FromAgent, SecretText, SecretValue, ToAgent};
 pub use record::{ArtifactRecord, CacheRecord, ExitRecord, RecordOutcome, StepRecord, Usage};
 pub use spec::{
-    ArtifactSpec, AttemptSpec, CacheCandidate, CacheSpec, InputSpec, KeepWorkspace, Orphan, Script, Shell,
-    StepSpec, WorkspaceSpec,
+    ArtifactSpec, AttemptSpec, CacheCandidate, CacheSpec, InputSpec, KeepWorkspace, Orphan, PodSpec, Script,
+    Shell, StepSpec, WorkspaceSpec,
 };
 
 /// The version of specs, records and messages that this build speaks.

@@ -53,6 +53,24 @@ pub struct AttemptSpec {
     /// What happens without a controller.
     #[serde(default)]
     pub orphan: Orphan,
+    /// The containers that its steps run in; without it they are processes beside the supervisor.
+    #[serde(default)]
+    pub pod: Option<PodSpec>,
+}
+
+/// How an attempt stands in a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodSpec {
+    /// How many containers steps run in; each has a runner that checks in.
+    pub containers: usize,
+    /// Where the steps see the workspace.
+    pub workspace: PathBuf,
+    /// Where the steps see HOME.
+    pub home: PathBuf,
+    /// Where the steps see the folder of output and summary.
+    pub out: PathBuf,
+    /// Where the steps see the folder of tools.
+    pub tools: PathBuf,
 }
 
 impl AttemptSpec {
@@ -76,6 +94,7 @@ impl AttemptSpec {
             log: log.into(),
             keep_workspace: KeepWorkspace::default(),
             orphan: Orphan::default(),
+            pod: None,
         }
     }
 }
@@ -104,6 +123,9 @@ pub struct StepSpec {
     /// The folder below the workspace to run in.
     #[serde(default)]
     pub working_dir: Option<String>,
+    /// The index of the container it runs in, in a pod.
+    #[serde(default)]
+    pub container: usize,
 }
 
 /// What a step runs.

@@ -15,7 +15,8 @@ use crate::interrupt::Interrupt;
 use crate::link::Link;
 use crate::log::LogSink;
 use crate::mask::Masker;
-use crate::protocol::{AttemptDir, FileError, FromAgent, RecordOutcome};
+use crate::pod::crew::Crew;
+use crate::protocol::{AttemptDir, AttemptSpec, FileError, FromAgent, RecordOutcome};
 use crate::signals::Signals;
 use crate::spare;
 use crate::workspace;
@@ -36,27 +37,42 @@ pub(crate) enum StartError {
     },
 }
 
-/// Takes charge of an attempt; none if another supervisor has it or its record is there already.
-pub(crate) fn start(dir: AttemptDir) -> Result<Option<Supervisor>, StartError> {
-    let os = |what| move |source: io::Error| StartError::Os { what, source };
-    // It fails for a group's leader, which then shares its session with whoever started it.
-    let _ = setsid();
-    set_child_subreaper(Some(getpid()))
-        .map_err(io::Error::from)
-        .map_err(os("become a subreaper"))?;
+/// Names what the operating system refused.
+pub(crate) fn os(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
+    move |source| StartError::Os { what, source }
+}
+
+/// Opens the lock of an attempt's folder.
+pub(crate) fn lock_folder(dir: &AttemptDir) -> Result<File, StartError> {
     let lock = OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
         .open(dir.lock());
-    let lock = lock.map_err(os("open the lock"))?;
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() || dir.read_record()?.is_some() {
-        return Ok(None);
-    }
+    lock.map_err(os("open the lock"))
+}
+
+/// A holder that nobody else has.
+pub(crate) fn draw_holder() -> Result<String, StartError> {
     let mut holder = [0; 16];
     getrandom::fill(&mut holder)
         .map_err(io::Error::other)
         .map_err(os("get random bytes"))?;
+    Ok(hex::encode(holder))
+}
+
+/// Takes charge of an attempt; none if another supervisor has it or its record is there already.
+pub(crate) fn start(dir: AttemptDir) -> Result<Option<Supervisor>, StartError> {
+    // It fails for a group's leader, which then shares its session with whoever started it.
+    let _ = setsid();
+    set_child_subreaper(Some(getpid()))
+        .map_err(io::Error::from)
+        .map_err(os("become a subreaper"))?;
+    let lock = lock_folder(&dir)?;
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() || dir.read_record()?.is_some() {
+        return Ok(None);
+    }
+    let holder = draw_holder()?;
     let listener = rustix::stdio::stdin()
         .as_fd()
         .try_clone_to_owned()
@@ -66,34 +82,65 @@ pub(crate) fn start(dir: AttemptDir) -> Result<Option<Supervisor>, StartError> {
         return Ok(None);
     };
     let spec = dir.read_spec()?;
-    let now = Instant::now();
-    Ok(Some(Supervisor {
-        holder: hex::encode(holder),
-        _lock: lock,
-        signals: Signals::catch().map_err(os("catch signals"))?,
-        link: Link::new(listener).map_err(os("listen on standard input"))?,
-        log: LogSink::open(&spec.log, spec.log_limit).map_err(os("open the log"))?,
-        output: OutputPipe::open().map_err(os("make a pipe"))?,
-        ticket: Ticket::Awaited,
-        begun: Begun::No,
-        secrets: Vec::new(),
-        secret_files: Vec::new(),
-        steps: Vec::new(),
-        outputs: std::collections::BTreeMap::new(),
-        caches: Vec::new(),
-        results: super::end::Results::default(),
-        shell: None,
-        stop: None,
-        interrupt: Interrupt::default(),
-        clock: Clock {
-            reported: 0,
-            reported_at: now,
-            heard_at: now,
-            silent_at: now,
-        },
-        dir,
-        spec: Arc::new(spec),
-    }))
+    let signals = Signals::catch().map_err(os("catch signals"))?;
+    let link = Link::new(listener).map_err(os("listen on standard input"))?;
+    let output = OutputPipe::open().map_err(os("make a pipe"))?;
+    Supervisor::new(dir, spec, lock, holder, (link, None, output, signals)).map(Some)
+}
+
+impl Supervisor {
+    /// Takes charge of an attempt in a pod whose runners are all there.
+    pub(crate) fn in_pod(
+        dir: AttemptDir,
+        spec: AttemptSpec,
+        lock: File,
+        holder: String,
+        (link, crew, output, signals): (Link, Crew, OutputPipe, Signals),
+    ) -> Result<Self, StartError> {
+        let mut supervisor = Self::new(dir, spec, lock, holder, (link, Some(crew), output, signals))?;
+        supervisor.log.copy_to_stdout();
+        Ok(supervisor)
+    }
+
+    fn new(
+        dir: AttemptDir,
+        spec: AttemptSpec,
+        lock: File,
+        holder: String,
+        (link, crew, output, signals): (Link, Option<Crew>, OutputPipe, Signals),
+    ) -> Result<Self, StartError> {
+        let now = Instant::now();
+        Ok(Self {
+            holder,
+            _lock: lock,
+            signals,
+            link,
+            crew,
+            log: LogSink::open(&spec.log, spec.log_limit).map_err(os("open the log"))?,
+            output,
+            ticket: Ticket::Awaited,
+            begun: Begun::No,
+            secrets: Vec::new(),
+            secret_files: Vec::new(),
+            steps: Vec::new(),
+            outputs: std::collections::BTreeMap::new(),
+            caches: Vec::new(),
+            results: super::end::Results::default(),
+            shell: None,
+            stop: None,
+            interrupt: Interrupt::default(),
+            clock: Clock {
+                reported: 0,
+                reported_at: now,
+                heard_at: now,
+                silent_at: now,
+            },
+            record: None,
+            may_leave: false,
+            dir,
+            spec: Arc::new(spec),
+        })
+    }
 }
 
 impl Supervisor {

@@ -119,10 +119,11 @@ impl Supervisor {
         self.link.send(&FromAgent::LogGrew {
             bytes: record.log_bytes,
         });
-        self.link.send(&FromAgent::Finished {
-            record: Box::new(record),
-        });
-        self.link.finish(PATIENCE);
+        self.record = Some(Box::new(record));
+        self.tell_record();
+        if self.crew.is_none() {
+            self.link.finish(PATIENCE);
+        }
     }
 
     /// Whether there is a summary; secrets in it are hidden.

@@ -5,6 +5,7 @@
 
 mod begin;
 mod end;
+mod hosted;
 mod step;
 mod turn;
 
@@ -19,14 +20,15 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitStatus};
 
-pub(crate) use begin::start;
+pub(crate) use begin::{StartError, draw_holder, lock_folder, os, start};
 
 use crate::cache::CacheState;
 use crate::interrupt::Interrupt;
 use crate::link::Link;
 use crate::log::LogSink;
+use crate::pod::crew::Crew;
 use crate::protocol::{
-    AttemptDir, AttemptSpec, FromAgent, RecordOutcome, SecretText, SecretValue, StepRecord,
+    AttemptDir, AttemptSpec, ExitRecord, FromAgent, RecordOutcome, SecretText, SecretValue, StepRecord,
 };
 use crate::signals::Signals;
 
@@ -39,6 +41,8 @@ pub(crate) struct Supervisor {
     _lock: File,
     signals: Signals,
     link: Link,
+    /// The runners of a pod; none where steps are our own processes.
+    crew: Option<Crew>,
     log: LogSink,
     output: OutputPipe,
     ticket: Ticket,
@@ -54,6 +58,10 @@ pub(crate) struct Supervisor {
     stop: Option<Stop>,
     interrupt: Interrupt,
     clock: Clock,
+    /// What became of the attempt, once that is on disk.
+    record: Option<Box<ExitRecord>>,
+    /// Whether a controller fetched all there is.
+    may_leave: bool,
 }
 
 /// Where the ticket is.
@@ -76,7 +84,8 @@ enum Begun {
 
 /// The process of the step that runs.
 struct Shell {
-    pid: Pid,
+    /// None if it runs in another container.
+    pid: Option<Pid>,
     status: Option<WaitStatus>,
     deadline: Option<Instant>,
 }
@@ -104,7 +113,7 @@ struct Clock {
 }
 
 /// The pipe that all steps write to. Its writing end stays open here, so a step that closes its own changes nothing.
-struct OutputPipe {
+pub(crate) struct OutputPipe {
     read: OwnedFd,
     write: OwnedFd,
     buffer: Vec<u8>,
@@ -119,7 +128,11 @@ impl Supervisor {
         let outcome = self.attempt();
         let succeeded = outcome == RecordOutcome::Succeeded;
         self.publish(outcome);
-        self.clean_up(succeeded);
+        if self.crew.is_some() {
+            self.linger();
+        } else {
+            self.clean_up(succeeded);
+        }
     }
 
     fn attempt(&mut self) -> RecordOutcome {
@@ -203,6 +216,17 @@ impl Supervisor {
             });
         }
         self.report_log();
+        self.tell_record();
+    }
+
+    /// Tells how it ended, if it did; who reads the log gets all of it first.
+    fn tell_record(&mut self) {
+        if let Some(record) = &self.record
+            && self.link.has_log(&self.log)
+        {
+            let record = record.clone();
+            self.link.send(&FromAgent::Finished { record });
+        }
     }
 
     fn report_log(&mut self) {
@@ -223,7 +247,7 @@ impl Supervisor {
 }
 
 impl OutputPipe {
-    fn open() -> std::io::Result<Self> {
+    pub(crate) fn open() -> std::io::Result<Self> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
         // A smaller pipe is slower, no more.
         let _ = rustix::pipe::fcntl_setpipe_size(&read, 1 << 20);
@@ -238,6 +262,11 @@ impl OutputPipe {
 
     fn fd(&self) -> BorrowedFd<'_> {
         self.read.as_fd()
+    }
+
+    /// The end that steps write to.
+    pub(crate) fn writer(&self) -> &OwnedFd {
+        &self.write
     }
 }
 

@@ -1,57 +1,28 @@
 //! One step: starting its process, waiting for it, leaving nothing of it behind.
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::Pid;
 
 use super::{Shell, Supervisor, now_ms};
 use crate::archive::clean;
+use crate::ending::{Ending, LEFTOVER_GRACE};
 use crate::outputs;
-use crate::process::{Children, Tree};
+use crate::pod::StepEnd;
+use crate::process::Children;
 use crate::protocol::{FromAgent, RecordOutcome, Script, StepRecord, StepSpec};
 use crate::script;
+use crate::spawn::{DEFAULT_PATH, Program, SpawnError};
 
 /// What a step may know of its host: where programs are, and how text and time are read.
 const INHERITED: &[&str] = &["PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ"];
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// What a step's own leftovers get between TERM and KILL.
-const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
-/// How long KILL may take to show.
-const KILL_PATIENCE: Duration = Duration::from_secs(5);
-/// How often KILL is repeated, for a tree that forks meanwhile.
-const KILL_AGAIN: Duration = Duration::from_millis(20);
-/// How often the tree is looked through for processes that were forked since.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Reads that empty the pipe for certain, unless somebody still fills it.
-const DRAIN_READS: usize = 32;
-
-/// Why a process could not be started.
-#[derive(Debug, thiserror::Error)]
-enum SpawnError {
-    #[error("working directory `{path}` cannot be used: {reason}")]
-    WorkingDir { path: String, reason: &'static str },
-    #[error("there is no command")]
-    Empty,
-    #[error("command `{0}` not found")]
-    NotFound(String),
-    #[error("cannot write the script")]
-    Script(#[source] io::Error),
-    #[error("cannot start `{program}`")]
-    Spawn {
-        program: String,
-        #[source]
-        source: io::Error,
-    },
-}
+pub(super) const DRAIN_READS: usize = 32;
 
 impl Supervisor {
     /// Runs one step to its end; the outcome of the attempt if it failed.
@@ -80,21 +51,15 @@ impl Supervisor {
             signal,
             reason,
         };
-        let pid = match self.spawn(index, step) {
-            Ok(pid) => pid,
-            Err(error) => {
-                let reason = crate::error_text(&error);
-                self.log.note(&format!("step `{}`: {reason}", step.name));
-                let code = if matches!(error, SpawnError::NotFound(_)) {
-                    127
-                } else {
-                    126
-                };
-                self.end_step(Some(code), None);
-                return Err(failed(Some(code), None, Some(reason)));
-            }
+        let end = if self.crew.is_some() {
+            self.run_hosted(index, step)
+        } else {
+            self.run_here(index, step)
         };
-        let (code, signal) = self.wait_for(pid, step.timeout_ms.map(Duration::from_millis));
+        let StepEnd { code, signal, reason } = end;
+        if let Some(reason) = &reason {
+            self.log.note(&format!("step `{}`: {reason}", step.name));
+        }
         let outputs = self.take_outputs();
         if let Err(reason) = &outputs {
             self.log.note(&format!("step `{}`: {reason}", step.name));
@@ -107,13 +72,29 @@ impl Supervisor {
         self.shell = None;
         match outputs {
             Ok(()) if code == Some(0) => Ok(()),
-            outputs => Err(failed(code, signal, outputs.err())),
+            outputs => Err(failed(code, signal, reason.or(outputs.err()))),
         }
     }
 
-    fn wait_for(&mut self, pid: Pid, limit: Option<Duration>) -> (Option<i32>, Option<i32>) {
+    /// Runs a step as a process of our own.
+    fn run_here(&mut self, index: usize, step: &StepSpec) -> StepEnd {
+        match self.spawn(index, step) {
+            Ok(pid) => {
+                let (code, signal) = self.wait_for(pid, step.timeout_ms);
+                StepEnd {
+                    code,
+                    signal,
+                    reason: None,
+                }
+            }
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Notes which step runs from now on, and until when it may.
+    pub(super) fn watch_over(&mut self, pid: Option<Pid>, limit_ms: Option<u64>) {
         let now = Instant::now();
-        let deadline = limit.and_then(|limit| now.checked_add(limit));
+        let deadline = limit_ms.and_then(|limit| now.checked_add(Duration::from_millis(limit)));
         self.shell = Some(Shell {
             pid,
             status: None,
@@ -121,6 +102,10 @@ impl Supervisor {
         });
         self.clock.heard_at = now;
         self.clock.silent_at = now + Duration::from_secs(10);
+    }
+
+    fn wait_for(&mut self, pid: Pid, limit_ms: Option<u64>) -> (Option<i32>, Option<i32>) {
+        self.watch_over(Some(pid), limit_ms);
         let mut children = self.reap();
         while self.stop.is_none() && self.shell.as_ref().is_some_and(|shell| shell.status.is_none()) {
             self.turn(None, None);
@@ -141,46 +126,16 @@ impl Supervisor {
     /// TERM to every descendant, and KILL to those that are still there after the grace.
     fn end_tree(&mut self) {
         let leftover = Instant::now() + LEFTOVER_GRACE;
-        let mut told = BTreeSet::new();
+        let mut ending = Ending::default();
         loop {
             let kill_at = self.stop.map_or(leftover, |stop| stop.kill_at);
-            self.end_newcomers(&mut told);
-            if self.reap() == Children::None {
-                return;
-            }
-            if kill_at <= Instant::now() {
-                break;
-            }
-            // A child that was forked while the tree was read was not told yet.
-            self.turn(None, Some(kill_at.min(Instant::now() + LOOK_AGAIN)));
-        }
-        let patience = Instant::now() + KILL_PATIENCE;
-        while self.reap() == Children::Some && Instant::now() < patience {
-            self.signal_tree(Signal::KILL);
-            self.turn(None, Some(Instant::now() + KILL_AGAIN));
-        }
-    }
-
-    /// TERM to every descendant that did not have it yet, and to each only once.
-    fn end_newcomers(&self, told: &mut BTreeSet<i32>) {
-        match Tree::read() {
-            Ok(mut tree) => {
-                tree.pids.retain(|pid| told.insert(*pid));
-                tree.signal(Signal::TERM);
-                tree.signal(Signal::CONT);
-            }
-            Err(_) if told.insert(0) => self.signal_tree(Signal::TERM),
-            Err(_) => {}
-        }
-    }
-
-    fn signal_tree(&self, signal: Signal) {
-        match Tree::read() {
-            Ok(tree) => tree.signal(signal),
-            Err(_) => {
-                if let Some(shell) = &self.shell {
-                    let _ = rustix::process::kill_process_group(shell.pid, signal);
+            let leader = self.shell.as_ref().and_then(|shell| shell.pid);
+            let again = ending.press(kill_at, leader);
+            match again {
+                Some(again) if self.reap() == Children::Some => {
+                    self.turn(None, Some(again));
                 }
+                Some(_) | None => return,
             }
         }
     }
@@ -238,39 +193,20 @@ impl Supervisor {
 
     fn spawn(&self, index: usize, step: &StepSpec) -> Result<Pid, SpawnError> {
         let folder = self.working_dir(step)?;
-        let env = self.environment(step);
-        let path = env.get(OsStr::new("PATH")).cloned().unwrap_or_default();
         let (name, arguments) = self.command_line(index, step)?;
-        let program = find(&name, &folder, &path).ok_or_else(|| SpawnError::NotFound(name.clone()))?;
-        let spawned = self.output.write.try_clone().and_then(|out| {
-            let error = self.output.write.try_clone()?;
-            Command::new(&program)
-                .arg0(&name)
-                .args(arguments)
-                .env_clear()
-                .envs(env)
-                .current_dir(folder)
-                .process_group(0)
-                .stdin(Stdio::null())
-                .stdout(out)
-                .stderr(error)
-                .spawn()
-        });
-        let child = spawned.map_err(|source| SpawnError::Spawn {
-            program: name,
-            source,
-        })?;
-        i32::try_from(child.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .ok_or(SpawnError::Empty)
+        let program = Program {
+            name: &name,
+            arguments: &arguments,
+            env: &self.environment(step),
+            folder: &folder,
+        };
+        program.spawn(self.output.writer())
     }
 
     fn command_line(&self, index: usize, step: &StepSpec) -> Result<(String, Vec<OsString>), SpawnError> {
         match &step.script {
-            Script::Shell { shell, text, line } => {
-                let file = self.dir.steps().join(format!("{}.sh", index + 1));
-                fs::write(&file, script::file_text(*shell, text, *line)).map_err(SpawnError::Script)?;
+            Script::Shell { shell, .. } => {
+                let file = self.write_script(index, step)?;
                 let (program, options) = script::options(*shell);
                 let arguments = options.iter().map(OsString::from).chain([file.into_os_string()]);
                 Ok((program.to_owned(), arguments.collect()))
@@ -282,7 +218,16 @@ impl Supervisor {
         }
     }
 
-    fn working_dir(&self, step: &StepSpec) -> Result<PathBuf, SpawnError> {
+    /// The file of a shell step.
+    pub(super) fn write_script(&self, index: usize, step: &StepSpec) -> Result<PathBuf, SpawnError> {
+        let file = self.dir.steps().join(format!("{}.sh", index + 1));
+        if let Script::Shell { shell, text, line } = &step.script {
+            fs::write(&file, script::file_text(*shell, text, *line)).map_err(SpawnError::Script)?;
+        }
+        Ok(file)
+    }
+
+    pub(super) fn working_dir(&self, step: &StepSpec) -> Result<PathBuf, SpawnError> {
         let workspace = self.dir.workspace();
         let Some(below) = &step.working_dir else {
             return Ok(workspace);
@@ -322,18 +267,4 @@ impl Supervisor {
         env.insert("PIPE_SUMMARY".into(), self.dir.summary().into());
         env
     }
-}
-
-/// The file of a program, as a shell would find it. With a whole path the child is made without a full fork.
-fn find(program: &str, folder: &Path, path: &OsStr) -> Option<PathBuf> {
-    if program.contains('/') {
-        return Some(folder.join(program));
-    }
-    let is_program = |file: &PathBuf| {
-        fs::metadata(file)
-            .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
-    };
-    std::env::split_paths(path)
-        .map(|part| folder.join(part).join(program))
-        .find(is_program)
 }

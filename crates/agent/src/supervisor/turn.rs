@@ -8,7 +8,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::{Begun, StopCause, Supervisor, Ticket};
-use crate::process::{Children, Tree, reap};
+use crate::pod::message::ToRunner;
+use crate::process::{Children, Tree, describe, reap};
 use crate::protocol::{FromAgent, Orphan, ToAgent};
 
 /// The least time between two reports of the log's size.
@@ -60,6 +61,7 @@ impl Supervisor {
             self.greet();
         }
         self.look_at_clock();
+        self.feed_log();
         if ready.given { Wake::Given } else { Wake::Other }
     }
 
@@ -119,8 +121,42 @@ impl Supervisor {
                 self.request_stop(StopCause::Cancelled, Duration::from_millis(grace_ms));
             }
             ToAgent::Ping => self.link.send(&FromAgent::Pong),
-            ToAgent::Begin { .. } | ToAgent::Unknown => {}
+            ToAgent::ReadLog { from } => match self.log.reader(&self.spec.log, from) {
+                Ok(reader) => self.link.read_log(reader),
+                Err(error) => self.log.note(&format!("the log cannot be read: {error}")),
+            },
+            ToAgent::Look => self.ask_for_processes(),
+            ToAgent::Leave => self.may_leave = self.record.is_some(),
+            ToAgent::Begin { .. } | ToAgent::Assign { .. } | ToAgent::Unknown => {}
         }
+    }
+
+    /// Sends on what a controller reads of the log, and the record behind its last byte.
+    fn feed_log(&mut self) {
+        let was_behind = !self.link.has_log(&self.log);
+        self.link.feed(&self.log);
+        if was_behind {
+            self.tell_record();
+        }
+    }
+
+    fn ask_for_processes(&mut self) {
+        let container = self.present_container();
+        match self.crew.as_mut() {
+            Some(crew) => {
+                crew.tell(container, &ToRunner::Look);
+            }
+            None => {
+                let text = Tree::read().map(|tree| describe(&tree.pids)).unwrap_or_default();
+                self.link.send(&FromAgent::Processes { text });
+            }
+        }
+    }
+
+    /// The container of the step that runs, or ran last.
+    fn present_container(&self) -> usize {
+        let present = self.steps.len().saturating_sub(1);
+        self.spec.steps.get(present).map_or(0, |step| step.container)
     }
 
     /// Moves output from the pipe to the log, in at most so many reads.
@@ -148,7 +184,7 @@ impl Supervisor {
         reap(|pid, status| {
             if let Some(shell) = shell
                 .as_mut()
-                .filter(|shell| shell.pid == pid && shell.status.is_none())
+                .filter(|shell| shell.pid == Some(pid) && shell.status.is_none())
             {
                 shell.status = Some(status);
             }
@@ -188,6 +224,7 @@ impl Supervisor {
 
     fn look_at_clock(&mut self) {
         let now = Instant::now();
+        self.pass_processes(now);
         if self.clock.reported != self.log.len() && now >= self.clock.reported_at + REPORT {
             self.report_log();
         }
@@ -204,7 +241,29 @@ impl Supervisor {
         }
     }
 
+    /// Tells what a runner answered.
+    fn pass_processes(&mut self, now: Instant) {
+        let container = self.present_container();
+        let Some(processes) = self.crew.as_mut().and_then(|crew| crew.take_processes(container)) else {
+            return;
+        };
+        let silent_for = now.duration_since(self.clock.heard_at);
+        if silent_for >= SILENCE {
+            self.link.send(&FromAgent::Silent {
+                seconds: silent_for.as_secs(),
+                processes: processes.count,
+                cpu_ms: processes.cpu_ms,
+            });
+        }
+        self.link.send(&FromAgent::Processes { text: processes.text });
+    }
+
     fn report_silence(&mut self, now: Instant) -> io::Result<()> {
+        if self.crew.is_some() {
+            // What the runner answers is passed on when it comes.
+            self.ask_for_processes();
+            return Ok(());
+        }
         let tree = Tree::read()?;
         self.link.send(&FromAgent::Silent {
             seconds: now.duration_since(self.clock.heard_at).as_secs(),

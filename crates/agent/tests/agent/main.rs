@@ -5,5 +5,6 @@
 mod files;
 mod life;
 mod output;
+mod pod;
 mod processes;
 mod support;

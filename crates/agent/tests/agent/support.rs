@@ -113,6 +113,7 @@ pub(crate) fn shell_step(shell: Shell, text: &str) -> StepSpec {
         env: Default::default(),
         timeout_ms: None,
         working_dir: None,
+        container: 0,
     }
 }
 

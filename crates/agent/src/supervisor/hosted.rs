@@ -1,0 +1,142 @@
+//! One step in another container of the pod, and the wait after the last one.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::{Supervisor, step::DRAIN_READS};
+use crate::pod::StepEnd;
+use crate::pod::message::ToRunner;
+use crate::protocol::{PodSpec, Script, StepSpec};
+use crate::script;
+use crate::spawn::SpawnError;
+
+/// How long a runner may take to tell that it killed everything.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an ended attempt waits for a controller to fetch what there is.
+const LINGER: Duration = Duration::from_secs(24 * 3600);
+
+impl Supervisor {
+    /// Runs a step in its container.
+    pub(super) fn run_hosted(&mut self, index: usize, step: &StepSpec) -> StepEnd {
+        let order = match self.order(index, step) {
+            Ok(order) => order,
+            Err(error) => return error.into(),
+        };
+        let folders = self.shared_folders();
+        let Some(crew) = self.crew.as_mut() else {
+            return StepEnd::default();
+        };
+        if let Err(error) = crew.hand_over(step.container, &folders) {
+            return StepEnd {
+                reason: Some(format!("cannot hand the workspace to its user: {error}")),
+                ..StepEnd::default()
+            };
+        }
+        crew.tell(step.container, &order);
+        self.watch_over(None, step.timeout_ms);
+        let end = self.await_end(step.container);
+        self.pump(DRAIN_READS);
+        self.log.flush();
+        end
+    }
+
+    /// Waits until the runner tells the end, and passes a stop on to it.
+    fn await_end(&mut self, container: usize) -> StepEnd {
+        let mut told = None;
+        loop {
+            let Some(crew) = self.crew.as_mut() else {
+                return StepEnd::default();
+            };
+            if let Some(end) = crew.take_end(container) {
+                return end;
+            }
+            if let Some(stop) = self.stop
+                && told != Some(stop.kill_at)
+            {
+                told = Some(stop.kill_at);
+                let grace = stop.kill_at.saturating_duration_since(Instant::now());
+                let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+                crew.tell(container, &ToRunner::Stop { grace_ms });
+            }
+            let wake = crew.wake(container);
+            let given_up_at = told.map(|kill_at| kill_at + PATIENCE);
+            if given_up_at.is_some_and(|at| at <= Instant::now()) {
+                return StepEnd {
+                    reason: Some("its container does not end it".to_owned()),
+                    ..StepEnd::default()
+                };
+            }
+            self.turn(wake.as_ref().map(AsFd::as_fd), given_up_at);
+        }
+    }
+
+    fn order(&self, index: usize, step: &StepSpec) -> Result<ToRunner, SpawnError> {
+        let pod = self.spec.pod.as_ref().ok_or(SpawnError::Empty)?;
+        let own = self.working_dir(step)?;
+        let below = own.strip_prefix(self.dir.workspace()).unwrap_or(&own);
+        let argv = match &step.script {
+            Script::Shell { shell, .. } => {
+                let file = self.write_script(index, step)?;
+                let name = file.file_name().unwrap_or_default();
+                let seen = pod.tools.join("steps").join(name);
+                let (program, options) = script::options(*shell);
+                let options = options.iter().map(|&option| option.to_owned());
+                let file = seen.to_string_lossy().into_owned();
+                [program.to_owned()]
+                    .into_iter()
+                    .chain(options)
+                    .chain([file])
+                    .collect()
+            }
+            Script::Command { argv } => argv.clone(),
+        };
+        Ok(ToRunner::Run {
+            argv,
+            env: self.hosted_environment(pod, step),
+            folder: pod.workspace.join(below),
+        })
+    }
+
+    /// What the step finds over what its container has; the innermost value wins.
+    fn hosted_environment(&self, pod: &PodSpec, step: &StepSpec) -> BTreeMap<String, String> {
+        let shown = |path: PathBuf| path.to_string_lossy().into_owned();
+        let mut env = BTreeMap::from([("HOME".to_owned(), shown(pod.home.clone()))]);
+        env.extend(self.spec.env.clone());
+        env.extend(step.env.clone());
+        let secrets = self
+            .secrets
+            .iter()
+            .filter_map(|secret| Some((secret.env.clone()?, secret.value.reveal().to_owned())));
+        env.extend(secrets);
+        env.insert("PIPE_WORKSPACE".to_owned(), shown(pod.workspace.clone()));
+        env.insert("PIPE_OUTPUT".to_owned(), shown(pod.out.join("output")));
+        env.insert("PIPE_SUMMARY".to_owned(), shown(pod.out.join("summary.md")));
+        env
+    }
+
+    /// The folders that belong to whoever's step runs.
+    fn shared_folders(&self) -> Vec<PathBuf> {
+        let out = self.dir.output().parent().map(PathBuf::from);
+        [self.dir.workspace(), self.dir.home()]
+            .into_iter()
+            .chain(out)
+            .collect()
+    }
+
+    /// Sends the runners away, and waits until a controller has fetched what there is.
+    pub(super) fn linger(&mut self) {
+        for path in self.secret_paths().collect::<Vec<_>>() {
+            // The volumes go with the pod.
+            drop(std::fs::remove_file(path));
+        }
+        if let Some(crew) = self.crew.as_mut() {
+            crew.dismiss(0);
+        }
+        let until = Instant::now() + LINGER;
+        while !self.may_leave && Instant::now() < until {
+            self.turn(None, Some(until));
+        }
+    }
+}

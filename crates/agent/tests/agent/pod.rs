@@ -1,0 +1,322 @@
+//! A pod's supervisor with its runners, as processes of this host that share a folder.
+
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use pipekeeper_agent::protocol::{
+    AttemptDir, AttemptSpec, ExitRecord, FromAgent, Incoming, PodSpec, RecordOutcome, StepSpec, ToAgent,
+    try_decode_incoming, write_frame,
+};
+use tempfile::TempDir;
+
+use crate::support::step;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Pod {
+    root: TempDir,
+    processes: Vec<Child>,
+}
+
+/// A controller that reads the log.
+struct Reader {
+    stream: UnixStream,
+    buffer: Vec<u8>,
+    log: Vec<u8>,
+}
+
+impl Pod {
+    fn start(containers: usize) -> Self {
+        let mut pod = Self {
+            root: tempfile::tempdir().unwrap(),
+            processes: Vec::new(),
+        };
+        pod.spawn(&["supervise"]);
+        for container in 0..containers {
+            pod.spawn(&["step", &container.to_string()]);
+        }
+        pod
+    }
+
+    fn spawn(&mut self, arguments: &[&str]) {
+        let child = Command::new(env!("CARGO_BIN_EXE_pipekeeper-agent"))
+            .args(arguments)
+            .env("PIPE_POD_ROOT", self.root.path())
+            .env("PIPE_HOLDER", "pod-uid")
+            .env("OF_THE_IMAGE", "kept")
+            .env("KUBERNETES_SERVICE_HOST", "hidden")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.processes.push(child);
+    }
+
+    fn dir(&self) -> AttemptDir {
+        AttemptDir::in_pod(self.root.path())
+    }
+
+    fn spec(&self, steps: Vec<StepSpec>) -> Box<AttemptSpec> {
+        let dir = self.dir();
+        let containers = steps.iter().map(|step| step.container + 1).max().unwrap_or(0);
+        let pod = PodSpec {
+            containers,
+            workspace: dir.workspace(),
+            home: dir.home(),
+            out: dir.path().join("out"),
+            tools: dir.tools().unwrap().to_owned(),
+        };
+        Box::new(AttemptSpec {
+            steps,
+            pod: Some(pod),
+            grace_ms: 200,
+            ..AttemptSpec::new("r1-n1-a1", "nonce", dir.path().join("log"))
+        })
+    }
+
+    fn connect(&self) -> Reader {
+        Reader {
+            stream: connect(&self.dir().socket()),
+            buffer: Vec::new(),
+            log: Vec::new(),
+        }
+    }
+
+    /// Runs the steps to their end.
+    fn run(&self, steps: Vec<StepSpec>) -> (ExitRecord, String) {
+        let mut reader = self.connect();
+        reader.begin(self.spec(steps));
+        let record = reader.finished();
+        reader.tell(&ToAgent::Leave);
+        (record, String::from_utf8(reader.log).unwrap())
+    }
+
+    fn wait(&mut self) {
+        for mut child in self.processes.drain(..) {
+            assert!(child.wait().unwrap().success());
+        }
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        for child in &mut self.processes {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+impl Reader {
+    fn tell(&mut self, message: &ToAgent) {
+        write_frame(&mut self.stream, message).unwrap();
+    }
+
+    fn next(&mut self) -> FromAgent {
+        use std::io::Read as _;
+        loop {
+            match try_decode_incoming(&self.buffer).unwrap() {
+                Some((Incoming::Message(message), used)) => {
+                    self.buffer.drain(..used);
+                    return message;
+                }
+                Some((Incoming::Log { offset, bytes }, used)) => {
+                    self.buffer.drain(..used);
+                    assert_eq!(offset, u64::try_from(self.log.len()).unwrap());
+                    self.log.extend(bytes);
+                }
+                None => {
+                    let mut chunk = [0; 4096];
+                    let count = self.stream.read(&mut chunk).unwrap();
+                    assert!(count > 0, "the supervisor hung up");
+                    self.buffer.extend(&chunk[..count]);
+                }
+            }
+        }
+    }
+
+    /// Gives it the attempt and the ticket.
+    fn begin(&mut self, spec: Box<AttemptSpec>) {
+        loop {
+            match self.next() {
+                FromAgent::Ready { holder, .. } => {
+                    assert_eq!(holder, "pod-uid");
+                    self.tell(&ToAgent::Assign { spec: spec.clone() });
+                }
+                FromAgent::CheckedIn { holder, .. } => {
+                    self.tell(&ToAgent::ReadLog { from: 0 });
+                    return self.tell(&ToAgent::Go {
+                        holder,
+                        secrets: Vec::new(),
+                        mask: Vec::new(),
+                    });
+                }
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+    }
+
+    fn finished(&mut self) -> ExitRecord {
+        loop {
+            if let FromAgent::Finished { record } = self.next() {
+                return *record;
+            }
+        }
+    }
+}
+
+fn connect(socket: &Path) -> UnixStream {
+    let begun = Instant::now();
+    loop {
+        match UnixStream::connect(socket) {
+            Ok(stream) => {
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                return stream;
+            }
+            Err(error) => assert!(begun.elapsed() < PATIENCE, "{error}"),
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn in_container(container: usize, text: &str) -> StepSpec {
+    StepSpec {
+        container,
+        ..step(text)
+    }
+}
+
+#[test]
+fn steps_of_two_containers_share_a_workspace_and_one_log() {
+    let mut pod = Pod::start(2);
+    let (record, log) = pod.run(vec![
+        in_container(0, "echo one > file\necho \"a=b\" >> \"$PIPE_OUTPUT\""),
+        in_container(
+            1,
+            "cat file\necho $OF_THE_IMAGE ${KUBERNETES_SERVICE_HOST:-nothing}",
+        ),
+        in_container(0, "pwd\nbasename \"$HOME\""),
+    ]);
+    assert_eq!(record.outcome, RecordOutcome::Succeeded, "{log}");
+    assert_eq!(record.holder, "pod-uid");
+    assert_eq!(record.outputs.get("a").map(String::as_str), Some("b"));
+    let said: Vec<&str> = log.lines().filter(|line| !line.starts_with('+')).collect();
+    let workspace = pod.dir().workspace();
+    assert_eq!(said, ["one", "kept nothing", workspace.to_str().unwrap(), "home"]);
+    assert_eq!(u64::try_from(log.len()).unwrap(), record.log_bytes);
+    pod.wait();
+}
+
+#[test]
+fn a_failing_step_and_a_missing_program_tell_their_codes() {
+    let (record, _) = Pod::start(1).run(vec![in_container(0, "exit 7")]);
+    let RecordOutcome::Failed { step: at, code, .. } = record.outcome else {
+        panic!("{:?}", record.outcome)
+    };
+    assert_eq!((at, code), (0, Some(7)));
+
+    let missing = StepSpec {
+        script: pipekeeper_agent::protocol::Script::Command {
+            argv: vec!["no-such-program".into()],
+        },
+        ..step("")
+    };
+    let (record, log) = Pod::start(1).run(vec![missing]);
+    assert!(matches!(
+        record.outcome,
+        RecordOutcome::Failed { code: Some(127), .. }
+    ));
+    assert!(log.contains("command `no-such-program` not found"), "{log}");
+}
+
+#[test]
+fn a_stop_ends_everything_in_the_container() {
+    let mut pod = Pod::start(1);
+    let mut reader = pod.connect();
+    let marker = pod.root.path().join("marker");
+    let text = format!(
+        "trap '' TERM\n(setsid sleep 1000 &)\ntouch {}\nsleep 1000",
+        marker.display()
+    );
+    reader.begin(pod.spec(vec![in_container(0, &text)]));
+    while !marker.exists() {
+        std::thread::yield_now();
+    }
+    reader.tell(&ToAgent::Stop { grace_ms: 50 });
+    let record = reader.finished();
+    assert_eq!(record.outcome, RecordOutcome::Cancelled);
+    reader.tell(&ToAgent::Leave);
+    pod.wait();
+}
+
+#[test]
+fn a_newer_controller_reads_on_and_an_ended_attempt_is_told_again() {
+    let mut pod = Pod::start(1);
+    let mut first = pod.connect();
+    let (go, done) = (pod.root.path().join("go"), pod.root.path().join("done"));
+    let text = format!(
+        "echo before\ntouch {}\nwhile [ ! -e {} ]; do sleep 0.01; done\necho after",
+        done.display(),
+        go.display()
+    );
+    first.begin(pod.spec(vec![in_container(0, &text)]));
+    while !done.exists() {
+        std::thread::yield_now();
+    }
+    drop(first);
+    let mut second = pod.connect();
+    assert!(matches!(second.next(), FromAgent::CheckedIn { .. }));
+    second.tell(&ToAgent::ReadLog { from: 0 });
+    std::fs::write(&go, "").unwrap();
+    let record = second.finished();
+    let log = String::from_utf8(second.log.clone()).unwrap();
+    assert!(log.contains("before") && log.contains("after"), "{log}");
+    drop(second);
+    let mut third = pod.connect();
+    assert_eq!(third.finished(), record);
+    third.tell(&ToAgent::Leave);
+    pod.wait();
+}
+
+#[test]
+fn without_its_supervisor_a_step_does_not_go_on() {
+    let mut pod = Pod::start(1);
+    let mut reader = pod.connect();
+    let pid_file: PathBuf = pod.root.path().join("pid");
+    let text = format!(
+        "echo $$ > {0}.new\nmv {0}.new {0}\nsleep 1000",
+        pid_file.display()
+    );
+    reader.begin(pod.spec(vec![in_container(0, &text)]));
+    while !pid_file.exists() {
+        std::thread::yield_now();
+    }
+    let mut supervisor = pod.processes.remove(0);
+    supervisor.kill().unwrap();
+    supervisor.wait().unwrap();
+    let mut runner = pod.processes.remove(0);
+    assert_eq!(runner.wait().unwrap().code(), Some(143));
+    let pid = std::fs::read_to_string(&pid_file).unwrap();
+    assert!(!Path::new("/proc").join(pid.trim()).exists());
+}
+
+#[test]
+fn the_processes_of_a_step_are_told() {
+    let pod = Pod::start(1);
+    let mut reader = pod.connect();
+    reader.begin(pod.spec(vec![in_container(0, "sleep 1001")]));
+    while !matches!(reader.next(), FromAgent::StepStarted { .. }) {}
+    loop {
+        reader.tell(&ToAgent::Look);
+        let text = loop {
+            if let FromAgent::Processes { text } = reader.next() {
+                break text;
+            }
+        };
+        if text.contains("sleep 1001") {
+            break;
+        }
+    }
+}
