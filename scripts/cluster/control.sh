@@ -71,11 +71,12 @@ start_apiserver() {
 }
 
 start_controller_manager() {
+    # The default rate of evictions, one node in ten seconds, would make a node's loss wait for an earlier node's start.
     spawn controller-manager "pipekeeper/$PLANE" kube-controller-manager --leader-elect=false --port=0 --secure-port=0 \
         --kubeconfig="$P/pki/controller-manager.kubeconfig" --use-service-account-credentials \
         --service-account-private-key-file="$P/pki/sa.key" --root-ca-file="$P/pki/ca.crt" \
-        --node-monitor-period=2s --node-monitor-grace-period=12s --kube-api-qps=100 --kube-api-burst=200 \
-        --flex-volume-plugin-dir="$P/flex"
+        --node-monitor-period=2s --node-monitor-grace-period=12s --node-eviction-rate=10 --secondary-node-eviction-rate=10 \
+        --kube-api-qps=100 --kube-api-burst=200 --flex-volume-plugin-dir="$P/flex"
 }
 
 # start_registry FOLDER PORT AUTH
@@ -110,20 +111,37 @@ registries() {
     mkdir -p "$P/log" "$P/run"
     network
     for name in registry registry-in-pods private-registry; do start_component "$name"; done
-    wait_for registry curl -fs --noproxy '*' "http://127.0.0.1:$REGISTRY_PORT/v2/"
+    wait_for registry ready registry
+    wait_for private-registry ready private-registry
+}
+
+# ready NAME: whether a component does its work. Those without a port only need to run.
+ready() {
+    case $1 in
+        node | containerd | kubelet) ready "$1@node1" && return ;;
+        node@*) ready "kubelet@${1#*@}" && return ;;
+    esac
+    alive "$1" || return 1
+    case $1 in
+        apiserver) api /readyz ;;
+        registry) curl -fs --noproxy '*' "http://127.0.0.1:$REGISTRY_PORT/v2/" ;;
+        private-registry) curl -s --noproxy '*' "http://127.0.0.1:$PRIVATE_PORT/v2/" ;;
+        kubelet@*) curl -fs --noproxy '*' "http://$(node_address "${1#*@}"):10248/healthz" ;;
+        containerd@*) ctr --address "$P/nodes/${1#*@}/containerd/containerd.sock" version ;;
+    esac
 }
 
 kube() { kubectl --kubeconfig "$KUBECONFIG_ADMIN" --cache-dir "$P/kubectl" "$@"; }
-api_ready() {
+# api PATH: what the apiserver answers; kubectl would take several times as long.
+api() {
     curl -fs --noproxy '*' --cacert "$P/pki/ca.crt" --cert "$P/pki/admin.crt" --key "$P/pki/admin.key" \
-        "https://127.0.0.1:$API_PORT/readyz"
+        "https://127.0.0.1:$API_PORT$1"
 }
 
 # network: the bridge with the nodes' addresses. Addresses that nobody has must not leave the machine by its default route.
 network() {
     [ ! -d "/sys/class/net/$BRIDGE" ] || return 0
-    # The bridge CNI turns forwarding on; `down` turns it off again if it was off.
-    [ -f "$DATA/ip_forward" ] || cat /proc/sys/net/ipv4/ip_forward >"$DATA/ip_forward"
+    settings_save
     ip link add "$BRIDGE" type bridge
     ip addr add "$NET.255.1/32" dev "$BRIDGE"
     ip link set "$BRIDGE" up
@@ -140,12 +158,19 @@ network_down() {
     ip route del blackhole "$SERVICES.0.0/16" 2>/dev/null || true
 }
 
-# machine_down: what both control planes share.
-machine_down() {
-    local folder
-    if [ -f "$DATA/ip_forward" ]; then
-        cat "$DATA/ip_forward" >/proc/sys/net/ipv4/ip_forward
-        rm "$DATA/ip_forward"
-    fi
-    for folder in "${NODE_MOUNTS[@]%%:*}"; do rmdir "$folder" 2>/dev/null || true; done
+# What kubelet and the bridge CNI change of this machine; `down` puts it back.
+SETTINGS=(net/ipv4/ip_forward vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops
+    kernel/keys/root_maxkeys kernel/keys/root_maxbytes)
+
+settings_save() {
+    local name
+    [ ! -f "$DATA/settings" ] || return 0
+    for name in "${SETTINGS[@]}"; do echo "$name $(cat "/proc/sys/$name")"; done >"$DATA/settings"
+}
+
+settings_restore() {
+    local name value
+    [ -f "$DATA/settings" ] || return 0
+    while read -r name value; do echo "$value" >"/proc/sys/$name"; done <"$DATA/settings"
+    rm "$DATA/settings"
 }

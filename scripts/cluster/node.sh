@@ -31,9 +31,10 @@ node_create() {
 
 node_add() {
     [[ $1 =~ ^[a-z0-9]([a-z0-9-]*[a-z0-9])?$ ]] || usage "a node's name has small letters, digits and dashes"
-    api_ready >/dev/null || die "the cluster is not up" "scripts/dev-cluster up"
+    ready apiserver >/dev/null || die "the cluster is not up" "scripts/dev-cluster up"
     node_exists "$1" || node_create "$1"
     start_component "node@$1"
+    wait_for "kubelet of $1" ready "kubelet@$1"
     wait_for "node $1" node_ready "$1"
 }
 
@@ -57,8 +58,9 @@ node_down() {
 
 # node_ready NAME: also without the taint of a node that is not, which goes a moment later.
 node_ready() {
-    # shellcheck disable=SC2016
-    [ "$(kube get node "$1" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}{.spec.taints[*].key}')" = True ]
+    local node
+    node=$(api "/api/v1/nodes/$1?pretty=false") || return 1
+    [[ $node == *'"type":"Ready","status":"True"'* && $node != *'"key":"node.kubernetes.io/'* ]]
 }
 
 start_node() {
@@ -94,7 +96,7 @@ start_containerd() {
     containerd_config "$1" "$address" "$(snapshotter "$node")" >"$node/containerd/config.toml"
     spawn "containerd@$1" "$(node_group "$1")/daemons" nsenter --mount="/proc/$(mounts_pid "$1")/ns/mnt" -- \
         containerd --config "$node/containerd/config.toml"
-    wait_for "containerd of $1" ctr --address "$node/containerd/containerd.sock" version
+    wait_for "containerd of $1" ready "containerd@$1"
 }
 
 cni_config() {

@@ -35,14 +35,15 @@ spawn() {
     echo "$pid $(started_at $pid)" >"$P/run/$name.pid"
 }
 
-# end NAME: asks the process to end, and after five seconds makes it; `end NAME now` does not ask.
+# end NAME: asks the process to end, and after a second makes it, for an apiserver would wait a minute for its watchers;
+# `end NAME now` does not ask.
 end() {
     local pid _
     if alive "$1"; then
         read -r pid _ <"$P/run/$1.pid"
         if [ "${2:-}" != now ]; then
             kill "$pid" 2>/dev/null || true
-            for _ in {1..100}; do
+            for _ in {1..20}; do
                 alive "$1" || break
                 sleep 0.05
             done
@@ -53,11 +54,11 @@ end() {
     rm -f "$P/run/$1.pid"
 }
 
-# wait_for WHAT COMMAND...: up to a minute.
+# wait_for WHAT COMMAND...: up to two minutes, for a machine that compiles at the same time.
 wait_for() {
     local what=$1 _
     shift
-    for _ in {1..600}; do
+    for _ in {1..1200}; do
         "$@" >/dev/null 2>&1 && return 0
         sleep 0.1
     done
@@ -99,7 +100,7 @@ end_group() {
     local mount pids _
     for _ in {1..100}; do
         # A process of another pid namespace reads as 0, which kill would take for our own process group.
-        mapfile -t pids < <(find "$(tracking_mount)/$1" -name cgroup.procs -exec cat {} + 2>/dev/null | grep -vx 0)
+        mapfile -t pids < <(find "$(tracking_mount)/$1" -name cgroup.procs -exec cat {} + 2>/dev/null | sed "/^0$/d")
         [ ${#pids[@]} -gt 0 ] || break
         kill -9 "${pids[@]}" 2>/dev/null || true
         sleep 0.05

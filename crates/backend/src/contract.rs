@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use pipekeeper_model::{
     AttemptId, AttemptRecord, Digest, Holder, Millis, Name,
-    plan::{Artifact, Feature, Reports, SecretTarget, Shell},
+    plan::{Artifact, Feature, Reports, Resources, SecretTarget, Shell},
 };
 use thiserror::Error;
 
@@ -92,6 +92,78 @@ pub struct Launch {
     pub keep_workspace: KeepWorkspace,
     /// What the attempt does without a controller.
     pub orphan: Orphan,
+    /// Where it belongs, for backends that make containers.
+    pub placement: Placement,
+    /// The containers beside its steps.
+    pub services: Vec<LaunchService>,
+    /// What it asks of its host.
+    pub resources: Resources,
+    /// The volumes that are its caches.
+    pub volumes: Vec<VolumeMount>,
+}
+
+/// Where an attempt belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// Its project.
+    pub project: Name,
+    /// Its pipeline.
+    pub pipeline: Name,
+    /// Its node's name, for people.
+    pub action: String,
+    /// How far its code is trusted.
+    pub tier: Tier,
+    /// The cluster that its file names.
+    pub cluster: Option<Name>,
+}
+
+/// How far the code of a run is trusted; what a lower tier writes, a higher one never reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tier {
+    /// Protected branches and tags.
+    Protected,
+    /// Other refs of the repository.
+    Branches,
+    /// Refs of other people's copies, and working trees sent by hand.
+    Forks,
+    /// A working tree on its owner's machine.
+    Local,
+}
+
+impl Tier {
+    /// Its name, in folders and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Protected => "protected",
+            Self::Branches => "branches",
+            Self::Forks => "forks",
+            Self::Local => "local",
+        }
+    }
+}
+
+/// A container beside the steps, there from before the first until after the last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaunchService {
+    /// Its name, under which the steps reach it.
+    pub name: Name,
+    /// Its image.
+    pub image: String,
+    /// Its variables.
+    pub env: BTreeMap<String, String>,
+    /// The command in it that succeeds when it is ready; without it, it is ready when it runs.
+    pub ready: Option<String>,
+}
+
+/// A cache that is a volume, mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeMount {
+    /// The cache's name.
+    pub cache: Name,
+    /// The volume's name, as the cluster's owner gave it.
+    pub volume: Name,
+    /// The paths that lie in it.
+    pub paths: Vec<String>,
 }
 
 /// One step, resolved.
@@ -248,6 +320,11 @@ pub enum What {
         holder: Holder,
         /// The record.
         record: Box<AttemptRecord>,
+    },
+    /// It never started, nothing of it is left, and another try would end like this one.
+    Hopeless {
+        /// What is wrong.
+        reason: String,
     },
     /// Nothing of it is left, and no record.
     Gone {

@@ -1,16 +1,22 @@
-//! The [`Backend`] trait: where attempts run, with its contract suite and the backends that need no cluster.
+//! The [`Backend`] trait: where attempts run, with its contract suite, the backends that need no cluster, and what
+//! those that make pods share.
 //!
 //! A backend launches, observes and stops; which attempt runs when, and whether it may, is the engine's business.
 
+mod artifacts;
 mod contract;
 pub mod dummy;
 mod local;
+pub mod pod;
+mod record;
+mod spec;
 #[cfg(any(test, feature = "contract"))]
 pub mod suite;
 
+pub use artifacts::artifact_path;
 pub use contract::{
-    Backend, CacheMount, InputArtifact, KeepWorkspace, Launch, LaunchError, LaunchScript, LaunchStep,
-    Observation, Orphan, SecretValue, SourceInput, Ticket, What,
+    Backend, CacheMount, InputArtifact, KeepWorkspace, Launch, LaunchError, LaunchScript, LaunchService,
+    LaunchStep, Observation, Orphan, Placement, SecretValue, SourceInput, Ticket, Tier, VolumeMount, What,
 };
 pub use dummy::DummyBackend;
-pub use local::{AgentProgram, LocalBackend, LocalOptions, artifact_path, keep_apart};
+pub use local::{AgentProgram, LocalBackend, LocalOptions, keep_apart};

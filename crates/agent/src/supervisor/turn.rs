@@ -46,6 +46,7 @@ impl Supervisor {
             self.signals.clear();
         }
         if self.signals.take_terminate() {
+            self.may_leave = self.record.is_some();
             self.request_stop(StopCause::Cancelled, self.grace());
         }
         if ready.output {

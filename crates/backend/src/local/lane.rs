@@ -14,12 +14,10 @@ use super::{
     folder::Folder,
     forget,
     reach::{Purpose, Reached, reach},
-    record::collect,
-    spec::to_answer,
     to_launch_error,
     wire::Wire,
 };
-use crate::{LaunchError, Observation, Ticket, What};
+use crate::{LaunchError, Observation, Ticket, What, record::collect, spec::to_answer};
 
 const FIRST_LOOK: Duration = Duration::from_millis(1);
 const RARE_LOOK: Duration = Duration::from_secs(1);
@@ -224,7 +222,11 @@ impl Lane {
             }
             // The record is read from its file, where the ticket beside it proves that it counts.
             FromAgent::Finished { .. } => self.settle().await,
-            FromAgent::Started { .. } | FromAgent::Pong | FromAgent::Unknown => {}
+            FromAgent::Started { .. }
+            | FromAgent::Ready { .. }
+            | FromAgent::Processes { .. }
+            | FromAgent::Pong
+            | FromAgent::Unknown => {}
         }
     }
 
@@ -232,7 +234,7 @@ impl Lane {
         let holder = Holder(record.holder.clone());
         let (shared, folder, attempt) = (Arc::clone(&self.shared), self.folder.clone(), self.attempt);
         let record =
-            blocking(move || Ok(collect(&shared.options.artifacts, attempt, &folder, record))).await?;
+            blocking(move || Ok(collect(&shared.options.artifacts, attempt, folder.dir(), record))).await?;
         self.link = Link::Down;
         self.report(What::Finished {
             holder,

@@ -11,15 +11,13 @@
 //! `alive` is locked from before a supervisor is spawned until it is gone, so its lock and the files beside it always
 //! tell what became of an attempt, whoever died, and two backends on one root cannot start it twice.
 
-mod artifacts;
+mod files;
 mod folder;
 mod forget;
 mod lane;
 mod leftovers;
 mod reach;
-mod record;
 mod spares;
-mod spec;
 mod supervisor;
 mod wire;
 
@@ -34,13 +32,12 @@ use async_trait::async_trait;
 use pipekeeper_model::{AttemptId, Holder, Millis, plan::Feature};
 use tokio::sync::{mpsc, oneshot};
 
-pub use artifacts::artifact_path;
 pub use folder::keep_apart;
 
 use self::{
+    files::with_files,
     lane::{Lane, Order, Request},
     spares::Spares,
-    spec::to_spec,
 };
 use crate::{Backend, Launch, LaunchError, Observation, Ticket};
 
@@ -134,7 +131,7 @@ impl Backend for LocalBackend {
     }
 
     async fn launch(&self, launch: Launch) -> Result<(), LaunchError> {
-        let spec = to_spec(&launch, &self.shared.options);
+        let spec = with_files(&launch, &self.shared.options);
         self.ask(launch.attempt, Order::Launch(Box::new(spec))).await
     }
 
@@ -220,7 +217,7 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-fn list_folder(folder: &Path) -> io::Result<Vec<AttemptId>> {
+pub(crate) fn list_folder(folder: &Path) -> io::Result<Vec<AttemptId>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

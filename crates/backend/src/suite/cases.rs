@@ -154,7 +154,7 @@ pub async fn many_attempts_at_once(world: &impl World) {
                 assert_eq!(record.outcome, AttemptOutcome::Succeeded, "{:?}", record.reason);
                 open -= 1;
             }
-            What::Gone { reason } => panic!("`{id}` is gone: {reason}"),
+            What::Gone { reason } | What::Hopeless { reason } => panic!("`{id}` is gone: {reason}"),
             What::Waiting { .. } | What::StepStarted { .. } | What::LogGrew { .. } | What::Silent { .. } => {}
         }
     }

@@ -14,11 +14,32 @@ pub use cases::{
     repeated_launches_are_one_run, repeated_tickets_start_once, stopped_before_launch_never_runs,
     stopped_before_the_ticket_never_runs, stopped_while_running_is_cancelled, tickets_of_others_are_ignored,
 };
-pub use session::{Act, Session, World, attempt, launch_of};
+pub use session::{Act, Session, World, attempt, launch_of, placement};
 
-/// Makes a test of each case of the suite: `backend_contract!(MyWorld::new(); repeated_launches_are_one_run, …)`.
+/// Makes a test of each case of the suite: `backend_contract!(MyWorld::new(); repeated_launches_are_one_run, …)`. With
+/// `some` in front the world is an option, and none skips the test.
 #[macro_export]
 macro_rules! backend_contract {
+    (some $world:expr; $($case:ident),+ $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                if let Some(world) = $world {
+                    $crate::suite::$case(&world).await;
+                }
+            }
+        )+
+    };
+    (some $world:expr; durable: $($case:ident),+ $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                if let Some(world) = $world {
+                    $crate::suite::durable::$case(&world).await;
+                }
+            }
+        )+
+    };
     ($world:expr; $($case:ident),+ $(,)?) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

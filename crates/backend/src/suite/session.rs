@@ -10,12 +10,13 @@ use std::{
 
 use pipekeeper_model::{
     AttemptId, AttemptRecord, Holder, Millis, NodeId, RunId,
-    plan::{Reports, Shell},
+    plan::{Reports, Resources, Shell},
 };
 use tokio::{sync::mpsc::UnboundedReceiver, time::timeout};
 
 use crate::{
-    Backend, KeepWorkspace, Launch, LaunchScript, LaunchStep, Observation, Orphan, SourceInput, Ticket, What,
+    Backend, KeepWorkspace, Launch, LaunchScript, LaunchStep, Observation, Orphan, Placement, SourceInput,
+    Ticket, Tier, What,
 };
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -93,6 +94,25 @@ pub fn launch_of(attempt: AttemptId, text: &str, log: &Path) -> Launch {
         log: log.to_owned(),
         keep_workspace: KeepWorkspace::Never,
         orphan: Orphan::WorkOn,
+        placement: placement(),
+        services: Vec::new(),
+        resources: Resources::default(),
+        volumes: Vec::new(),
+    }
+}
+
+/// A place for an attempt that is not about places.
+pub fn placement() -> Placement {
+    let name = |text: &str| match text.parse() {
+        Ok(name) => name,
+        Err(error) => panic!("{error}"),
+    };
+    Placement {
+        project: name("suite"),
+        pipeline: name("contract"),
+        action: "case".to_owned(),
+        tier: Tier::Protected,
+        cluster: None,
     }
 }
 
@@ -186,7 +206,7 @@ impl Session {
                     ticketed = Some(holder);
                 }
                 (What::StepStarted { .. }, Some(holder)) => return holder.clone(),
-                (What::Finished { .. } | What::Gone { .. }, _) => panic!("`{attempt}` ended before it ran"),
+                (What::Finished { .. } | What::Gone { .. } | What::Hopeless { .. }, _) => panic!("`{attempt}` ended before it ran"),
                 (
                     What::Waiting { .. }
                     | What::StepStarted { .. }

@@ -16,7 +16,7 @@ pub fn artifact_path(artifacts: &Path, digest: &Digest) -> PathBuf {
 }
 
 /// Moves an archive of `attempt` to its place; one that is there already stays.
-pub(super) fn keep(artifacts: &Path, attempt: AttemptId, archive: &Path, digest: &Digest) -> io::Result<()> {
+pub(crate) fn keep(artifacts: &Path, attempt: AttemptId, archive: &Path, digest: &Digest) -> io::Result<()> {
     let place = artifact_path(artifacts, digest);
     if place.exists() {
         return Ok(());

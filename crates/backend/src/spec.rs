@@ -1,40 +1,24 @@
-//! What a supervisor is told, from what the controller asks. Pure but for the working folder in relative paths.
+//! What a supervisor is told, from what the controller asks. Pure.
+
+use std::path::PathBuf;
 
 use pipekeeper_agent::protocol::{
-    ArtifactSpec, AttemptSpec, CacheCandidate, CacheSpec, InputSpec, KeepWorkspace as KeepSpec,
-    Orphan as OrphanSpec, Script, SecretText, SecretValue as SecretSpec, Shell as ShellSpec, StepSpec,
-    ToAgent, WorkspaceSpec,
+    ArtifactSpec, AttemptSpec, KeepWorkspace as KeepSpec, Orphan as OrphanSpec, Script, SecretText,
+    SecretValue as SecretSpec, Shell as ShellSpec, StepSpec, ToAgent,
 };
 use pipekeeper_model::{
     Holder,
     plan::{SecretTarget, Shell},
 };
 
-use super::{LocalOptions, absolute, artifacts::artifact_path};
-use crate::{
-    CacheMount, KeepWorkspace, Launch, LaunchScript, LaunchStep, Orphan, SecretValue, SourceInput, Ticket,
-};
+use crate::{KeepWorkspace, Launch, LaunchScript, LaunchStep, Orphan, SecretValue, Ticket};
 
-/// The spec of an attempt.
-pub(super) fn to_spec(launch: &Launch, options: &LocalOptions) -> AttemptSpec {
+/// The spec of an attempt without files that come from elsewhere: source, inputs and caches.
+pub(crate) fn to_spec(launch: &Launch, log: PathBuf) -> AttemptSpec {
     let attempt = launch.attempt.to_string();
-    let mut env = options.host_env.clone();
-    env.extend(launch.env.clone());
     AttemptSpec {
         steps: launch.steps.iter().map(to_step).collect(),
-        env,
-        workspace: match &launch.source {
-            SourceInput::Empty => WorkspaceSpec::Empty,
-            SourceInput::Folder(path) => WorkspaceSpec::CopyOf { path: absolute(path) },
-            SourceInput::Archive(path) => WorkspaceSpec::Archive { path: absolute(path) },
-        },
-        inputs: (launch.inputs.iter())
-            .map(|input| InputSpec {
-                archive: artifact_path(&options.artifacts, &input.digest),
-                into: input.into.clone(),
-                sha256: input.digest.to_hex(),
-            })
-            .collect(),
+        env: launch.env.clone(),
         artifacts: (launch.artifacts.iter())
             .map(|(name, artifact)| ArtifactSpec {
                 name: name.to_string(),
@@ -42,7 +26,6 @@ pub(super) fn to_spec(launch: &Launch, options: &LocalOptions) -> AttemptSpec {
                 always: artifact.always,
             })
             .collect(),
-        caches: launch.caches.iter().map(to_cache).collect(),
         reports: launch.reports.junit.clone(),
         timeout_ms: Some(launch.timeout.0),
         grace_ms: launch.grace.0,
@@ -57,12 +40,12 @@ pub(super) fn to_spec(launch: &Launch, options: &LocalOptions) -> AttemptSpec {
             Orphan::StopAfter(after) => OrphanSpec::StopAfter { ms: after.0 },
         },
         // The folder is private to this host and user, so the id itself proves whose record lies in it.
-        ..AttemptSpec::new(attempt.clone(), attempt, absolute(&launch.log))
+        ..AttemptSpec::new(attempt.clone(), attempt, log)
     }
 }
 
 /// The message that answers a check-in.
-pub(super) fn to_answer(holder: &Holder, ticket: Ticket) -> ToAgent {
+pub(crate) fn to_answer(holder: &Holder, ticket: Ticket) -> ToAgent {
     match ticket {
         Ticket::Go { secrets } => ToAgent::Go {
             holder: holder.0.clone(),
@@ -105,29 +88,6 @@ fn to_step(step: &LaunchStep) -> StepSpec {
         env: step.env.clone(),
         timeout_ms: step.timeout.map(|limit| limit.0),
         working_dir: step.working_dir.clone(),
-    }
-}
-
-fn to_cache(cache: &CacheMount) -> CacheSpec {
-    let key = cache
-        .exact
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let exact = CacheCandidate {
-        path: absolute(&cache.exact),
-        exact: true,
-    };
-    let fallbacks = cache.fallbacks.iter().map(|path| CacheCandidate {
-        path: absolute(path),
-        exact: false,
-    });
-    CacheSpec {
-        name: cache.name.to_string(),
-        key,
-        restore: std::iter::once(exact).chain(fallbacks).collect(),
-        paths: cache.paths.clone(),
-        save_to: cache.save_to.as_deref().map(absolute),
+        container: 0,
     }
 }

@@ -54,7 +54,7 @@ fn failed(code: Option<i32>, signal: Option<i32>, reason: Option<&str>) -> Recor
 #[test]
 fn outcomes_and_reasons_stay_distinct() {
     let temp = tempfile::tempdir().unwrap();
-    let folder = Folder::new(temp.path(), ATTEMPT);
+    let folder = AttemptDir::new(temp.path().join(ATTEMPT.to_string()));
     let table = [
         (RecordOutcome::Succeeded, AttemptOutcome::Succeeded, None),
         (
@@ -104,10 +104,10 @@ fn outcomes_and_reasons_stay_distinct() {
 #[test]
 fn everything_recorded_arrives_and_may_be_collected_twice() {
     let temp = tempfile::tempdir().unwrap();
-    let folder = Folder::new(temp.path(), ATTEMPT);
-    fs::create_dir_all(folder.dir().artifacts()).unwrap();
-    fs::write(folder.dir().artifact("web"), "bytes").unwrap();
-    fs::write(folder.dir().summary(), "x".repeat(100_000)).unwrap();
+    let folder = AttemptDir::new(temp.path().join(ATTEMPT.to_string()));
+    fs::create_dir_all(folder.artifacts()).unwrap();
+    fs::write(folder.artifact("web"), "bytes").unwrap();
+    fs::write(folder.summary(), "x".repeat(100_000)).unwrap();
     let digest = Digest::of(b"bytes");
     let mut record = record(RecordOutcome::Succeeded);
     let artifact = ArtifactRecord {
@@ -135,7 +135,7 @@ fn everything_recorded_arrives_and_may_be_collected_twice() {
 #[test]
 fn a_lost_artifact_or_a_hostile_name_is_no_success() {
     let temp = tempfile::tempdir().unwrap();
-    let folder = Folder::new(temp.path(), ATTEMPT);
+    let folder = AttemptDir::new(temp.path().join(ATTEMPT.to_string()));
     for name in ["web", "../../etc/passwd"] {
         let mut record = record(RecordOutcome::Succeeded);
         let sha256 = Digest::of(b"").to_hex();

@@ -6,26 +6,26 @@ use std::{
     path::Path,
 };
 
-use pipekeeper_agent::protocol::{ArtifactRecord, ExitRecord, RecordOutcome, StepRecord};
+use pipekeeper_agent::protocol::{ArtifactRecord, AttemptDir, ExitRecord, RecordOutcome, StepRecord};
 use pipekeeper_model::{
     ArtifactResult, AttemptId, AttemptOutcome, AttemptRecord, Digest, StepResult, Timestamp,
 };
 
-use super::{artifacts, folder::Folder};
+use crate::artifacts;
 
 const SUMMARY_LIMIT: u64 = 64 << 10;
 
 /// Collects an ended attempt; may be repeated. What cannot be kept makes it errored.
-pub(super) fn collect(
+pub(crate) fn collect(
     artifacts: &Path,
     attempt: AttemptId,
-    folder: &Folder,
+    dir: &AttemptDir,
     record: ExitRecord,
 ) -> AttemptRecord {
     let (mut outcome, mut reason) = to_outcome(&record);
     let mut kept = Vec::new();
     for artifact in &record.artifacts {
-        match keep(artifacts, attempt, folder, artifact) {
+        match keep(artifacts, attempt, dir, artifact) {
             Ok(result) => kept.push(result),
             Err(error) => {
                 outcome = AttemptOutcome::Errored;
@@ -44,7 +44,7 @@ pub(super) fn collect(
         log_truncated: record.log_truncated,
         summary: record
             .summary
-            .then(|| read_summary(&folder.dir().summary()))
+            .then(|| read_summary(&dir.summary()))
             .flatten(),
         started_at: record.started_ms.map_or(ended_at, to_timestamp),
         ended_at,
@@ -85,7 +85,7 @@ fn to_outcome(record: &ExitRecord) -> (AttemptOutcome, Option<String>) {
 fn keep(
     artifacts: &Path,
     attempt: AttemptId,
-    folder: &Folder,
+    dir: &AttemptDir,
     artifact: &ArtifactRecord,
 ) -> io::Result<ArtifactResult> {
     let name = artifact.name.parse().map_err(io::Error::other)?;
@@ -95,7 +95,7 @@ fn keep(
     artifacts::keep(
         artifacts,
         attempt,
-        &folder.dir().artifact(&artifact.name),
+        &dir.artifact(&artifact.name),
         &digest,
     )?;
     Ok(ArtifactResult {

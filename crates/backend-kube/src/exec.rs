@@ -1,0 +1,85 @@
+//! Streams into the supervisor's container, by the cluster's exec.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Error,
+    api::{AttachParams, AttachedProcess},
+    client::UpgradeConnectionError,
+};
+use pipekeeper_backend::pod::{OpenError, PodStream, StreamRole, paths};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::names;
+
+/// Bytes that wait in memory on their way in or out.
+const BUFFER: usize = 1 << 20;
+
+/// The two ends of a process in the pod; it is left alone when this is dropped.
+struct ExecStream<R, W> {
+    process: AttachedProcess,
+    output: R,
+    input: W,
+}
+
+/// Starts the program in the supervisor's container and connects to it.
+pub(crate) async fn open(pods: &Api<Pod>, pod: &str, role: StreamRole) -> Result<Box<dyn PodStream>, OpenError> {
+    let how = AttachParams {
+        container: Some(names::AGENT.to_owned()),
+        stdin: true,
+        stdout: true,
+        stderr: false,
+        tty: false,
+        max_stdin_buf_size: Some(BUFFER),
+        max_stdout_buf_size: Some(BUFFER),
+        max_stderr_buf_size: None,
+    };
+    let mut process = pods
+        .exec(pod, [paths::PROGRAM, role.argument()], &how)
+        .await
+        .map_err(|error| match error {
+            // A container that does not run yet is told apart only by text that differs between versions.
+            Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(_)) => OpenError::NotRunning,
+            Error::Api(status) if status.code == 404 => OpenError::NotRunning,
+            other => OpenError::Unreachable(other.to_string()),
+        })?;
+    let (Some(output), Some(input)) = (process.stdout(), process.stdin()) else {
+        return Err(OpenError::Unreachable("the cluster gave half a stream".to_owned()));
+    };
+    Ok(Box::new(ExecStream {
+        process,
+        output,
+        input,
+    }))
+}
+
+impl<R, W> Drop for ExecStream<R, W> {
+    fn drop(&mut self) {
+        self.process.abort();
+    }
+}
+
+impl<R: AsyncRead + Unpin, W: Unpin> AsyncRead for ExecStream<R, W> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.output).poll_read(cx, buf)
+    }
+}
+
+impl<R: Unpin, W: AsyncWrite + Unpin> AsyncWrite for ExecStream<R, W> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.input).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.input).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.input).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,343 @@
+//! The cluster as a host of pods. Entry type: [`KubeHost`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use k8s_openapi::{
+    api::core::v1::{PersistentVolumeClaim, Pod},
+    jiff::Timestamp,
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, LogParams, PostParams},
+};
+use pipekeeper_backend::{
+    LaunchError,
+    pod::{OpenError, PodHost, PodPlan, PodState, PodStream, StreamRole},
+};
+use pipekeeper_model::AttemptId;
+use tokio::sync::{Notify, mpsc};
+
+use crate::{ClusterOptions, exec, names, refusal, render, render_pod, watch};
+
+/// How long a supervisor takes to be reachable, as long as nothing was learned.
+const FIRST_GUESS: Duration = Duration::from_millis(450);
+/// Streams are tried this much before they usually open.
+const HEAD_START: Duration = Duration::from_millis(40);
+/// Seconds that a removed pod gets; what ran in it has ended.
+const REMOVAL_GRACE: u32 = 1;
+
+/// One cluster.
+pub struct KubeHost {
+    inner: Arc<Inner>,
+}
+
+/// What calls and watches share.
+pub(crate) struct Inner {
+    pub(crate) client: Client,
+    pub(crate) cluster: ClusterOptions,
+    known: Mutex<Known>,
+    listed: Notify,
+}
+
+#[derive(Default)]
+struct Known {
+    pods: BTreeMap<AttemptId, Seen>,
+    /// The namespaces that are watched, and whether each was listed.
+    namespaces: BTreeMap<String, bool>,
+    seen: Option<mpsc::UnboundedSender<(AttemptId, PodState)>>,
+    usual_start: Option<Duration>,
+}
+
+/// What is known of a pod.
+struct Seen {
+    namespace: String,
+    state: PodState,
+    created: Option<Instant>,
+}
+
+impl KubeHost {
+    /// A host over this client. `namespaces` are those that may hold pods of ours from before.
+    pub fn new(client: Client, cluster: ClusterOptions, namespaces: impl IntoIterator<Item = String>) -> Self {
+        let known = Known {
+            namespaces: namespaces.into_iter().map(|namespace| (namespace, false)).collect(),
+            ..Known::default()
+        };
+        Self {
+            inner: Arc::new(Inner {
+                client,
+                cluster,
+                known: Mutex::new(known),
+                listed: Notify::new(),
+            }),
+        }
+    }
+
+    fn pods(&self, namespace: &str) -> Api<Pod> {
+        Api::namespaced(self.inner.client.clone(), namespace)
+    }
+
+    fn name(&self, attempt: AttemptId) -> String {
+        names::pod_name(&self.inner.cluster.instance, attempt)
+    }
+
+    /// The namespace of an attempt's pod. One that nothing is known of yet is looked for in all that may hold it.
+    async fn namespace(&self, attempt: AttemptId) -> Option<String> {
+        let known = || {
+            self.inner
+                .known()
+                .pods
+                .get(&attempt)
+                .map(|seen| seen.namespace.clone())
+        };
+        if let Some(namespace) = known() {
+            return Some(namespace);
+        }
+        self.inner.all_listed().await;
+        known()
+    }
+
+    /// Watches a namespace, if nobody does yet.
+    fn watch_namespace(&self, namespace: &str) {
+        let is_new = !self.inner.known().namespaces.contains_key(namespace);
+        if is_new {
+            self.inner.known().namespaces.insert(namespace.to_owned(), false);
+            self.spawn_watch(namespace);
+        }
+    }
+
+    fn spawn_watch(&self, namespace: &str) {
+        let pods = self.pods(namespace);
+        let inner = Arc::downgrade(&self.inner);
+        tokio::spawn(watch::watch(inner, pods, namespace.to_owned()));
+    }
+
+    /// Makes the claims that a pod's volumes want, unless they are there.
+    async fn make_claims(&self, plan: &PodPlan, namespace: &str) -> Result<(), LaunchError> {
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.inner.client.clone(), namespace);
+        for claim in render::claims(plan, &self.inner.cluster) {
+            match claims.create(&PostParams::default(), &claim).await {
+                Ok(_) => {}
+                Err(error) if refusal::is_conflict(&error) => {}
+                Err(error) => return Err(refusal::of_create(&error, namespace)),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl PodHost for KubeHost {
+    async fn create(&self, plan: &PodPlan) -> Result<(), LaunchError> {
+        let pod = render_pod(plan, &self.inner.cluster);
+        let namespace = pod.namespace().unwrap_or_default();
+        self.watch_namespace(&namespace);
+        render::check(plan, &self.inner.cluster)?;
+        if !plan.volumes.is_empty() {
+            self.make_claims(plan, &namespace).await?;
+        }
+        let pods = self.pods(&namespace);
+        let made = match pods.create(&PostParams::default(), &pod).await {
+            Ok(made) => made,
+            Err(error) if refusal::is_conflict(&error) => {
+                let name = self.name(plan.attempt);
+                pods.get(&name).await.map_err(|error| refusal::of_call(&error))?
+            }
+            Err(error) => return Err(refusal::of_create(&error, &namespace)),
+        };
+        if names::attempt_of(&self.inner.cluster.instance, &made) != Some(plan.attempt) {
+            let name = self.name(plan.attempt);
+            let reason = format!("`{name}` in `{namespace}` is another's pod");
+            return Err(LaunchError::Terminal { reason });
+        }
+        self.inner.created(plan.attempt, &namespace);
+        self.inner.saw(&made, Timestamp::now());
+        Ok(())
+    }
+
+    async fn open(&self, attempt: AttemptId, role: StreamRole) -> Result<Box<dyn PodStream>, OpenError> {
+        let namespace = self.namespace(attempt).await.ok_or(OpenError::NotRunning)?;
+        let stream = exec::open(&self.pods(&namespace), &self.name(attempt), role).await?;
+        self.inner.opened(attempt);
+        Ok(stream)
+    }
+
+    async fn look(&self, attempt: AttemptId) -> Result<PodState, LaunchError> {
+        let Some(namespace) = self.namespace(attempt).await else {
+            return Ok(PodState::Absent);
+        };
+        match self.pods(&namespace).get(&self.name(attempt)).await {
+            Ok(pod) => Ok(watch::state_of(&self.inner, &pod, Timestamp::now())),
+            Err(error) if refusal::is_not_found(&error) => Ok(PodState::Absent),
+            Err(error) => Err(refusal::of_call(&error)),
+        }
+    }
+
+    async fn remove(&self, attempt: AttemptId) -> Result<(), LaunchError> {
+        let Some(namespace) = self.namespace(attempt).await else {
+            return Ok(());
+        };
+        // A node that does not answer would keep it for ever.
+        let is_stuck = matches!(self.inner.state(attempt), Some(PodState::Ended { reason }) if reason.contains("answering"));
+        let how = DeleteParams {
+            grace_period_seconds: Some(if is_stuck { 0 } else { REMOVAL_GRACE }),
+            ..DeleteParams::default()
+        };
+        match self.pods(&namespace).delete(&self.name(attempt), &how).await {
+            Ok(_) => Ok(()),
+            Err(error) if refusal::is_not_found(&error) => {
+                self.inner.known().pods.remove(&attempt);
+                Ok(())
+            }
+            Err(error) => Err(refusal::of_call(&error)),
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<AttemptId>, LaunchError> {
+        let namespaces: Vec<String> = self.inner.known().namespaces.keys().cloned().collect();
+        for namespace in namespaces {
+            watch::list(&self.inner, &self.pods(&namespace), &namespace)
+                .await
+                .map_err(|error| refusal::of_call(&error))?;
+        }
+        Ok(self.inner.known().pods.keys().copied().collect())
+    }
+
+    async fn recover_log(&self, attempt: AttemptId) -> Result<Vec<u8>, LaunchError> {
+        let missing = || LaunchError::Terminal {
+            reason: "there is no pod".to_owned(),
+        };
+        let namespace = self.namespace(attempt).await.ok_or_else(missing)?;
+        let how = LogParams {
+            container: Some(names::AGENT.to_owned()),
+            ..LogParams::default()
+        };
+        let text = self.pods(&namespace).logs(&self.name(attempt), &how).await;
+        text.map(String::into_bytes).map_err(|error| refusal::of_call(&error))
+    }
+
+    fn watch(&self, seen: mpsc::UnboundedSender<(AttemptId, PodState)>) {
+        let namespaces: Vec<String> = {
+            let mut known = self.inner.known();
+            known.seen = Some(seen);
+            known.namespaces.keys().cloned().collect()
+        };
+        for namespace in namespaces {
+            self.spawn_watch(&namespace);
+        }
+    }
+
+    fn usual_start(&self) -> Duration {
+        let usual = self.inner.known().usual_start.unwrap_or(FIRST_GUESS);
+        usual.saturating_sub(HEAD_START)
+    }
+}
+
+impl Inner {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self, attempt: AttemptId) -> Option<PodState> {
+        self.known().pods.get(&attempt).map(|seen| seen.state.clone())
+    }
+
+    /// Waits until every namespace was listed once.
+    async fn all_listed(&self) {
+        loop {
+            let listed = self.listed.notified();
+            if self.known().namespaces.values().all(|listed| *listed) {
+                return;
+            }
+            listed.await;
+        }
+    }
+
+    pub(crate) fn listed(&self, namespace: &str) {
+        self.known().namespaces.insert(namespace.to_owned(), true);
+        self.listed.notify_waiters();
+    }
+
+    pub(crate) fn known_in(&self, namespace: &str) -> BTreeSet<AttemptId> {
+        let known = self.known();
+        let here = known.pods.iter().filter(|(_, seen)| seen.namespace == namespace);
+        here.map(|(attempt, _)| *attempt).collect()
+    }
+
+    fn created(&self, attempt: AttemptId, namespace: &str) {
+        let seen = Seen {
+            namespace: namespace.to_owned(),
+            state: PodState::Waiting(None),
+            created: Some(Instant::now()),
+        };
+        self.known().pods.entry(attempt).or_insert(seen);
+    }
+
+    /// Learns how long it took until the supervisor could be reached.
+    fn opened(&self, attempt: AttemptId) {
+        let mut known = self.known();
+        let Some(took) = known
+            .pods
+            .get_mut(&attempt)
+            .and_then(|seen| seen.created.take())
+            .map(|created| created.elapsed())
+        else {
+            return;
+        };
+        // One slow pull tells nothing of the next pod.
+        let took = took.min(FIRST_GUESS * 4);
+        let before = known.usual_start.unwrap_or(took);
+        known.usual_start = Some((before * 3 + took) / 4);
+    }
+
+    /// Takes in what a list or a watch shows; the attempt, if it is one of ours.
+    pub(crate) fn saw(&self, pod: &Pod, now: Timestamp) -> Option<AttemptId> {
+        let attempt = names::attempt_of(&self.cluster.instance, pod)?;
+        let state = watch::state_of(self, pod, now);
+        let mut known = self.known();
+        let namespace = pod.namespace().unwrap_or_default();
+        let seen = known.pods.entry(attempt).or_insert_with(|| Seen {
+            namespace,
+            state: PodState::Waiting(None),
+            created: None,
+        });
+        if seen.state != state {
+            seen.state = state.clone();
+            known.tell(attempt, state);
+        }
+        Some(attempt)
+    }
+
+    /// A pod that was known is not there any more.
+    pub(crate) fn lost(&self, attempt: AttemptId) {
+        let mut known = self.known();
+        if known.pods.remove(&attempt).is_some() {
+            known.tell(attempt, PodState::Absent);
+        }
+    }
+
+    /// A pod was deleted; how it stood tells more than that.
+    pub(crate) fn deleted(&self, attempt: AttemptId, pod: &Pod) {
+        let last = watch::state_of(self, pod, Timestamp::now());
+        let mut known = self.known();
+        known.pods.remove(&attempt);
+        let state = match last {
+            PodState::Ended { reason } => PodState::Ended { reason },
+            PodState::Absent | PodState::Waiting(_) | PodState::Running(_) => PodState::Absent,
+        };
+        known.tell(attempt, state);
+    }
+}
+
+impl Known {
+    fn tell(&self, attempt: AttemptId, state: PodState) {
+        if let Some(seen) = &self.seen {
+            // Its backend is gone, or about to be.
+            let _ = seen.send((attempt, state));
+        }
+    }
+}

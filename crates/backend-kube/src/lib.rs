@@ -1,0 +1,17 @@
+//! Attempts as Kubernetes pods, for clusters from 1.20 on: rendered, created or adopted, watched, streamed into, removed.
+//!
+//! The cluster is observed, never trusted to remember: what an attempt is stands in the store, and who may start it in its
+//! ticket. Entry type: [`KubeHost`], a [`PodHost`](pipekeeper_backend::pod::PodHost).
+
+mod exec;
+mod host;
+mod judge;
+mod names;
+mod options;
+mod refusal;
+mod render;
+mod watch;
+
+pub use host::KubeHost;
+pub use options::{ClusterOptions, Namespaces, Patience, Profile, Profiles, Volume, VolumeSource};
+pub use render::render_pod;

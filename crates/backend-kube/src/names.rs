@@ -1,0 +1,73 @@
+//! Names and labels of our pods: from an attempt to its pod and back.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Pod;
+use pipekeeper_backend::Placement;
+use pipekeeper_model::AttemptId;
+
+pub(crate) const MANAGER: &str = "app.kubernetes.io/managed-by";
+pub(crate) const PRODUCT: &str = "pipekeeper";
+pub(crate) const INSTANCE: &str = "pipekeeper.io/instance";
+pub(crate) const ATTEMPT: &str = "pipekeeper.io/attempt";
+pub(crate) const ACTION: &str = "pipekeeper.io/action";
+const RUN: &str = "pipekeeper.io/run";
+const PROJECT: &str = "pipekeeper.io/project";
+const PIPELINE: &str = "pipekeeper.io/pipeline";
+const TIER: &str = "pipekeeper.io/tier";
+
+/// The supervisor's container.
+pub(crate) const AGENT: &str = "agent";
+
+/// The pod's name: the same for every try to create it, so a second one meets the first.
+pub(crate) fn pod_name(instance: &str, attempt: AttemptId) -> String {
+    format!("{attempt}-{instance}")
+}
+
+/// The labels of a pod.
+pub(crate) fn labels(instance: &str, attempt: AttemptId, placement: &Placement) -> BTreeMap<String, String> {
+    let label = |key: &str, value: &str| (key.to_owned(), to_label(value));
+    BTreeMap::from([
+        label(MANAGER, PRODUCT),
+        label(INSTANCE, instance),
+        label(ATTEMPT, &attempt.to_string()),
+        label(RUN, &attempt.run.to_string()),
+        label(PROJECT, placement.project.as_str()),
+        label(PIPELINE, placement.pipeline.as_str()),
+        label(TIER, placement.tier.as_str()),
+    ])
+}
+
+/// What selects all our pods.
+pub(crate) fn selector(instance: &str) -> String {
+    format!("{MANAGER}={PRODUCT},{INSTANCE}={instance}")
+}
+
+/// The attempt of a pod, if it is one of ours.
+pub(crate) fn attempt_of(instance: &str, pod: &Pod) -> Option<AttemptId> {
+    let labels = pod.metadata.labels.as_ref()?;
+    let is = |key: &str, value: &str| labels.get(key).is_some_and(|label| label == value);
+    (is(MANAGER, PRODUCT) && is(INSTANCE, instance))
+        .then(|| labels.get(ATTEMPT)?.parse().ok())
+        .flatten()
+}
+
+/// A text as a label's value: at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at either end.
+fn to_label(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let value: String = text.chars().map(|c| if plain(c) { c } else { '-' }).take(63).collect();
+    value.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::to_label;
+
+    #[test]
+    fn labels_are_always_valid() {
+        assert_eq!(to_label("test[db=sqlite]"), "test-db-sqlite");
+        assert_eq!(to_label("-a-"), "a");
+        assert_eq!(to_label(&"x".repeat(80)).len(), 63);
+        assert_eq!(to_label("…"), "");
+    }
+}

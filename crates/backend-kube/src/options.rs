@@ -1,0 +1,133 @@
+//! What a cluster's owner decides.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use pipekeeper_backend::{Placement, Tier};
+use pipekeeper_model::{Name, plan::Resources};
+
+/// One cluster, as its owner lets us use it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterOptions {
+    /// Its name.
+    pub name: Name,
+    /// What tells our pods from those of another server in the same namespace: a few hex digits.
+    pub instance: String,
+    /// The namespace of each tier.
+    pub namespaces: Namespaces,
+    /// The security profile of each tier.
+    pub profiles: Profiles,
+    /// The image with the supervisor, of this very version.
+    pub agent_image: String,
+    /// The Secrets in the pods' namespaces that images are pulled with.
+    pub pull_secrets: Vec<String>,
+    /// The volumes that caches may be.
+    pub volumes: BTreeMap<Name, Volume>,
+    /// What a container gets whose action says nothing about resources.
+    pub default_resources: Resources,
+    /// How long a pod may wait for what.
+    pub patience: Patience,
+}
+
+/// The namespaces of pods, `${project}` standing for the project's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespaces {
+    /// Of protected branches and tags.
+    pub protected: String,
+    /// Of other refs.
+    pub branches: String,
+    /// Of everything that is trusted less.
+    pub forks: String,
+}
+
+impl Namespaces {
+    /// Where a pod of this placement belongs.
+    pub fn of(&self, placement: &Placement) -> String {
+        let template = match placement.tier {
+            Tier::Protected => &self.protected,
+            Tier::Branches => &self.branches,
+            Tier::Forks | Tier::Local => &self.forks,
+        };
+        template.replace("${project}", placement.project.as_str())
+    }
+}
+
+/// What the containers of an action may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Root is allowed, with the few capabilities that package managers want; no escalation.
+    Baseline,
+    /// No root, no capability.
+    Restricted,
+}
+
+/// The profile of each tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Profiles {
+    /// Of protected branches and tags.
+    pub protected: Profile,
+    /// Of other refs.
+    pub branches: Profile,
+}
+
+impl Profiles {
+    /// The profile of a tier; what is trusted least is always restricted.
+    pub fn of(self, tier: Tier) -> Profile {
+        match tier {
+            Tier::Protected => self.protected,
+            Tier::Branches => self.branches,
+            Tier::Forks | Tier::Local => Profile::Restricted,
+        }
+    }
+}
+
+/// A volume that caches may be; each project and tier has one of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// What it is made of.
+    pub source: VolumeSource,
+    /// The nodes that have it, by label; all if empty.
+    pub nodes: BTreeMap<String, String>,
+}
+
+/// What a volume is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VolumeSource {
+    /// A folder of the node, below which each project and tier gets its own.
+    HostPath(String),
+    /// A claim, made when it is first used.
+    Claim {
+        /// Its size, such as `50Gi`.
+        size: String,
+        /// Its storage class; none means the cluster's default.
+        class: Option<String>,
+        /// `ReadWriteOnce` or `ReadWriteMany`.
+        access: String,
+    },
+}
+
+/// How long a pod may wait for what, before its attempt is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For a node that takes it.
+    pub node: Duration,
+    /// For an image that the registry has but does not deliver.
+    pub pull: Duration,
+    /// For an image that the registry does not have, or not for us.
+    pub missing_image: Duration,
+    /// For a container that cannot be made or started.
+    pub start: Duration,
+    /// For a service to be ready.
+    pub service: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            node: Duration::from_secs(9 * 60),
+            pull: Duration::from_secs(5 * 60),
+            missing_image: Duration::from_secs(30),
+            start: Duration::from_secs(30),
+            service: Duration::from_secs(5 * 60),
+        }
+    }
+}

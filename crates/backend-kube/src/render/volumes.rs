@@ -1,0 +1,154 @@
+//! The volumes of a pod, and where each container has them.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::core::v1::{
+        EmptyDirVolumeSource, HostPathVolumeSource, PersistentVolumeClaim, PersistentVolumeClaimSpec,
+        PersistentVolumeClaimVolumeSource, Volume, VolumeMount, VolumeResourceRequirements,
+    },
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
+};
+use pipekeeper_backend::{
+    Placement,
+    pod::{PodPlan, paths},
+};
+use pipekeeper_model::Name;
+
+use super::mount;
+use crate::{ClusterOptions, VolumeSource, names};
+
+const TOOLS: &str = "tools";
+/// The volumes that come and go with the pod.
+const OWN: [&str; 5] = ["attempt", TOOLS, "workspace", "home", "out"];
+
+/// What the supervisor's container has.
+pub(super) fn of_agent() -> Vec<VolumeMount> {
+    let below = |name: &str| mount(name, &format!("{}/{name}", paths::ATTEMPT));
+    vec![
+        mount("attempt", paths::ATTEMPT),
+        below("workspace"),
+        below("home"),
+        below("out"),
+        tools(false),
+    ]
+}
+
+/// What the container of a step has.
+pub(super) fn of_step(plan: &PodPlan, cluster: &ClusterOptions) -> Vec<VolumeMount> {
+    let own = [
+        mount("workspace", paths::WORKSPACE),
+        mount("home", paths::HOME),
+        mount("out", paths::OUT),
+        tools(true),
+    ];
+    let known = plan.volumes.iter().filter(|volume| cluster.volumes.contains_key(&volume.volume));
+    let caches = known.flat_map(|volume| {
+        let paths = volume.paths.iter().enumerate();
+        paths.map(move |(index, path)| VolumeMount {
+            // Each path is a folder of the volume, so that one volume serves several.
+            sub_path: Some(format!("{}/{index}", volume.cache)),
+            ..mount(&volume_name(&volume.cache), &place(path))
+        })
+    });
+    own.into_iter().chain(caches).collect()
+}
+
+/// The folder of tools.
+pub(super) fn tools(read_only: bool) -> VolumeMount {
+    VolumeMount {
+        read_only: read_only.then_some(true),
+        ..mount(TOOLS, paths::TOOLS)
+    }
+}
+
+/// All volumes.
+pub(super) fn of_pod(plan: &PodPlan, cluster: &ClusterOptions) -> Vec<Volume> {
+    let own = OWN.map(|name| Volume {
+        name: name.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource::default()),
+        ..Volume::default()
+    });
+    let caches = plan.volumes.iter().filter_map(|volume| {
+        let known = cluster.volumes.get(&volume.volume)?;
+        let name = volume_name(&volume.cache);
+        Some(match &known.source {
+            VolumeSource::HostPath(folder) => Volume {
+                name,
+                host_path: Some(HostPathVolumeSource {
+                    path: format!("{folder}/{}", own_folder(&plan.placement)),
+                    type_: Some("DirectoryOrCreate".to_owned()),
+                }),
+                ..Volume::default()
+            },
+            VolumeSource::Claim { .. } => Volume {
+                name,
+                persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                    claim_name: claim_name(&volume.volume, &plan.placement),
+                    read_only: None,
+                }),
+                ..Volume::default()
+            },
+        })
+    });
+    own.into_iter().chain(caches).collect()
+}
+
+/// The nodes that have every volume it wants.
+pub(super) fn node_selector(plan: &PodPlan, cluster: &ClusterOptions) -> Option<BTreeMap<String, String>> {
+    let wanted = plan.volumes.iter().filter_map(|volume| cluster.volumes.get(&volume.volume));
+    let labels: BTreeMap<String, String> = wanted.flat_map(|volume| volume.nodes.clone()).collect();
+    (!labels.is_empty()).then_some(labels)
+}
+
+/// The claim of a volume for one project and tier, if it is made of one.
+pub(super) fn claim(
+    volume: &Name,
+    placement: &Placement,
+    cluster: &ClusterOptions,
+) -> Option<PersistentVolumeClaim> {
+    let VolumeSource::Claim { size, class, access } = &cluster.volumes.get(volume)?.source else {
+        return None;
+    };
+    let storage = BTreeMap::from([("storage".to_owned(), Quantity(size.clone()))]);
+    Some(PersistentVolumeClaim {
+        metadata: ObjectMeta {
+            name: Some(claim_name(volume, placement)),
+            labels: Some(BTreeMap::from([(names::MANAGER.to_owned(), names::PRODUCT.to_owned())])),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: Some(vec![access.clone()]),
+            resources: Some(VolumeResourceRequirements {
+                requests: Some(storage),
+                ..VolumeResourceRequirements::default()
+            }),
+            storage_class_name: class.clone(),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        status: None,
+    })
+}
+
+/// The name of a volume's claim for one project and tier.
+fn claim_name(volume: &Name, placement: &Placement) -> String {
+    format!("pipe-{volume}-{}-{}", placement.project, placement.tier.as_str())
+}
+
+/// What belongs to one project and tier never meets another's.
+fn own_folder(placement: &Placement) -> String {
+    format!("{}/{}", placement.project, placement.tier.as_str())
+}
+
+fn volume_name(cache: &Name) -> String {
+    format!("cache-{cache}")
+}
+
+/// Where a path of the pipeline file is in the container of a step.
+fn place(path: &str) -> String {
+    match path.strip_prefix("~/") {
+        Some(below) => format!("{}/{below}", paths::HOME),
+        None if path.starts_with('/') => path.to_owned(),
+        None => format!("{}/{path}", paths::WORKSPACE),
+    }
+}

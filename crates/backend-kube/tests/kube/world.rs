@@ -1,0 +1,151 @@
+//! A namespace of its own on the cluster, and a folder for what the server keeps.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Client, Config,
+    api::{DeleteParams, ObjectMeta, PostParams},
+};
+use pipekeeper_backend::{
+    Backend, Observation,
+    pod::{PodBackend, PodOptions},
+    suite::{Act, World},
+};
+use pipekeeper_backend_kube::{ClusterOptions, KubeHost, Namespaces, Patience, Profile, Profiles};
+use pipekeeper_model::{AttemptId, plan::Resources};
+use tempfile::TempDir;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+/// A world on the cluster, removed at the end.
+pub(crate) struct KubeWorld {
+    folder: TempDir,
+    pub(crate) client: Client,
+    pub(crate) options: ClusterOptions,
+    pub(crate) namespace: String,
+}
+
+/// Makes a client of the test cluster; none, with a word about it, if there is no such cluster.
+pub(crate) async fn client() -> Option<Client> {
+    if std::env::var_os("KUBECONFIG").is_none() || std::env::var_os("PIPE_TEST_REGISTRY").is_none() {
+        eprintln!("SKIPPED: no cluster: set KUBECONFIG and PIPE_TEST_REGISTRY, as `scripts/dev-cluster env` prints them");
+        return None;
+    }
+    let mut config = Config::infer().await.unwrap();
+    config.default_retry = false;
+    Some(Client::try_from(config).unwrap())
+}
+
+/// An image of the test registry.
+pub(crate) fn image(name: &str) -> String {
+    format!("{}/{name}", std::env::var("PIPE_TEST_REGISTRY").unwrap())
+}
+
+impl KubeWorld {
+    pub(crate) async fn new() -> Option<Self> {
+        let client = client().await?;
+        let folder = tempfile::tempdir().unwrap();
+        let unique = folder.path().file_name().unwrap().to_str().unwrap().to_lowercase();
+        let unique: String = unique.chars().filter(char::is_ascii_alphanumeric).collect();
+        let namespace = format!("pipe-test-{unique}");
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        let wanted = Namespace {
+            metadata: ObjectMeta {
+                name: Some(namespace.clone()),
+                ..ObjectMeta::default()
+            },
+            ..Namespace::default()
+        };
+        namespaces.create(&PostParams::default(), &wanted).await.unwrap();
+        let options = ClusterOptions {
+            name: "test".parse().unwrap(),
+            instance: unique.chars().rev().take(6).collect(),
+            namespaces: Namespaces {
+                protected: namespace.clone(),
+                branches: namespace.clone(),
+                forks: namespace.clone(),
+            },
+            profiles: Profiles {
+                protected: Profile::Baseline,
+                branches: Profile::Baseline,
+            },
+            agent_image: image(&format!("pipekeeper/agent:{}", env!("CARGO_PKG_VERSION"))),
+            pull_secrets: Vec::new(),
+            volumes: BTreeMap::new(),
+            default_resources: Resources::default(),
+            patience: Patience {
+                node: Duration::from_secs(3),
+                pull: Duration::from_secs(3),
+                missing_image: Duration::from_secs(3),
+                start: Duration::from_secs(3),
+                service: Duration::from_secs(20),
+            },
+        };
+        Some(Self {
+            folder,
+            client,
+            options,
+            namespace,
+        })
+    }
+
+    pub(crate) fn log(&self, attempt: AttemptId) -> PathBuf {
+        self.folder.path().join(format!("{attempt}.log"))
+    }
+
+    pub(crate) fn open_with(&self, client: Client) -> (Arc<PodBackend>, UnboundedReceiver<Observation>) {
+        let (on_observation, observations) = unbounded_channel();
+        let host = KubeHost::new(client, self.options.clone(), [self.namespace.clone()]);
+        let options = PodOptions {
+            root: self.folder.path().join("root"),
+            artifacts: self.folder.path().join("artifacts"),
+            default_image: Some(image("busybox:1")),
+            features: BTreeSet::new(),
+            on_observation,
+        };
+        (Arc::new(PodBackend::new(Arc::new(host), options)), observations)
+    }
+}
+
+impl Drop for KubeWorld {
+    /// Begins to remove the namespace with all in it.
+    fn drop(&mut self) {
+        let (client, name) = (self.client.clone(), self.namespace.clone());
+        let removal = async move {
+            let namespaces: Api<Namespace> = Api::all(client);
+            drop(namespaces.delete(&name, &DeleteParams::default()).await);
+        };
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(removal));
+    }
+}
+
+impl World for KubeWorld {
+    fn open(&self) -> (Arc<dyn Backend>, UnboundedReceiver<Observation>) {
+        let (backend, observations) = self.open_with(self.client.clone());
+        (backend, observations)
+    }
+
+    fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn text(&self, act: Act) -> String {
+        let act = match act {
+            Act::Succeed => "true".to_owned(),
+            Act::Fail(code) => format!("exit {code}"),
+            Act::Hang => "sleep 1000".to_owned(),
+        };
+        format!("echo user code starts\n{act}\n")
+    }
+
+    fn starts(&self, attempt: AttemptId) -> u32 {
+        let log = std::fs::read_to_string(self.log(attempt)).unwrap_or_default();
+        let starts = log.lines().filter(|line| *line == "user code starts").count();
+        u32::try_from(starts).unwrap()
+    }
+}

@@ -1,0 +1,182 @@
+//! The backend over any host of pods. Entry type: [`PodBackend`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use pipekeeper_model::{AttemptId, Holder, Millis, plan::Feature};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::{AbortHandle, JoinSet},
+};
+
+use super::{
+    PodHost, PodState,
+    lane::{Call, Lane, Order, Request},
+};
+use crate::{Backend, Launch, LaunchError, Observation, Ticket};
+
+/// What a backend of pods is made with.
+#[derive(Debug)]
+pub struct PodOptions {
+    /// The folder of its attempts; private to it and its successors.
+    pub root: PathBuf,
+    /// The folder of artifacts, by digest.
+    pub artifacts: PathBuf,
+    /// The image of steps that name none.
+    pub default_image: Option<String>,
+    /// What plans may ask of it.
+    pub features: BTreeSet<Feature>,
+    /// Where observations go.
+    pub on_observation: mpsc::UnboundedSender<Observation>,
+}
+
+/// Runs attempts in pods.
+pub struct PodBackend {
+    shared: Arc<Shared>,
+    /// Passes on what becomes of pods.
+    watching: AbortHandle,
+}
+
+/// What the lanes of all attempts share.
+pub(super) struct Shared {
+    pub(super) options: PodOptions,
+    pub(super) host: Arc<dyn PodHost>,
+    lanes: Mutex<BTreeMap<AttemptId, mpsc::UnboundedSender<Request>>>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl PodBackend {
+    /// Makes the backend and begins to watch. Must be called within the runtime.
+    pub fn new(host: Arc<dyn PodHost>, options: PodOptions) -> Self {
+        let (seen, mut states) = mpsc::unbounded_channel();
+        host.watch(seen);
+        let shared = Arc::new(Shared {
+            options,
+            host,
+            lanes: Mutex::default(),
+            tasks: Mutex::default(),
+        });
+        let watched = Arc::downgrade(&shared);
+        let watching = tokio::spawn(async move {
+            while let Some((attempt, state)) = states.recv().await {
+                let Some(shared) = watched.upgrade() else { return };
+                shared.pass_on(attempt, state);
+            }
+        });
+        Self {
+            shared,
+            watching: watching.abort_handle(),
+        }
+    }
+
+    async fn ask(&self, attempt: AttemptId, order: Order) -> Result<(), LaunchError> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.send(attempt, Request::Call(Call { order, reply }));
+        let lost = |_| LaunchError::Transient {
+            reason: format!("the lane of `{attempt}` is closed"),
+        };
+        answer.await.map_err(lost)?
+    }
+}
+
+#[async_trait]
+impl Backend for PodBackend {
+    fn supports(&self) -> &BTreeSet<Feature> {
+        &self.shared.options.features
+    }
+
+    async fn launch(&self, launch: Launch) -> Result<(), LaunchError> {
+        self.ask(launch.attempt, Order::Launch(Box::new(launch))).await
+    }
+
+    async fn answer(&self, attempt: AttemptId, holder: &Holder, ticket: Ticket) -> Result<(), LaunchError> {
+        self.ask(attempt, Order::Answer(holder.clone(), ticket)).await
+    }
+
+    async fn stop(&self, attempt: AttemptId, grace: Millis) -> Result<(), LaunchError> {
+        self.ask(attempt, Order::Stop(grace)).await
+    }
+
+    async fn observe(&self, attempt: AttemptId) -> Result<(), LaunchError> {
+        self.ask(attempt, Order::Observe).await
+    }
+
+    async fn forget(&self, attempt: AttemptId) -> Result<(), LaunchError> {
+        self.ask(attempt, Order::Forget).await
+    }
+
+    async fn list(&self) -> Result<Vec<AttemptId>, LaunchError> {
+        let folder = self.shared.attempts_folder();
+        let kept = tokio::task::spawn_blocking(move || crate::local::list_folder(&folder))
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+            .map_err(|error| LaunchError::Transient {
+                reason: format!("list attempts: {error}"),
+            })?;
+        // Pods of ours that nothing here knows of are to be removed too.
+        let pods = self.shared.host.list().await?;
+        let all: BTreeSet<AttemptId> = kept.into_iter().chain(pods).collect();
+        Ok(all.into_iter().collect())
+    }
+}
+
+/// The lanes end with their backend; the attempts do not.
+impl Drop for PodBackend {
+    fn drop(&mut self) {
+        self.watching.abort();
+        self.shared.lanes().clear();
+        let mut tasks = self.shared.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.abort_all();
+    }
+}
+
+impl Shared {
+    pub(super) fn attempts_folder(&self) -> PathBuf {
+        self.options.root.join("attempts")
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, BTreeMap<AttemptId, mpsc::UnboundedSender<Request>>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pass_on(&self, attempt: AttemptId, state: PodState) {
+        // An attempt that nobody asked for yet is looked at when somebody does.
+        if let Some(lane) = self.lanes().get(&attempt) {
+            // A lane that just ended has nothing to wait for.
+            let _ = lane.send(Request::Seen(state));
+        }
+    }
+
+    fn send(self: &Arc<Self>, attempt: AttemptId, request: Request) {
+        let mut lanes = self.lanes();
+        let request = match lanes.get(&attempt) {
+            Some(lane) => match lane.send(request) {
+                Ok(()) => return,
+                Err(closed) => closed.0,
+            },
+            None => request,
+        };
+        let (lane, requests) = mpsc::unbounded_channel();
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(Lane::new(Arc::clone(self), attempt).run(requests));
+        if lane.send(request).is_ok() {
+            lanes.insert(attempt, lane);
+        }
+    }
+
+    /// Lets an idle lane end, unless something is on its way to it.
+    pub(super) fn retire(&self, attempt: AttemptId, requests: &mpsc::UnboundedReceiver<Request>) -> bool {
+        let mut lanes = self.lanes();
+        let idle = requests.is_empty();
+        if idle {
+            lanes.remove(&attempt);
+        }
+        idle
+    }
+}

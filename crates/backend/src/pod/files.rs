@@ -1,0 +1,140 @@
+//! Files into a pod and out of it.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Component, Path, PathBuf},
+};
+
+use pipekeeper_agent::protocol::{Answer, ExitRecord, Offer, Wanted, encode, try_decode};
+use serde::de::DeserializeOwned;
+use tokio::{
+    fs,
+    io::{AsyncReadExt, AsyncWriteExt},
+};
+
+use super::{PodStream, mirror::Mirror, order::Order};
+
+/// Sends files that the pod does not have yet.
+pub(super) async fn put(
+    mut stream: Box<dyn PodStream>,
+    uploads: &BTreeMap<String, PathBuf>,
+) -> io::Result<()> {
+    let mut received = Vec::new();
+    for (name, path) in uploads {
+        let mut file = open(path).await?;
+        let bytes = file.metadata().await?.len();
+        let name = name.clone();
+        tell(&mut stream, &Offer { name, bytes }).await?;
+        let Answer { yes: is_wanted } = hear(&mut stream, &mut received).await?;
+        if !is_wanted {
+            continue;
+        }
+        let copied = tokio::io::copy(&mut (&mut file).take(bytes), &mut stream).await?;
+        if copied < bytes {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        stream.flush().await?;
+        let Answer { .. } = hear(&mut stream, &mut received).await?;
+    }
+    Ok(())
+}
+
+/// Fetches everything that a record names to its place on this side.
+pub(super) async fn get(
+    mut stream: Box<dyn PodStream>,
+    mirror: &Mirror,
+    order: &Order,
+    record: &ExitRecord,
+) -> io::Result<()> {
+    let mut received = Vec::new();
+    for (name, target) in wanted(mirror, order, record) {
+        tell(&mut stream, &Wanted { name: name.clone() }).await?;
+        let Offer { bytes, .. } = hear(&mut stream, &mut received).await?;
+        fetch(&mut stream, &mut received, bytes, &target)
+            .await
+            .map_err(|error| io::Error::new(error.kind(), format!("`{name}`: {error}")))?;
+    }
+    Ok(())
+}
+
+/// Whether a record names any file.
+pub(super) fn names_any(mirror: &Mirror, order: &Order, record: &ExitRecord) -> bool {
+    !wanted(mirror, order, record).is_empty()
+}
+
+/// The files that a record names, below the attempt's folder, and their places on this side.
+fn wanted(mirror: &Mirror, order: &Order, record: &ExitRecord) -> Vec<(String, PathBuf)> {
+    let dir = mirror.dir();
+    let asked_for = |name: &str| order.spec.artifacts.iter().any(|artifact| artifact.name == name);
+    let artifacts = (record.artifacts.iter())
+        .filter(|artifact| asked_for(&artifact.name))
+        .map(|artifact| {
+            let name = &artifact.name;
+            (format!("artifacts/{name}.tar.zst"), dir.artifact(name))
+        });
+    let stays_below = |path: &str| Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+    let reports = (record.reports.iter())
+        .filter(|report| stays_below(report))
+        .map(|report| (format!("reports/{report}"), dir.reports().join(report)));
+    let caches = (record.caches.iter())
+        .filter(|cache| cache.saved_bytes.is_some())
+        .filter_map(|cache| {
+            let place = order.caches.get(&cache.name)?;
+            Some((format!("caches/{}", cache.name), place.clone()))
+        });
+    let summary = record.summary.then(|| ("out/summary.md".to_owned(), dir.summary()));
+    artifacts.chain(reports).chain(caches).chain(summary).collect()
+}
+
+async fn fetch(
+    stream: &mut Box<dyn PodStream>,
+    received: &mut Vec<u8>,
+    bytes: u64,
+    target: &Path,
+) -> io::Result<()> {
+    if let Some(folder) = target.parent() {
+        fs::create_dir_all(folder).await?;
+    }
+    let mut name = target.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    // Two servers may fetch the same file at once: what either renames is whole.
+    name.push(std::process::id().to_string());
+    let temporary = target.with_file_name(name);
+    let mut file = fs::File::create(&temporary).await?;
+    let early = usize::try_from(bytes).unwrap_or(usize::MAX).min(received.len());
+    file.write_all(received.get(..early).unwrap_or_default()).await?;
+    received.drain(..early);
+    let left = bytes - u64::try_from(early).unwrap_or_default();
+    let copied = tokio::io::copy(&mut (&mut *stream).take(left), &mut file).await?;
+    if copied < left {
+        drop(fs::remove_file(&temporary).await);
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    file.sync_all().await?;
+    fs::rename(&temporary, target).await
+}
+
+async fn open(path: &Path) -> io::Result<fs::File> {
+    fs::File::open(path)
+        .await
+        .map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))
+}
+
+async fn tell(stream: &mut Box<dyn PodStream>, message: &impl serde::Serialize) -> io::Result<()> {
+    let frame = encode(message).map_err(io::Error::other)?;
+    stream.write_all(&frame).await?;
+    stream.flush().await
+}
+
+async fn hear<T: DeserializeOwned>(stream: &mut Box<dyn PodStream>, received: &mut Vec<u8>) -> io::Result<T> {
+    loop {
+        if let Some((message, used)) = try_decode(received).map_err(io::Error::other)? {
+            received.drain(..used);
+            return Ok(message);
+        }
+        if stream.read_buf(received).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}

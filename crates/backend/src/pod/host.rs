@@ -1,0 +1,123 @@
+//! What a host of pods can do. Entry type: [`PodHost`].
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pipekeeper_model::AttemptId;
+use thiserror::Error;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::mpsc,
+};
+
+use super::PodPlan;
+use crate::LaunchError;
+
+/// Makes pods, watches them and opens streams into them.
+#[async_trait]
+pub trait PodHost: Send + Sync + 'static {
+    /// Creates the attempt's pod, or adopts it if it is there.
+    ///
+    /// # Errors
+    /// If the cluster does not take it now, or never will.
+    async fn create(&self, pod: &PodPlan) -> Result<(), LaunchError>;
+
+    /// Opens a stream to the program in the supervisor's container.
+    ///
+    /// # Errors
+    /// If its container does not run yet, or any more, or the cluster cannot be reached.
+    async fn open(&self, attempt: AttemptId, role: StreamRole) -> Result<Box<dyn PodStream>, OpenError>;
+
+    /// Asks the cluster itself, never a cache, what there is of an attempt.
+    ///
+    /// # Errors
+    /// If the cluster does not answer.
+    async fn look(&self, attempt: AttemptId) -> Result<PodState, LaunchError>;
+
+    /// Removes the pod with all that was made for it; one that is not there counts as removed.
+    ///
+    /// # Errors
+    /// If the cluster does not answer.
+    async fn remove(&self, attempt: AttemptId) -> Result<(), LaunchError>;
+
+    /// The attempts that pods of ours are there for.
+    ///
+    /// # Errors
+    /// If the cluster does not answer.
+    async fn list(&self) -> Result<Vec<AttemptId>, LaunchError>;
+
+    /// What the supervisor's container wrote, from its own log: the way to a log whose supervisor is gone.
+    ///
+    /// # Errors
+    /// If there is nothing to read.
+    async fn recover_log(&self, attempt: AttemptId) -> Result<Vec<u8>, LaunchError>;
+
+    /// Tells what becomes of the pods, from now on. Called once.
+    fn watch(&self, seen: mpsc::UnboundedSender<(AttemptId, PodState)>);
+
+    /// How long a pod took lately from its creation until its supervisor could be reached.
+    fn usual_start(&self) -> Duration;
+}
+
+/// A stream into a pod.
+pub trait PodStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> PodStream for T {}
+
+/// What a stream is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamRole {
+    /// Messages and the log.
+    Control,
+    /// Files into the pod.
+    Put,
+    /// Files out of it.
+    Get,
+}
+
+impl StreamRole {
+    /// The argument that the program in the container is given.
+    pub fn argument(self) -> &'static str {
+        match self {
+            Self::Control => "attach",
+            Self::Put => "put",
+            Self::Get => "get",
+        }
+    }
+}
+
+/// A stream could not be opened.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum OpenError {
+    /// The container does not run yet, or any more.
+    #[error("its supervisor does not run")]
+    NotRunning,
+    /// The cluster said no, or nothing.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+/// What is known of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PodState {
+    /// There is none.
+    Absent,
+    /// Its supervisor does not run yet.
+    Waiting(Option<Why>),
+    /// Its supervisor runs; something may keep the others from it.
+    Running(Option<Why>),
+    /// No container of it will run any more.
+    Ended {
+        /// What ended it.
+        reason: String,
+    },
+}
+
+/// Why a pod does not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Why {
+    /// For people: what is in the way, and what to do about it.
+    pub text: String,
+    /// How long that may last.
+    pub patience: Duration,
+}

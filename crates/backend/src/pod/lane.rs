@@ -1,0 +1,341 @@
+//! One attempt's lane: its calls one after the other, its stream, and what becomes of its pod. Entry type: [`Lane`].
+
+mod end;
+mod hear;
+mod obey;
+
+use std::{io, sync::Arc, time::Duration};
+
+use pipekeeper_agent::protocol::{AttemptSpec, ExitRecord, ToAgent};
+use pipekeeper_model::{AttemptId, Holder, Millis};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    OpenError, PodState, PodStream, StreamRole, Why,
+    backend::Shared,
+    link::{Link, Said, Tries},
+    mirror::{Log, Mirror, Ticketed},
+    order,
+    wire::Wire,
+};
+use crate::{Launch, LaunchError, Observation, Ticket, What};
+
+/// After this long without a word the supervisor is asked for one.
+const QUIET: Duration = Duration::from_secs(20);
+/// After this long without a word its stream is given up.
+const SILENCE: Duration = Duration::from_secs(50);
+/// How long a pod that ended may still have a record on its way.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// What a lane is told.
+pub(super) enum Request {
+    Call(Call),
+    Seen(PodState),
+}
+
+/// A call, and where its result goes.
+pub(super) struct Call {
+    pub(super) order: Order,
+    pub(super) reply: oneshot::Sender<Result<(), LaunchError>>,
+}
+
+/// What is asked; it has no `Debug`, because a ticket carries secrets.
+pub(super) enum Order {
+    Launch(Box<Launch>),
+    Answer(Holder, Ticket),
+    Stop(Millis),
+    Observe,
+    Forget,
+}
+
+/// The task of one attempt.
+pub(super) struct Lane {
+    shared: Arc<Shared>,
+    attempt: AttemptId,
+    mirror: Mirror,
+    /// What it was launched with, once it is needed.
+    order: Option<Arc<order::Order>>,
+    link: Link,
+    seen: Seen,
+    log: Option<Log>,
+    jobs: JoinSet<Job>,
+    files: Files,
+    /// What its supervisor told of its end, while the files it names are fetched.
+    record: Option<Box<ExitRecord>>,
+    /// What keeps its pod from going on, and since when.
+    why: Option<(Why, Instant)>,
+    /// Whether its services are all ready, as far as it has any.
+    services: Services,
+    /// The grace it was told to stop with.
+    stopping: Option<Millis>,
+    /// When it is removed, because it was told to stop.
+    removal_due: Option<Instant>,
+    /// When no record is waited for any more, and why the pod ended.
+    end_due: Option<(Instant, String)>,
+}
+
+/// What was observed on this stream, to be told again.
+#[derive(Default)]
+struct Seen {
+    holder: Option<Holder>,
+    checked_in: bool,
+    step: Option<usize>,
+}
+
+/// Whether the pod has the files it needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Files {
+    Unknown,
+    UnderWay,
+    InPlace,
+}
+
+/// Whether what stands beside the steps is ready for them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Services {
+    Unknown,
+    Ready,
+}
+
+/// Work that the lane does not wait for.
+enum Job {
+    Opened(Result<Box<dyn PodStream>, OpenError>),
+    Put(io::Result<()>),
+    Got(io::Result<()>),
+    Removed,
+}
+
+enum Happening {
+    Request(Option<Request>),
+    Said(Said),
+    Done(Job),
+    Due,
+}
+
+impl Lane {
+    pub(super) fn new(shared: Arc<Shared>, attempt: AttemptId) -> Self {
+        let mirror = Mirror::new(&shared.attempts_folder(), attempt);
+        Self {
+            shared,
+            attempt,
+            mirror,
+            order: None,
+            link: Link::Down,
+            seen: Seen::default(),
+            log: None,
+            jobs: JoinSet::new(),
+            files: Files::Unknown,
+            record: None,
+            why: None,
+            services: Services::Unknown,
+            stopping: None,
+            removal_due: None,
+            end_due: None,
+        }
+    }
+
+    /// Serves until there is nothing left to do, or the backend is gone.
+    pub(super) async fn run(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {
+        loop {
+            let due = self.next_due();
+            let happening = tokio::select! {
+                request = requests.recv() => Happening::Request(request),
+                said = self.link.next() => Happening::Said(said),
+                Some(done) = self.jobs.join_next() => match done {
+                    Ok(job) => Happening::Done(job),
+                    Err(error) => Happening::Done(Job::Put(Err(io::Error::other(error)))),
+                },
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Happening::Due,
+            };
+            let handled = match happening {
+                Happening::Request(None) => return,
+                Happening::Request(Some(Request::Call(Call { order, reply }))) => {
+                    let result = self.obey(order).await;
+                    // The caller may have given up: the state is observed all the same.
+                    let _ = reply.send(result);
+                    Ok(())
+                }
+                Happening::Request(Some(Request::Seen(state))) => self.note(state).await,
+                Happening::Said(Said::TimeToOpen) => {
+                    self.open();
+                    Ok(())
+                }
+                Happening::Said(Said::Frame(Some(incoming))) => self.hear(incoming).await,
+                Happening::Said(Said::Frame(None)) => self.hung_up().await,
+                Happening::Done(job) => self.done(job).await,
+                Happening::Due => self.due().await,
+            };
+            if let Err(error) = handled {
+                tracing::warn!(attempt.id = %self.attempt, "looking after an attempt: {error}");
+            }
+            let is_idle = matches!(self.link, Link::Down) && self.jobs.is_empty() && self.next_due().is_none();
+            if is_idle && self.shared.retire(self.attempt, &requests) {
+                return;
+            }
+        }
+    }
+
+    /// What it was launched with; none if it never was, here.
+    fn order(&mut self) -> io::Result<Option<Arc<order::Order>>> {
+        if self.order.is_none() {
+            self.order = self.mirror.read_order()?.map(Arc::new);
+        }
+        Ok(self.order.clone())
+    }
+
+    fn spec(&mut self) -> io::Result<AttemptSpec> {
+        let order = self.order()?;
+        let missing = || io::Error::other("it was never launched here");
+        order.map(|order| order.spec.clone()).ok_or_else(missing)
+    }
+
+    /// Opens the control stream, beside everything else.
+    fn open(&mut self) {
+        let Link::Awaited(tries) = self.link else { return };
+        self.link = Link::Opening(tries);
+        let (host, attempt) = (Arc::clone(&self.shared.host), self.attempt);
+        self.jobs
+            .spawn(async move { Job::Opened(host.open(attempt, StreamRole::Control).await) });
+    }
+
+    async fn done(&mut self, job: Job) -> io::Result<()> {
+        match job {
+            Job::Opened(opened) => self.was_opened(opened),
+            Job::Removed => {}
+            Job::Put(result) => return self.was_put(result).await,
+            Job::Got(result) => return self.was_fetched(result).await,
+        }
+        Ok(())
+    }
+
+    fn was_opened(&mut self, opened: Result<Box<dyn PodStream>, OpenError>) {
+        let Link::Opening(tries) = self.link else { return };
+        self.link = match opened {
+            Ok(stream) => {
+                self.seen = Seen::default();
+                Link::Up(Wire::new(stream))
+            }
+            Err(error) => {
+                if let OpenError::Unreachable(reason) = error {
+                    tracing::debug!(attempt.id = %self.attempt, "no stream yet: {reason}");
+                }
+                Link::Awaited(tries.failed())
+            }
+        };
+    }
+
+    /// Sends a message; false if there is nobody to hear it.
+    async fn tell(&mut self, message: &ToAgent) -> bool {
+        let Link::Up(wire) = &mut self.link else {
+            return false;
+        };
+        let sent = wire.send(message).await;
+        if sent.is_err() {
+            self.link = Link::Awaited(Tries::at_once());
+        }
+        sent.is_ok()
+    }
+
+    /// The stream ended: the supervisor is asked again, unless there is none any more.
+    async fn hung_up(&mut self) -> io::Result<()> {
+        self.link = Link::Awaited(Tries::at_once().failed());
+        if let Some((_, reason)) = self.end_due.take() {
+            return self.end(reason).await;
+        }
+        Ok(())
+    }
+
+    /// Takes news of the pod.
+    async fn note(&mut self, state: PodState) -> io::Result<()> {
+        match state {
+            PodState::Waiting(why) => self.note_why(why),
+            PodState::Running(why) => {
+                if why.is_none() {
+                    self.services = Services::Ready;
+                }
+                self.note_why(why);
+                self.check_in();
+                self.link = match std::mem::replace(&mut self.link, Link::Down) {
+                    Link::Awaited(tries) => Link::Awaited(tries.now_runs()),
+                    Link::Down if self.order()?.is_some() && self.record.is_none() && !self.is_over()? => {
+                        Link::Awaited(Tries::at_once())
+                    }
+                    other @ (Link::Down | Link::Opening(_) | Link::Up(_)) => other,
+                };
+            }
+            PodState::Ended { reason } => return self.pod_ended(reason).await,
+            PodState::Absent => return self.pod_ended("its pod was deleted".to_owned()).await,
+        }
+        Ok(())
+    }
+
+    /// What keeps the pod from going on matters until the attempt has its ticket; from then on its steps tell.
+    fn note_why(&mut self, why: Option<Why>) {
+        let is_past = matches!(self.mirror.ticketed(), Ok(Ticketed::Pod(_)));
+        match why.filter(|_| !is_past) {
+            None => self.why = None,
+            Some(why) => {
+                let since = self.why.as_ref().map_or_else(Instant::now, |(_, since)| *since);
+                if self.why.as_ref().is_none_or(|(known, _)| known.text != why.text) {
+                    let reason = why.text.clone();
+                    self.report(What::Waiting { reason });
+                }
+                self.why = Some((why, since));
+            }
+        }
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let why = self.why.as_ref().map(|(why, since)| *since + why.patience);
+        let end = self.end_due.as_ref().map(|(at, _)| *at);
+        let heartbeat = matches!(self.link, Link::Up(_)).then(|| Instant::now() + QUIET);
+        [why, end, self.removal_due, heartbeat].into_iter().flatten().min()
+    }
+
+    async fn due(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        if let Some((_, reason)) = self.end_due.take_if(|(at, _)| *at <= now) {
+            return self.end(reason).await;
+        }
+        if self.removal_due.take_if(|at| *at <= now).is_some() {
+            return self.end("it was stopped, and its supervisor did not answer".to_owned()).await;
+        }
+        if let Some((why, _)) = self.why.take_if(|(why, since)| *since + why.patience <= now) {
+            return self.give_up(why.text).await;
+        }
+        if let Link::Up(wire) = &self.link {
+            if wire.quiet_for() > SILENCE {
+                return self.hung_up().await;
+            }
+            self.tell(&ToAgent::Ping).await;
+        }
+        Ok(())
+    }
+
+    /// Tells again what this stream told.
+    fn repeat(&self) {
+        self.check_in();
+        if let Some(step) = self.seen.step {
+            self.report(What::StepStarted { step });
+        }
+        if let Some(log) = &self.log {
+            self.report(What::LogGrew { bytes: log.bytes() });
+        }
+        if let Some((why, _)) = &self.why {
+            let reason = why.text.clone();
+            self.report(What::Waiting { reason });
+        }
+    }
+
+    fn report(&self, what: What) {
+        // Nobody listens any more when the controller is gone; the files tell its successor.
+        let _ = self.shared.options.on_observation.send(Observation {
+            attempt: self.attempt,
+            what,
+        });
+    }
+}

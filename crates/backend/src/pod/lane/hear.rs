@@ -1,0 +1,140 @@
+//! What a supervisor says.
+
+use std::{io, sync::Arc};
+
+use pipekeeper_agent::protocol::{FromAgent, Incoming, ToAgent};
+use pipekeeper_model::Holder;
+
+use super::{Files, Job, Lane, Services};
+use crate::{
+    What,
+    pod::{OpenError, StreamRole, files, link::Link, mirror::Log, mirror::Ticketed},
+};
+
+impl Lane {
+    pub(super) async fn hear(&mut self, incoming: Incoming) -> io::Result<()> {
+        match incoming {
+            Incoming::Log { offset, bytes } => {
+                self.log()?.write(offset, &bytes)?;
+                let bytes = self.log()?.bytes();
+                self.report(What::LogGrew { bytes });
+            }
+            Incoming::Message(message) => self.hear_message(message).await?,
+        }
+        Ok(())
+    }
+
+    async fn hear_message(&mut self, message: FromAgent) -> io::Result<()> {
+        match message {
+            FromAgent::Ready { holder, .. } => {
+                self.seen.holder = Some(Holder(holder));
+                let spec = Box::new(self.spec()?);
+                self.tell(&ToAgent::Assign { spec }).await;
+                self.send_files()?;
+            }
+            FromAgent::CheckedIn {
+                attempt, holder, nonce, ..
+            } => {
+                let spec = self.spec()?;
+                if (attempt, nonce) != (spec.attempt, spec.nonce) {
+                    self.link = Link::Down;
+                    return Err(io::Error::other("another attempt's supervisor answers"));
+                }
+                self.seen.holder = Some(Holder(holder));
+                self.seen.checked_in = true;
+                let from = self.log()?.bytes();
+                self.tell(&ToAgent::ReadLog { from }).await;
+                if let Some(grace) = self.stopping {
+                    self.tell(&ToAgent::Stop { grace_ms: grace.0 }).await;
+                }
+                self.send_files()?;
+                self.check_in();
+            }
+            FromAgent::StepStarted { index: step, .. } => {
+                self.seen.step = Some(step);
+                self.report(What::StepStarted { step });
+            }
+            FromAgent::Silent {
+                seconds,
+                processes,
+                cpu_ms,
+            } => {
+                let processes = format!("{processes} processes, {cpu_ms} ms of CPU time");
+                self.report(What::Silent { seconds, processes });
+            }
+            FromAgent::Finished { record } => self.told_end(record).await?,
+            FromAgent::Started { .. }
+            | FromAgent::LogGrew { .. }
+            | FromAgent::Processes { .. }
+            | FromAgent::Pong
+            | FromAgent::Unknown => {}
+        }
+        Ok(())
+    }
+
+    /// Sends the pod what it needs, unless it has it or is past needing it.
+    fn send_files(&mut self) -> io::Result<()> {
+        if self.files != Files::Unknown {
+            return Ok(());
+        }
+        let is_past = matches!(self.mirror.ticketed()?, Ticketed::Pod(_));
+        match self.order()? {
+            Some(order) if !is_past && !order.uploads.is_empty() => {
+                self.files = Files::UnderWay;
+                let (host, attempt) = (Arc::clone(&self.shared.host), self.attempt);
+                self.jobs.spawn(async move {
+                    let put = async {
+                        let stream = host.open(attempt, StreamRole::Put).await.map_err(unreachable)?;
+                        files::put(stream, &order.uploads).await
+                    };
+                    Job::Put(put.await)
+                });
+            }
+            Some(_) | None => self.files = Files::InPlace,
+        }
+        Ok(())
+    }
+
+    pub(super) async fn was_put(&mut self, result: io::Result<()>) -> io::Result<()> {
+        match result {
+            Ok(()) => {
+                self.files = Files::InPlace;
+                self.check_in();
+            }
+            Err(error) => {
+                // A new stream begins anew with what is missing.
+                self.files = Files::Unknown;
+                self.report(What::Waiting {
+                    reason: format!("its files do not reach its pod: {error}"),
+                });
+                return self.hung_up().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for the ticket, once everything is there.
+    pub(super) fn check_in(&self) {
+        let wants_services = self.order.as_ref().is_some_and(|order| order.has_services);
+        if self.files == Files::InPlace
+            && self.seen.checked_in
+            && (!wants_services || self.services == Services::Ready)
+            && let Some(holder) = self.seen.holder.clone()
+        {
+            self.report(What::CheckedIn { holder });
+        }
+    }
+
+    fn log(&mut self) -> io::Result<&mut Log> {
+        if self.log.is_none() {
+            let missing = || io::Error::other("it was never launched here");
+            let order = self.order()?.ok_or_else(missing)?;
+            self.log = Some(Log::open(&order.log)?);
+        }
+        self.log.as_mut().ok_or_else(|| io::Error::other("there is no log"))
+    }
+}
+
+pub(super) fn unreachable(error: OpenError) -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, error)
+}

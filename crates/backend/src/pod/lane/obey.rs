@@ -1,0 +1,226 @@
+//! What the controller asks of a lane.
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use pipekeeper_agent::{archive, protocol::ToAgent};
+use pipekeeper_model::{Holder, Millis};
+use tokio::time::Instant;
+
+use super::{Files, Lane, Order};
+use crate::{
+    Launch, LaunchError, SourceInput, Ticket, What,
+    pod::{
+        PodState,
+        link::{Link, Tries},
+        mirror::Ticketed,
+        order::plan,
+    },
+    spec::to_answer,
+};
+
+/// Why an attempt is gone that was stopped before its pod started it.
+const STOPPED_BEFORE: &str = "it was stopped before it started";
+/// What a supervisor gets beyond the grace before its pod is removed.
+const STOP_MARGIN: Duration = Duration::from_secs(30);
+
+impl Lane {
+    pub(super) async fn obey(&mut self, order: Order) -> Result<(), LaunchError> {
+        match order {
+            Order::Launch(launch) => self.launch(*launch).await,
+            Order::Observe => self.observe().await,
+            Order::Stop(grace) => self.stop(grace).await,
+            Order::Answer(holder, ticket) => self.answer(&holder, ticket).await,
+            Order::Forget => self.forget().await,
+        }
+    }
+
+    /// Tells what is already decided of the attempt; whether that is all there is to say.
+    async fn tell_if_over(&mut self) -> io::Result<bool> {
+        if let Some(record) = self.mirror.record()? {
+            self.finish(record).await;
+            return Ok(true);
+        }
+        if let Some(reason) = self.mirror.gone()? {
+            self.report(What::Gone { reason });
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    async fn launch(&mut self, launch: Launch) -> Result<(), LaunchError> {
+        if self.tell_if_over().await.map_err(|error| self.explain(&error))? {
+            return Ok(());
+        }
+        if !matches!(self.link, Link::Down) {
+            self.repeat();
+            return Ok(());
+        }
+        let ticketed = self.mirror.ticketed().map_err(|error| self.explain(&error))?;
+        if ticketed != Ticketed::Nobody {
+            return self.observe().await;
+        }
+        let is_known = self.order().map_err(|error| self.explain(&error))?.is_some();
+        let source = self.archive_source(&launch).await.map_err(|error| self.explain(&error))?;
+        let (pod, order) = {
+            let options = &self.shared.options;
+            plan(&launch, &options.artifacts, options.default_image.as_deref(), source)?
+        };
+        if !is_known {
+            let mirror = self.mirror.clone();
+            let written = order.clone();
+            self.disk(move || {
+                mirror.create()?;
+                mirror.write_order(&written)
+            })
+            .await?;
+            self.order = Some(Arc::new(order));
+        }
+        let created = self.shared.host.create(&pod).await;
+        if let Err(LaunchError::Transient { reason }) = &created {
+            let reason = reason.clone();
+            self.report(What::Waiting { reason });
+        }
+        created?;
+        self.link = Link::Awaited(Tries::early(self.shared.host.usual_start()));
+        Ok(())
+    }
+
+    /// A folder is sent as an archive, which is made once.
+    async fn archive_source(&mut self, launch: &Launch) -> io::Result<Option<PathBuf>> {
+        let SourceInput::Folder(folder) = &launch.source else {
+            return Ok(None);
+        };
+        let (folder, mirror) = (folder.clone(), self.mirror.clone());
+        let packed = tokio::task::spawn_blocking(move || {
+            mirror.create()?;
+            let archive = mirror.source_path();
+            if !archive.exists() {
+                let making = archive.with_extension("new");
+                archive::pack(&folder, &["**".to_owned()], &making).map_err(io::Error::other)?;
+                std::fs::rename(making, &archive)?;
+            }
+            Ok(archive)
+        });
+        packed.await.unwrap_or_else(|error| Err(io::Error::other(error))).map(Some)
+    }
+
+    async fn observe(&mut self) -> Result<(), LaunchError> {
+        if self.tell_if_over().await.map_err(|error| self.explain(&error))? {
+            return Ok(());
+        }
+        if self.order().map_err(|error| self.explain(&error))?.is_none() {
+            self.report(What::Gone {
+                reason: "nothing is known of it here".to_owned(),
+            });
+            return Ok(());
+        }
+        if let Link::Up(_) = self.link {
+            self.repeat();
+            return Ok(());
+        }
+        let state = self.shared.host.look(self.attempt).await?;
+        if let (Link::Down, PodState::Waiting(_)) = (&self.link, &state) {
+            self.link = Link::Awaited(Tries::early(Duration::ZERO));
+        }
+        self.note(state).await.map_err(|error| self.explain(&error))
+    }
+
+    /// An attempt without a ticket never gets one, and its pod goes; one with it is told to end.
+    async fn stop(&mut self, grace: Millis) -> Result<(), LaunchError> {
+        if self.tell_if_over().await.map_err(|error| self.explain(&error))? {
+            return Ok(());
+        }
+        let ticketed = self.mirror.ticket(&Ticketed::Void).map_err(|error| self.explain(&error))?;
+        match ticketed {
+            Ticketed::Nobody | Ticketed::Void => self.refuse(STOPPED_BEFORE).await,
+            Ticketed::Pod(_) => {
+                let due = Instant::now() + Duration::from_millis(grace.0) + STOP_MARGIN;
+                self.removal_due = Some(self.removal_due.map_or(due, |known| known.min(due)));
+                self.stopping = Some(grace);
+                if !self.tell(&ToAgent::Stop { grace_ms: grace.0 }).await {
+                    return self.observe().await;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes a pod that may never start.
+    async fn refuse(&mut self, reason: &str) -> Result<(), LaunchError> {
+        self.tell(&ToAgent::Exit).await;
+        self.link = Link::Down;
+        self.why = None;
+        self.shared.host.remove(self.attempt).await?;
+        self.mirror.set_gone(reason).map_err(|error| self.explain(&error))?;
+        self.report(What::Gone {
+            reason: reason.to_owned(),
+        });
+        Ok(())
+    }
+
+    /// An answer to a supervisor that is not there leads to a new observation, which will be answered anew.
+    async fn answer(&mut self, holder: &Holder, ticket: Ticket) -> Result<(), LaunchError> {
+        if self.tell_if_over().await.map_err(|error| self.explain(&error))? {
+            return Ok(());
+        }
+        if !matches!(self.link, Link::Up(_)) {
+            return self.observe().await;
+        }
+        if self.seen.holder.as_ref() != Some(holder) {
+            return Ok(());
+        }
+        let wish = match &ticket {
+            Ticket::Go { .. } => Ticketed::Pod(holder.clone()),
+            Ticket::Exit => Ticketed::Void,
+        };
+        let ticketed = self.mirror.ticket(&wish).map_err(|error| self.explain(&error))?;
+        match ticketed {
+            Ticketed::Pod(known) if known == *holder => {
+                if let Ticket::Go { .. } = &ticket
+                    && !self.tell(&to_answer(holder, ticket)).await
+                {
+                    return self.observe().await;
+                }
+                Ok(())
+            }
+            Ticketed::Void => self.refuse("it was refused its ticket").await,
+            Ticketed::Pod(_) | Ticketed::Nobody => {
+                // The attempt's one ticket is another pod's: this one leaves without having run anything.
+                self.tell(&ToAgent::Exit).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn forget(&mut self) -> Result<(), LaunchError> {
+        self.link = Link::Down;
+        self.jobs.shutdown().await;
+        self.shared.host.remove(self.attempt).await?;
+        self.mirror.remove().map_err(|error| self.explain(&error))?;
+        self.files = Files::Unknown;
+        self.order = None;
+        self.log = None;
+        self.record = None;
+        self.why = None;
+        self.stopping = None;
+        self.removal_due = None;
+        self.end_due = None;
+        Ok(())
+    }
+
+    async fn disk(
+        &mut self,
+        work: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> Result<(), LaunchError> {
+        let worked = tokio::task::spawn_blocking(work).await;
+        worked
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+            .map_err(|error| self.explain(&error))
+    }
+
+    pub(super) fn explain(&self, error: &io::Error) -> LaunchError {
+        LaunchError::Transient {
+            reason: format!("attempt `{}`: {error}", self.attempt),
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Attempts in pods: a supervisor's container with a container for each image that steps want, on a host that makes
+//! containers and opens streams into them.
+//!
+//! What is the same for every such host is here: what becomes of an attempt, its streams, its files, its record. A
+//! [`PodHost`] makes, watches and removes pods. Entry type: [`PodBackend`].
+//!
+//! ```text
+//! root/attempts/r57-n3-a1/  pod.json     what it was launched with
+//!                           ticket       the pod that may start; `void` if none ever may
+//!                           artifacts/ … fetched from the pod
+//!                           exit.json    the record, once all it names is here; the pod may go
+//! ```
+
+mod backend;
+mod files;
+mod host;
+mod lane;
+mod link;
+mod mirror;
+mod order;
+mod wire;
+
+pub use backend::{PodBackend, PodOptions};
+pub use host::{OpenError, PodHost, PodState, PodStream, StreamRole, Why};
+pub use order::{PodContainer, PodPlan, paths};

@@ -1,0 +1,199 @@
+//! From a launch to the pod that is made and the spec that its supervisor is given. Pure.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use pipekeeper_agent::protocol::{
+    AttemptDir, AttemptSpec, CacheCandidate, CacheSpec, InputSpec, PodSpec, WorkspaceSpec,
+};
+use pipekeeper_model::{AttemptId, Millis, Name, plan::Resources};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Launch, LaunchError, LaunchScript, LaunchService, Placement, SourceInput, VolumeMount, artifact_path,
+    spec::to_spec,
+};
+
+/// Where the volumes of a pod are mounted.
+pub mod paths {
+    /// The folder that everything of ours is below.
+    pub const ROOT: &str = "/pipe";
+    /// The program in the supervisor's image.
+    pub const PROGRAM: &str = "/pipekeeper-agent";
+    /// The program, and what else steps may only read.
+    pub const TOOLS: &str = "/pipe/tools";
+    /// The supervisor's own folder.
+    pub const ATTEMPT: &str = "/pipe/attempt";
+    /// The workspace, as steps see it.
+    pub const WORKSPACE: &str = "/workspace";
+    /// HOME, as steps see it.
+    pub const HOME: &str = "/pipe/home";
+    /// Outputs and the summary, as steps see them.
+    pub const OUT: &str = "/pipe/out";
+}
+
+/// What a host makes for an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodPlan {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// Where it belongs.
+    pub placement: Placement,
+    /// The containers of its steps, one for each image.
+    pub containers: Vec<PodContainer>,
+    /// The containers beside them.
+    pub services: Vec<LaunchService>,
+    /// What the steps may use.
+    pub resources: Resources,
+    /// The volumes that are its caches.
+    pub volumes: Vec<VolumeMount>,
+    /// After this long it is ended, whoever watches.
+    pub lifetime: Millis,
+}
+
+/// The container of the steps of one image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodContainer {
+    /// The image.
+    pub image: String,
+    /// Whether the image is sure to have a shell, because its steps are scripts.
+    pub has_shell: bool,
+}
+
+/// What is remembered of a launch, to go on with it after a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Order {
+    /// What the supervisor is given.
+    pub(super) spec: AttemptSpec,
+    /// Where the log's bytes go on this side.
+    pub(super) log: PathBuf,
+    /// The files that the pod needs, by the names they get there.
+    pub(super) uploads: BTreeMap<String, PathBuf>,
+    /// Where caches are saved on this side, by their names.
+    pub(super) caches: BTreeMap<String, PathBuf>,
+    /// Whether containers stand beside the steps.
+    pub(super) has_services: bool,
+}
+
+/// The time that an ended pod may wait for a server to fetch what it made.
+const LINGER: Millis = Millis::hours(24);
+
+/// Plans the pod of an attempt. `source` is the archive of a folder that the workspace is to be a copy of.
+pub(super) fn plan(
+    launch: &Launch,
+    artifacts: &Path,
+    default_image: Option<&str>,
+    source: Option<PathBuf>,
+) -> Result<(PodPlan, Order), LaunchError> {
+    let dir = AttemptDir::in_pod(Path::new(paths::ROOT));
+    let mut spec = to_spec(launch, dir.path().join("log"));
+    let containers = containers(launch, default_image, &mut spec)?;
+    let mut uploads = BTreeMap::new();
+    let archive = match &launch.source {
+        SourceInput::Empty => None,
+        SourceInput::Folder(_) => source,
+        SourceInput::Archive(path) => Some(path.clone()),
+    };
+    if let Some(archive) = archive {
+        uploads.insert("source".to_owned(), archive);
+        let path = dir.incoming().join("source");
+        spec.workspace = WorkspaceSpec::Archive { path };
+    }
+    for input in &launch.inputs {
+        let hex = input.digest.to_hex();
+        spec.inputs.push(InputSpec {
+            archive: dir.incoming().join(&hex),
+            into: input.into.clone(),
+            sha256: hex.clone(),
+        });
+        uploads.insert(hex, artifact_path(artifacts, &input.digest));
+    }
+    let mut saved = BTreeMap::new();
+    for cache in &launch.caches {
+        let candidates = std::iter::once(&cache.exact).chain(&cache.fallbacks);
+        let found = candidates.into_iter().find(|path| path.is_file());
+        let name = format!("cache-{}", cache.name);
+        let key = cache.exact.file_name().unwrap_or_default();
+        spec.caches.push(CacheSpec {
+            name: cache.name.to_string(),
+            key: key.to_string_lossy().into_owned(),
+            restore: (found.iter())
+                .map(|path| CacheCandidate {
+                    path: dir.incoming().join(&name),
+                    exact: **path == cache.exact,
+                })
+                .collect(),
+            paths: cache.paths.clone(),
+            save_to: (cache.save_to.as_ref()).map(|_| dir.path().join("caches").join(cache.name.as_str())),
+        });
+        uploads.extend(found.map(|path| (name, path.clone())));
+        saved.extend(cache.save_to.clone().map(|path| (cache.name.to_string(), path)));
+    }
+    spec.pod = Some(PodSpec {
+        containers: containers.len(),
+        workspace: PathBuf::from(paths::WORKSPACE),
+        home: PathBuf::from(paths::HOME),
+        out: PathBuf::from(paths::OUT),
+        tools: PathBuf::from(paths::TOOLS),
+    });
+    let pod = PodPlan {
+        attempt: launch.attempt,
+        placement: launch.placement.clone(),
+        containers,
+        services: launch.services.clone(),
+        resources: launch.resources.clone(),
+        volumes: launch.volumes.clone(),
+        lifetime: Millis(launch.timeout.0.saturating_add(launch.grace.0).saturating_add(LINGER.0)),
+    };
+    let order = Order {
+        spec,
+        log: launch.log.clone(),
+        uploads,
+        caches: saved,
+        has_services: !launch.services.is_empty(),
+    };
+    Ok((pod, order))
+}
+
+/// One container for each image, and each step in its own's.
+fn containers(
+    launch: &Launch,
+    default_image: Option<&str>,
+    spec: &mut AttemptSpec,
+) -> Result<Vec<PodContainer>, LaunchError> {
+    let mut containers: Vec<PodContainer> = Vec::new();
+    for (step, told) in launch.steps.iter().zip(&mut spec.steps) {
+        let image = step.image.as_deref().or(default_image);
+        let image = image.ok_or_else(|| LaunchError::Terminal {
+            reason: format!(
+                "{} has no image to run in: add `image:` to it, to its action or to the pipeline",
+                step.name
+            ),
+        })?;
+        let is_script = matches!(step.script, LaunchScript::Shell { .. });
+        let known = containers.iter().position(|container| container.image == image);
+        told.container = known.unwrap_or(containers.len());
+        match known.and_then(|known| containers.get_mut(known)) {
+            Some(container) => container.has_shell |= is_script,
+            None => containers.push(PodContainer {
+                image: image.to_owned(),
+                has_shell: is_script,
+            }),
+        }
+    }
+    Ok(containers)
+}
+
+impl PodPlan {
+    /// Whether the program must be in place before any container of a step starts, as there is no shell to wait in.
+    pub fn wants_install(&self) -> bool {
+        self.containers.iter().any(|container| !container.has_shell)
+    }
+
+    /// The name of a service's container.
+    pub fn service_name(name: &Name) -> String {
+        format!("service-{name}")
+    }
+}
