@@ -28,7 +28,11 @@ struct ExecStream<R, W> {
 }
 
 /// Starts the program in the supervisor's container and connects to it.
-pub(crate) async fn open(pods: &Api<Pod>, pod: &str, role: StreamRole) -> Result<Box<dyn PodStream>, OpenError> {
+pub(crate) async fn open(
+    pods: &Api<Pod>,
+    pod: &str,
+    role: StreamRole,
+) -> Result<Box<dyn PodStream>, OpenError> {
     let how = AttachParams {
         container: Some(names::AGENT.to_owned()),
         stdin: true,
@@ -49,7 +53,9 @@ pub(crate) async fn open(pods: &Api<Pod>, pod: &str, role: StreamRole) -> Result
             other => OpenError::Unreachable(other.to_string()),
         })?;
     let (Some(output), Some(input)) = (process.stdout(), process.stdin()) else {
-        return Err(OpenError::Unreachable("the cluster gave half a stream".to_owned()));
+        return Err(OpenError::Unreachable(
+            "the cluster gave half a stream".to_owned(),
+        ));
     };
     Ok(Box::new(ExecStream {
         process,
@@ -65,7 +71,11 @@ impl<R, W> Drop for ExecStream<R, W> {
 }
 
 impl<R: AsyncRead + Unpin, W: Unpin> AsyncRead for ExecStream<R, W> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.output).poll_read(cx, buf)
     }
 }

@@ -20,7 +20,10 @@ use pipekeeper_backend::{
     pod::{OpenError, PodHost, PodPlan, PodState, PodStream, StreamRole},
 };
 use pipekeeper_model::AttemptId;
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::timeout,
+};
 
 use crate::{ClusterOptions, exec, names, refusal, render, render_pod, watch};
 
@@ -28,6 +31,8 @@ use crate::{ClusterOptions, exec, names, refusal, render, render_pod, watch};
 const FIRST_GUESS: Duration = Duration::from_millis(450);
 /// Streams are tried this much before they usually open.
 const HEAD_START: Duration = Duration::from_millis(40);
+/// How long a call may take.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
 /// Seconds that a removed pod gets; what ran in it has ended.
 const REMOVAL_GRACE: u32 = 1;
 
@@ -58,13 +63,22 @@ struct Seen {
     namespace: String,
     state: PodState,
     created: Option<Instant>,
+    /// Whether it was told to go, and will.
+    is_going: bool,
 }
 
 impl KubeHost {
     /// A host over this client. `namespaces` are those that may hold pods of ours from before.
-    pub fn new(client: Client, cluster: ClusterOptions, namespaces: impl IntoIterator<Item = String>) -> Self {
+    pub fn new(
+        client: Client,
+        cluster: ClusterOptions,
+        namespaces: impl IntoIterator<Item = String>,
+    ) -> Self {
         let known = Known {
-            namespaces: namespaces.into_iter().map(|namespace| (namespace, false)).collect(),
+            namespaces: namespaces
+                .into_iter()
+                .map(|namespace| (namespace, false))
+                .collect(),
             ..Known::default()
         };
         Self {
@@ -120,7 +134,7 @@ impl KubeHost {
     async fn make_claims(&self, plan: &PodPlan, namespace: &str) -> Result<(), LaunchError> {
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.inner.client.clone(), namespace);
         for claim in render::claims(plan, &self.inner.cluster) {
-            match claims.create(&PostParams::default(), &claim).await {
+            match bounded(claims.create(&PostParams::default(), &claim)).await {
                 Ok(_) => {}
                 Err(error) if refusal::is_conflict(&error) => {}
                 Err(error) => return Err(refusal::of_create(&error, namespace)),
@@ -141,11 +155,16 @@ impl PodHost for KubeHost {
             self.make_claims(plan, &namespace).await?;
         }
         let pods = self.pods(&namespace);
-        let made = match pods.create(&PostParams::default(), &pod).await {
+        let mut created = bounded(pods.create(&PostParams::default(), &pod)).await;
+        if created.as_ref().is_err_and(refusal::is_of_transport) {
+            // Whether it came through or not: the name makes a second try the same as the first.
+            created = bounded(pods.create(&PostParams::default(), &pod)).await;
+        }
+        let made = match created {
             Ok(made) => made,
             Err(error) if refusal::is_conflict(&error) => {
                 let name = self.name(plan.attempt);
-                pods.get(&name).await.map_err(|error| refusal::of_call(&error))?
+                bounded(pods.get(&name)).await.map_err(|error| refusal::of_call(&error))?
             }
             Err(error) => return Err(refusal::of_create(&error, &namespace)),
         };
@@ -170,7 +189,7 @@ impl PodHost for KubeHost {
         let Some(namespace) = self.namespace(attempt).await else {
             return Ok(PodState::Absent);
         };
-        match self.pods(&namespace).get(&self.name(attempt)).await {
+        match bounded(self.pods(&namespace).get(&self.name(attempt))).await {
             Ok(pod) => Ok(watch::state_of(&self.inner, &pod, Timestamp::now())),
             Err(error) if refusal::is_not_found(&error) => Ok(PodState::Absent),
             Err(error) => Err(refusal::of_call(&error)),
@@ -187,7 +206,7 @@ impl PodHost for KubeHost {
             grace_period_seconds: Some(if is_stuck { 0 } else { REMOVAL_GRACE }),
             ..DeleteParams::default()
         };
-        match self.pods(&namespace).delete(&self.name(attempt), &how).await {
+        match bounded(self.pods(&namespace).delete(&self.name(attempt), &how)).await {
             Ok(_) => Ok(()),
             Err(error) if refusal::is_not_found(&error) => {
                 self.inner.known().pods.remove(&attempt);
@@ -200,11 +219,13 @@ impl PodHost for KubeHost {
     async fn list(&self) -> Result<Vec<AttemptId>, LaunchError> {
         let namespaces: Vec<String> = self.inner.known().namespaces.keys().cloned().collect();
         for namespace in namespaces {
-            watch::list(&self.inner, &self.pods(&namespace), &namespace)
+            bounded(watch::list(&self.inner, &self.pods(&namespace), &namespace))
                 .await
                 .map_err(|error| refusal::of_call(&error))?;
         }
-        Ok(self.inner.known().pods.keys().copied().collect())
+        let known = self.inner.known();
+        let staying = known.pods.iter().filter(|(_, seen)| !seen.is_going);
+        Ok(staying.map(|(attempt, _)| *attempt).collect())
     }
 
     async fn recover_log(&self, attempt: AttemptId) -> Result<Vec<u8>, LaunchError> {
@@ -217,7 +238,8 @@ impl PodHost for KubeHost {
             ..LogParams::default()
         };
         let text = self.pods(&namespace).logs(&self.name(attempt), &how).await;
-        text.map(String::into_bytes).map_err(|error| refusal::of_call(&error))
+        text.map(String::into_bytes)
+            .map_err(|error| refusal::of_call(&error))
     }
 
     fn watch(&self, seen: mpsc::UnboundedSender<(AttemptId, PodState)>) {
@@ -235,6 +257,12 @@ impl PodHost for KubeHost {
         let usual = self.inner.known().usual_start.unwrap_or(FIRST_GUESS);
         usual.saturating_sub(HEAD_START)
     }
+}
+
+/// A call to the cluster that does not answer is an error.
+async fn bounded<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+    let silence = |_| kube::Error::Service("the cluster does not answer".into());
+    timeout(CALL_LIMIT, call).await.map_err(silence)?
 }
 
 impl Inner {
@@ -273,6 +301,7 @@ impl Inner {
             namespace: namespace.to_owned(),
             state: PodState::Waiting(None),
             created: Some(Instant::now()),
+            is_going: false,
         };
         self.known().pods.entry(attempt).or_insert(seen);
     }
@@ -304,7 +333,9 @@ impl Inner {
             namespace,
             state: PodState::Waiting(None),
             created: None,
+            is_going: false,
         });
+        seen.is_going = pod.metadata.deletion_timestamp.is_some() && !matches!(state, PodState::Ended { .. });
         if seen.state != state {
             seen.state = state.clone();
             known.tell(attempt, state);

@@ -19,7 +19,11 @@ pub(crate) fn judge(pod: &Pod, now: Timestamp, patience: &Patience) -> PodState 
         return PodState::Waiting(None);
     };
     if is_stuck(pod, now) {
-        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("?");
+        let node = pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.node_name.as_deref())
+            .unwrap_or("?");
         return PodState::Ended {
             reason: format!("its node `{node}` stopped answering"),
         };
@@ -30,13 +34,18 @@ pub(crate) fn judge(pod: &Pod, now: Timestamp, patience: &Patience) -> PodState 
     if let Some(reason) = ended(status, agent) {
         return PodState::Ended { reason };
     }
-    let trouble = containers.iter().find_map(|container| trouble(container, patience));
+    let trouble = containers
+        .iter()
+        .find_map(|container| trouble(container, patience));
     if agent.is_some_and(|state| state.running.is_some()) {
         let why = trouble.or_else(|| unready_service(containers, patience));
         return PodState::Running(why);
     }
     let init = status.init_container_statuses.as_deref().unwrap_or_default();
-    let trouble = trouble.or_else(|| init.iter().find_map(|container| trouble_of_init(container, patience)));
+    let trouble = trouble.or_else(|| {
+        init.iter()
+            .find_map(|container| trouble_of_init(container, patience))
+    });
     PodState::Waiting(trouble.or_else(|| unschedulable(status, patience)))
 }
 
@@ -94,7 +103,10 @@ fn trouble(container: &ContainerStatus, patience: &Patience) -> Option<Why> {
             patience: Duration::ZERO,
         }),
         (_, code) if code != 0 && name.starts_with("service-") => Some(Why {
-            text: format!("the service `{}` ended with code {code}", name.trim_start_matches("service-")),
+            text: format!(
+                "the service `{}` ended with code {code}",
+                name.trim_start_matches("service-")
+            ),
             patience: Duration::ZERO,
         }),
         _ => None,
@@ -102,7 +114,12 @@ fn trouble(container: &ContainerStatus, patience: &Patience) -> Option<Why> {
 }
 
 fn trouble_of_init(container: &ContainerStatus, patience: &Patience) -> Option<Why> {
-    let code = container.state.as_ref()?.terminated.as_ref().map(|ended| ended.exit_code);
+    let code = container
+        .state
+        .as_ref()?
+        .terminated
+        .as_ref()
+        .map(|ended| ended.exit_code);
     match code {
         Some(code) if code != 0 => Some(Why {
             text: format!("the supervisor's program could not be put in place: code {code}"),
@@ -129,23 +146,42 @@ fn waiting_trouble(
                     format!("the image `{image}` is not found: check its name and tag"),
                     patience.missing_image,
                 )
-            } else if says(&["unauthorized", "denied", "forbidden", "no basic auth", "authorization failed"]) {
+            } else if says(&[
+                "unauthorized",
+                "denied",
+                "forbidden",
+                "no basic auth",
+                "authorization failed",
+            ]) {
                 why(
-                    format!("the registry does not give us the image `{image}`: check the cluster's pull secrets"),
+                    format!(
+                        "the registry does not give us the image `{image}`: check the cluster's pull secrets"
+                    ),
                     patience.missing_image,
                 )
             } else if reason == "ImagePullBackOff" {
-                why(format!("the image `{image}` cannot be pulled; the cluster tries again"), patience.pull)
+                why(
+                    format!("the image `{image}` cannot be pulled; the cluster tries again"),
+                    patience.pull,
+                )
             } else {
-                why(format!("the image `{image}` cannot be pulled: {message}"), patience.pull)
+                why(
+                    format!("the image `{image}` cannot be pulled: {message}"),
+                    patience.pull,
+                )
             }
         }
         "InvalidImageName" => why(format!("`{image}` is no image name: {message}"), Duration::ZERO),
-        "ErrImageNeverPull" | "ImageInspectError" => why(format!("the image `{image}` cannot be used: {message}"), patience.start),
-        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" | "CrashLoopBackOff" => why(
-            format!("the container of `{image}` cannot be made: {message}"),
+        "ErrImageNeverPull" | "ImageInspectError" => why(
+            format!("the image `{image}` cannot be used: {message}"),
             patience.start,
         ),
+        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" | "CrashLoopBackOff" => {
+            why(
+                format!("the container of `{image}` cannot be made: {message}"),
+                patience.start,
+            )
+        }
         _ => None,
     }
 }
@@ -155,7 +191,10 @@ fn unready_service(containers: &[ContainerStatus], patience: &Patience) -> Optio
         .iter()
         .find(|container| container.name.starts_with("service-") && !container.ready)?;
     Some(Why {
-        text: format!("the service `{}` is not ready yet", unready.name.trim_start_matches("service-")),
+        text: format!(
+            "the service `{}` is not ready yet",
+            unready.name.trim_start_matches("service-")
+        ),
         patience: patience.service,
     })
 }

@@ -55,8 +55,14 @@ pub(crate) fn attempt_of(instance: &str, pod: &Pod) -> Option<AttemptId> {
 /// A text as a label's value: at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at either end.
 fn to_label(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let value: String = text.chars().map(|c| if plain(c) { c } else { '-' }).take(63).collect();
-    value.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned()
+    let value: String = text
+        .chars()
+        .map(|c| if plain(c) { c } else { '-' })
+        .take(63)
+        .collect();
+    value
+        .trim_matches(|c: char| !c.is_ascii_alphanumeric())
+        .to_owned()
 }
 
 #[cfg(test)]

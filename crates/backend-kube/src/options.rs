@@ -1,6 +1,9 @@
 //! What a cluster's owner decides.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use pipekeeper_backend::{Placement, Tier};
 use pipekeeper_model::{Name, plan::Resources};
@@ -40,6 +43,18 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
+    /// Every namespace that pods of these projects may be in.
+    pub fn all<'a>(&self, projects: impl IntoIterator<Item = &'a Name>) -> BTreeSet<String> {
+        let templates = [&self.protected, &self.branches, &self.forks];
+        let projects: Vec<&Name> = projects.into_iter().collect();
+        let filled = templates.into_iter().flat_map(|template| {
+            projects
+                .iter()
+                .map(move |project| template.replace("${project}", project.as_str()))
+        });
+        filled.collect()
+    }
+
     /// Where a pod of this placement belongs.
     pub fn of(&self, placement: &Placement) -> String {
         let template = match placement.tier {

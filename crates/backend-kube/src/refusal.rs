@@ -12,13 +12,15 @@ pub(crate) fn of_create(error: &Error, namespace: &str) -> LaunchError {
     let terminal = |reason: String| LaunchError::Terminal { reason };
     let transient = |reason: String| LaunchError::Transient { reason };
     match status.code {
-        403 if message.contains("exceeded quota") => {
-            transient(format!("the quota of the namespace `{namespace}` is used up: {message}"))
-        }
+        403 if message.contains("exceeded quota") => transient(format!(
+            "the quota of the namespace `{namespace}` is used up: {message}"
+        )),
         403 if message.contains("is forbidden: User ") => terminal(format!(
             "the cluster does not let this server make pods in `{namespace}`: {message}; grant it the role in deploy/"
         )),
-        404 => terminal(format!("the cluster has no namespace `{namespace}`: create it, or name another")),
+        404 => terminal(format!(
+            "the cluster has no namespace `{namespace}`: create it, or name another"
+        )),
         400 | 403 | 405 | 413 | 422 => terminal(format!("the cluster refuses the pod: {message}")),
         _ => transient(format!("the cluster does not take the pod now: {message}")),
     }
@@ -32,6 +34,11 @@ pub(crate) fn of_call(error: &Error) -> LaunchError {
         },
         _ => unreachable(error),
     }
+}
+
+/// Whether nobody knows whether the call came through.
+pub(crate) fn is_of_transport(error: &Error) -> bool {
+    matches!(error, Error::HyperError(_) | Error::Service(_))
 }
 
 /// Whether the object is not there.

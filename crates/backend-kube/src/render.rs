@@ -44,7 +44,10 @@ pub fn render_pod(plan: &PodPlan, cluster: &ClusterOptions) -> Pod {
         labels: Some(names::labels(&cluster.instance, plan.attempt, placement)),
         ..ObjectMeta::default()
     };
-    metadata.annotations = Some(BTreeMap::from([(names::ACTION.to_owned(), placement.action.clone())]));
+    metadata.annotations = Some(BTreeMap::from([(
+        names::ACTION.to_owned(),
+        placement.action.clone(),
+    )]));
     let spec = PodSpec {
         active_deadline_seconds: i64::try_from(plan.lifetime.0 / 1000).ok(),
         automount_service_account_token: Some(false),
@@ -72,7 +75,10 @@ pub fn render_pod(plan: &PodPlan, cluster: &ClusterOptions) -> Pod {
 /// # Errors
 /// If it names a volume that the cluster's owner does not offer.
 pub(crate) fn check(plan: &PodPlan, cluster: &ClusterOptions) -> Result<(), LaunchError> {
-    let missing = plan.volumes.iter().find(|volume| !cluster.volumes.contains_key(&volume.volume));
+    let missing = plan
+        .volumes
+        .iter()
+        .find(|volume| !cluster.volumes.contains_key(&volume.volume));
     missing.map_or(Ok(()), |volume| {
         let offered: Vec<&str> = cluster.volumes.keys().map(Name::as_str).collect();
         Err(LaunchError::Terminal {
@@ -81,7 +87,11 @@ pub(crate) fn check(plan: &PodPlan, cluster: &ClusterOptions) -> Result<(), Laun
                 cluster.name,
                 volume.volume,
                 volume.cache,
-                if offered.is_empty() { "none".to_owned() } else { offered.join(", ") }
+                if offered.is_empty() {
+                    "none".to_owned()
+                } else {
+                    offered.join(", ")
+                }
             ),
         })
     })
@@ -90,7 +100,9 @@ pub(crate) fn check(plan: &PodPlan, cluster: &ClusterOptions) -> Result<(), Laun
 /// The claims of the volumes of a pod.
 pub(crate) fn claims(plan: &PodPlan, cluster: &ClusterOptions) -> Vec<PersistentVolumeClaim> {
     let volumes = plan.volumes.iter();
-    volumes.filter_map(|volume| volumes::claim(&volume.volume, &plan.placement, cluster)).collect()
+    volumes
+        .filter_map(|volume| volumes::claim(&volume.volume, &plan.placement, cluster))
+        .collect()
 }
 
 /// The supervisor: first, so that it runs first.
@@ -139,7 +151,8 @@ fn step(
     let program = format!("{}/agent", paths::TOOLS);
     let command = if waits_in_shell {
         // The supervisor puts the program there a moment after its own start.
-        let wait = format!("until [ -x {program} ]; do sleep 0.02 || sleep 1; done; exec {program} step {index}");
+        let wait =
+            format!("until [ -x {program} ]; do sleep 0.02 || sleep 1; done; exec {program} step {index}");
         vec!["sh".to_owned(), "-c".to_owned(), wait]
     } else {
         vec![program, "step".to_owned(), index.to_string()]
@@ -193,7 +206,10 @@ fn host_aliases(services: &[LaunchService]) -> Option<Vec<HostAlias>> {
 }
 
 fn pull_secrets(cluster: &ClusterOptions) -> Option<Vec<LocalObjectReference>> {
-    let secrets = cluster.pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() });
+    let secrets = cluster
+        .pull_secrets
+        .iter()
+        .map(|name| LocalObjectReference { name: name.clone() });
     (!cluster.pull_secrets.is_empty()).then(|| secrets.collect())
 }
 
@@ -207,7 +223,9 @@ fn resources(plan: &PodPlan, cluster: &ClusterOptions, index: usize) -> Resource
     };
     let quantities = |cpu: Option<String>, memory: Option<String>| {
         let pairs = [("cpu", cpu), ("memory", memory)];
-        let pairs = pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Quantity(value?))));
+        let pairs = pairs
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), Quantity(value?))));
         Some(pairs.collect::<BTreeMap<_, _>>()).filter(|all| !all.is_empty())
     };
     let requests = if index == 0 {
@@ -241,4 +259,3 @@ fn mount(volume: &str, path: &str) -> VolumeMount {
         ..VolumeMount::default()
     }
 }
-

@@ -68,7 +68,9 @@ async fn follow(
     mut version: String,
 ) -> Result<(), Error> {
     loop {
-        let Some(host) = inner.upgrade() else { return Ok(()) };
+        let Some(host) = inner.upgrade() else {
+            return Ok(());
+        };
         let parameters = WatchParams::default()
             .labels(&names::selector(&host.cluster.instance))
             .timeout(WATCH_SECONDS);
@@ -80,7 +82,9 @@ async fn follow(
                 return Ok(());
             };
             let Some(event) = event? else { break };
-            let Some(host) = inner.upgrade() else { return Ok(()) };
+            let Some(host) = inner.upgrade() else {
+                return Ok(());
+            };
             match event {
                 WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
                     version = pod.resource_version().unwrap_or(version);

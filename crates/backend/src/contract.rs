@@ -21,8 +21,11 @@ use thiserror::Error;
 /// - Attempts outlive the server: after a restart, `list` and `observe` find them.
 #[async_trait]
 pub trait Backend: Send + Sync {
-    /// What plans may ask of it.
-    fn supports(&self) -> &BTreeSet<Feature>;
+    /// What plans of this project may ask of it.
+    fn supports(&self, project: &Name) -> &BTreeSet<Feature>;
+
+    /// Whether anything of the attempt is kept here; quick, and no question to anybody else.
+    fn knows(&self, attempt: AttemptId) -> bool;
 
     /// Creates the attempt's process or pod, or adopts it if it exists. Returns when it is sure to exist; check-in is observed.
     async fn launch(&self, launch: Launch) -> Result<(), LaunchError>;

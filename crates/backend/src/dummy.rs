@@ -13,7 +13,7 @@ use std::{
 
 use async_trait::async_trait;
 use pipekeeper_model::{
-    AttemptId, AttemptOutcome, AttemptRecord, Holder, Millis, StepResult, Timestamp, plan::Feature,
+    AttemptId, AttemptOutcome, AttemptRecord, Holder, Millis, Name, StepResult, Timestamp, plan::Feature,
 };
 use tokio::sync::mpsc;
 
@@ -142,8 +142,12 @@ impl DummyBackend {
 
 #[async_trait]
 impl Backend for DummyBackend {
-    fn supports(&self) -> &BTreeSet<Feature> {
+    fn supports(&self, _: &Name) -> &BTreeSet<Feature> {
         &self.features
+    }
+
+    fn knows(&self, attempt: AttemptId) -> bool {
+        self.attempts().contains_key(&attempt)
     }
 
     async fn launch(&self, launch: Launch) -> Result<(), LaunchError> {

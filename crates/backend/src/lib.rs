@@ -9,6 +9,7 @@ pub mod dummy;
 mod local;
 pub mod pod;
 mod record;
+mod router;
 mod spec;
 #[cfg(any(test, feature = "contract"))]
 pub mod suite;
@@ -20,3 +21,4 @@ pub use contract::{
 };
 pub use dummy::DummyBackend;
 pub use local::{AgentProgram, LocalBackend, LocalOptions, keep_apart};
+pub use router::Router;

@@ -42,10 +42,7 @@ pub(crate) fn collect(
         artifacts: kept,
         log_bytes: record.log_bytes,
         log_truncated: record.log_truncated,
-        summary: record
-            .summary
-            .then(|| read_summary(&dir.summary()))
-            .flatten(),
+        summary: record.summary.then(|| read_summary(&dir.summary())).flatten(),
         started_at: record.started_ms.map_or(ended_at, to_timestamp),
         ended_at,
     }
@@ -92,12 +89,7 @@ fn keep(
     let digest: Digest = format!("sha256:{}", artifact.sha256)
         .parse()
         .map_err(io::Error::other)?;
-    artifacts::keep(
-        artifacts,
-        attempt,
-        &dir.artifact(&artifact.name),
-        &digest,
-    )?;
+    artifacts::keep(artifacts, attempt, &dir.artifact(&artifact.name), &digest)?;
     Ok(ArtifactResult {
         name,
         digest,

@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
 
 use pipekeeper_backend::{
-    CacheMount, InputArtifact, Launch, LaunchError, LaunchScript, LaunchStep, SourceInput,
+    CacheMount, InputArtifact, Launch, LaunchError, LaunchScript, LaunchService, LaunchStep, Placement,
+    SourceInput, Tier, VolumeMount,
 };
 use pipekeeper_engine::{ResolveError, Resolved, Run, RunRequest, resolve};
 use pipekeeper_model::{
     AttemptId, Digest,
-    plan::{Body, Checkout, Node, Script, Step, Work, defaults},
+    plan::{Body, CacheMode, Checkout, Node, Script, Step, Work, defaults},
 };
 
 use crate::{Layout, Supplies};
@@ -53,7 +54,7 @@ impl Draft {
         let habits = supplies.habits();
         Ok(Launch {
             attempt: self.attempt,
-            env: self.env(node, supplies.variables()),
+            env: self.env(node),
             steps: steps(work, &self.resolved)?,
             source,
             inputs: self.inputs(work),
@@ -66,15 +67,24 @@ impl Draft {
             log: layout.log(self.attempt),
             keep_workspace: habits.keep_workspace,
             orphan: habits.orphan,
+            placement: Placement {
+                project: request.project.clone(),
+                pipeline: request.plan.pipeline.clone(),
+                action: node.name.clone(),
+                tier: supplies.cache_tiers(&request).writes,
+                cluster: work.cluster.clone(),
+            },
+            services: self.services(work),
+            resources: work.resources.clone().unwrap_or_default(),
+            volumes: self.volumes(work),
         })
     }
 
-    /// The variables of every step: the host's, the file's, and the facts of the run, which win.
-    fn env(&self, node: &Node, host: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    /// The variables of every step: the file's, and the facts of the run, which win.
+    fn env(&self, node: &Node) -> BTreeMap<String, String> {
         let event = &self.request.context.event;
         let revision = &event.revision;
-        let mut env = host.clone();
-        env.extend(self.resolved.env.clone());
+        let mut env = self.resolved.env.clone();
         let mut set = |name: &str, value: &str| env.insert(name.to_owned(), value.to_owned());
         set("CI", "true");
         set("PIPE", "true");
@@ -103,6 +113,38 @@ impl Draft {
             .collect()
     }
 
+    fn services(&self, work: &Work) -> Vec<LaunchService> {
+        let wanted = self.resolved.services.iter();
+        wanted
+            .filter_map(|(name, env)| {
+                let service = work.services.get(name)?;
+                Some(LaunchService {
+                    name: name.clone(),
+                    image: service.image.clone(),
+                    env: env.clone(),
+                    ready: service.ready.clone(),
+                })
+            })
+            .collect()
+    }
+
+    fn volumes(&self, work: &Work) -> Vec<VolumeMount> {
+        let caches = &self.request.plan.caches;
+        let used = work
+            .caches
+            .iter()
+            .filter_map(|name| Some((name, caches.get(name)?)));
+        used.filter_map(|(name, cache)| match &cache.mode {
+            CacheMode::Archive => None,
+            CacheMode::Volume { volume, .. } => Some(VolumeMount {
+                cache: name.clone(),
+                volume: volume.clone(),
+                paths: cache.paths.clone(),
+            }),
+        })
+        .collect()
+    }
+
     async fn caches(
         &self,
         work: &Work,
@@ -115,6 +157,9 @@ impl Draft {
             let Some(cache) = self.request.plan.caches.get(name) else {
                 continue;
             };
+            if cache.mode != CacheMode::Archive {
+                continue;
+            }
             let files = if cache.key.files.is_empty() {
                 String::new()
             } else {
@@ -124,23 +169,23 @@ impl Draft {
                     .to_hex()
             };
             let key = key_name(&format!("{text}{files}"));
-            let folder = |tier: &str| {
+            let folder = |tier: Tier| {
                 layout
                     .caches()
                     .join(self.request.project.as_str())
-                    .join(tier)
+                    .join(tier.as_str())
                     .join(name.as_str())
             };
             let own = folder(tiers.writes).join(format!("{key}.tar.zst"));
             let mut fallbacks: Vec<PathBuf> = tiers
                 .reads
                 .iter()
-                .map(|tier| folder(tier).join(format!("{key}.tar.zst")))
+                .map(|tier| folder(*tier).join(format!("{key}.tar.zst")))
                 .filter(|path| *path != own)
                 .collect();
             for prefix in &cache.restore {
                 for tier in &tiers.reads {
-                    fallbacks.extend(newest_first(folder(tier), &key_name(prefix)));
+                    fallbacks.extend(newest_first(folder(*tier), &key_name(prefix)));
                 }
             }
             mounts.push(CacheMount {

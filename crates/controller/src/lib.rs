@@ -25,5 +25,6 @@ pub use handle::{AttemptNews, Handle, News, RetryWhich, SubmitError};
 pub use intake::{GitIntake, GitSupplies, Patterns, Project, Projects};
 pub use layout::Layout;
 pub use ports::{
-    Admitted, CacheTiers, Clock, EngineRules, Habits, Intake, IntakeError, Ports, Rules, Supplies, Wish,
+    Admitted, CacheTiers, Clock, EngineRules, Habits, Intake, IntakeError, Ports, Rules, SecretSource,
+    Supplies, Wish,
 };

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use pipekeeper_backend::{
-    Backend, KeepWorkspace, LaunchError, Observation, Orphan, SecretValue, SourceInput,
+    Backend, KeepWorkspace, LaunchError, Observation, Orphan, SecretValue, SourceInput, Tier,
 };
 use pipekeeper_engine::{Decision, Envelope, Input, Rejection, Run, RunRequest};
 use pipekeeper_model::{Digest, Name, Timestamp, plan::Secret};
@@ -62,7 +62,7 @@ impl Rules for EngineRules {
     }
 }
 
-/// What attempts are given: source, secrets, variables of the host.
+/// What attempts are given: source, secrets, caches.
 #[async_trait]
 pub trait Supplies: Send + Sync {
     /// What a workspace of this run starts with.
@@ -75,9 +75,6 @@ pub trait Supplies: Send + Sync {
     async fn secrets(&self, request: &RunRequest, wanted: &[Secret])
     -> Result<Vec<SecretValue>, LaunchError>;
 
-    /// Variables of the host that every attempt gets, such as `PATH`.
-    fn variables(&self) -> &BTreeMap<String, String>;
-
     /// The trust tiers of the run's archive caches.
     fn cache_tiers(&self, request: &RunRequest) -> CacheTiers;
 
@@ -85,13 +82,28 @@ pub trait Supplies: Send + Sync {
     fn habits(&self) -> Habits;
 }
 
+/// Where the secrets of a server's projects are.
+#[async_trait]
+pub trait SecretSource: Send + Sync {
+    /// The values that a run of this project and tier may have.
+    ///
+    /// # Errors
+    /// If one is not there, or not for this tier; the error names it and never a value.
+    async fn values(
+        &self,
+        project: &Name,
+        tier: Tier,
+        wanted: &[Secret],
+    ) -> Result<Vec<SecretValue>, LaunchError>;
+}
+
 /// Which tier of archive caches a run writes, and which it may read: its own and more trusted ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheTiers {
-    /// The tier it writes, a folder name.
-    pub writes: &'static str,
+    /// The tier it writes: its own.
+    pub writes: Tier,
     /// The tiers it reads, best first, its own included.
-    pub reads: Vec<&'static str>,
+    pub reads: Vec<Tier>,
 }
 
 /// How attempts are kept.

@@ -54,7 +54,7 @@ impl Controller {
     pub(crate) fn check_supported(&self, request: &RunRequest) -> Result<(), SubmitError> {
         let missing: BTreeSet<String> = request
             .plan
-            .unsupported(self.ports.backend.supports())
+            .unsupported(self.ports.backend.supports(&request.project))
             .filter(|used| !used.feature.is_trigger())
             .map(|used| format!("`{}` ({}:{})", used.path, request.plan.file, used.place.line))
             .collect();

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use pipekeeper_backend::{Observation, What};
-use pipekeeper_engine::{Effect, EffectKey, Event, Fact, Input, NodeState, Run, Seen, TicketAnswer};
+use pipekeeper_engine::{
+    Effect, EffectKey, EffectResult, Event, Fact, Input, NodeState, Run, Seen, TicketAnswer,
+};
 use pipekeeper_model::{Actor, AttemptId, Holder, RunId};
 use pipekeeper_store::{CommitError, StoreError, StoredRun};
 
@@ -292,6 +294,16 @@ impl Controller {
                     run,
                     Actor::System,
                     Input::AttemptObserved { attempt, seen },
+                    Then::Nothing,
+                );
+            }
+            What::Hopeless { reason } => {
+                let key = Effect::LaunchAttempt { attempt }.key();
+                let result = EffectResult::Failed { reason };
+                self.queue(
+                    run,
+                    Actor::System,
+                    Input::EffectSettled { key, result },
                     Then::Nothing,
                 );
             }

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use pipekeeper_expr::{Fuel, Template};
+use pipekeeper_expr::{Expression, Fuel, Template, Value};
 use pipekeeper_model::{
-    AttemptId, Digest, NodeId, Outcome, RunId,
+    AttemptId, Digest, Name, NodeId, Outcome, RunId,
     plan::{Body as NodeBody, Script},
 };
 use thiserror::Error;
@@ -28,6 +28,8 @@ pub struct Resolved {
     pub cache_texts: Vec<String>,
     /// The artifacts it gets, by the order of its `use`.
     pub inputs: Vec<Digest>,
+    /// The services whose conditions hold, each with its variables.
+    pub services: BTreeMap<Name, BTreeMap<String, String>>,
 }
 
 /// The values of one step.
@@ -132,12 +134,37 @@ pub fn resolve(run: &Run, attempt: AttemptId) -> Result<Resolved, ResolveError> 
             artifact: used.artifact.to_string(),
         })
     });
+    let services = work.services.iter().filter_map(|(name, service)| {
+        match holds(&scope, service.condition.as_deref()) {
+            Ok(true) => Some(fill_all(&service.env).map(|env| (name.clone(), env))),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
+        }
+    });
     Ok(Resolved {
         env: fill_all(&work.env)?,
         steps: steps.collect::<Result<_, _>>()?,
         cache_texts: cache_texts.collect::<Result<_, _>>()?,
         inputs: inputs.collect::<Result<_, _>>()?,
+        services: services.collect::<Result<_, _>>()?,
     })
+}
+
+/// Whether a condition holds; one that is not there does.
+fn holds(scope: &NodeScope<'_, Existing<'_>>, condition: Option<&str>) -> Result<bool, ResolveError> {
+    let Some(text) = condition else {
+        return Ok(true);
+    };
+    let error = |reason: String| ResolveError::Template {
+        text: text.to_owned(),
+        reason,
+    };
+    let expression = Expression::parse(text).map_err(|problem| error(problem.to_string()))?;
+    match expression.evaluate(scope, &mut Fuel::default()) {
+        Ok(Value::Bool(holds)) => Ok(holds),
+        Ok(other) => Err(error(format!("it is {} and not a bool", other.type_name()))),
+        Err(problem) => Err(error(problem.to_string())),
+    }
 }
 
 fn fill(scope: &NodeScope<'_, Existing<'_>>, text: &str) -> Result<String, ResolveError> {

@@ -42,7 +42,10 @@ pub(super) fn of_step(plan: &PodPlan, cluster: &ClusterOptions) -> Vec<VolumeMou
         mount("out", paths::OUT),
         tools(true),
     ];
-    let known = plan.volumes.iter().filter(|volume| cluster.volumes.contains_key(&volume.volume));
+    let known = plan
+        .volumes
+        .iter()
+        .filter(|volume| cluster.volumes.contains_key(&volume.volume));
     let caches = known.flat_map(|volume| {
         let paths = volume.paths.iter().enumerate();
         paths.map(move |(index, path)| VolumeMount {
@@ -96,7 +99,10 @@ pub(super) fn of_pod(plan: &PodPlan, cluster: &ClusterOptions) -> Vec<Volume> {
 
 /// The nodes that have every volume it wants.
 pub(super) fn node_selector(plan: &PodPlan, cluster: &ClusterOptions) -> Option<BTreeMap<String, String>> {
-    let wanted = plan.volumes.iter().filter_map(|volume| cluster.volumes.get(&volume.volume));
+    let wanted = plan
+        .volumes
+        .iter()
+        .filter_map(|volume| cluster.volumes.get(&volume.volume));
     let labels: BTreeMap<String, String> = wanted.flat_map(|volume| volume.nodes.clone()).collect();
     (!labels.is_empty()).then_some(labels)
 }
@@ -114,7 +120,10 @@ pub(super) fn claim(
     Some(PersistentVolumeClaim {
         metadata: ObjectMeta {
             name: Some(claim_name(volume, placement)),
-            labels: Some(BTreeMap::from([(names::MANAGER.to_owned(), names::PRODUCT.to_owned())])),
+            labels: Some(BTreeMap::from([(
+                names::MANAGER.to_owned(),
+                names::PRODUCT.to_owned(),
+            )])),
             ..ObjectMeta::default()
         },
         spec: Some(PersistentVolumeClaimSpec {

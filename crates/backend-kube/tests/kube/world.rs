@@ -33,7 +33,9 @@ pub(crate) struct KubeWorld {
 /// Makes a client of the test cluster; none, with a word about it, if there is no such cluster.
 pub(crate) async fn client() -> Option<Client> {
     if std::env::var_os("KUBECONFIG").is_none() || std::env::var_os("PIPE_TEST_REGISTRY").is_none() {
-        eprintln!("SKIPPED: no cluster: set KUBECONFIG and PIPE_TEST_REGISTRY, as `scripts/dev-cluster env` prints them");
+        eprintln!(
+            "SKIPPED: no cluster: set KUBECONFIG and PIPE_TEST_REGISTRY, as `scripts/dev-cluster env` prints them"
+        );
         return None;
     }
     let mut config = Config::infer().await.unwrap();
@@ -50,7 +52,13 @@ impl KubeWorld {
     pub(crate) async fn new() -> Option<Self> {
         let client = client().await?;
         let folder = tempfile::tempdir().unwrap();
-        let unique = folder.path().file_name().unwrap().to_str().unwrap().to_lowercase();
+        let unique = folder
+            .path()
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_lowercase();
         let unique: String = unique.chars().filter(char::is_ascii_alphanumeric).collect();
         let namespace = format!("pipe-test-{unique}");
         let namespaces: Api<Namespace> = Api::all(client.clone());

@@ -29,7 +29,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use pipekeeper_model::{AttemptId, Holder, Millis, plan::Feature};
+use pipekeeper_model::{AttemptId, Holder, Millis, Name, plan::Feature};
 use tokio::sync::{mpsc, oneshot};
 
 pub use folder::keep_apart;
@@ -126,8 +126,12 @@ impl LocalBackend {
 
 #[async_trait]
 impl Backend for LocalBackend {
-    fn supports(&self) -> &BTreeSet<Feature> {
+    fn supports(&self, _: &Name) -> &BTreeSet<Feature> {
         &self.features
+    }
+
+    fn knows(&self, attempt: AttemptId) -> bool {
+        self.shared.attempts_folder().join(attempt.to_string()).exists()
     }
 
     async fn launch(&self, launch: Launch) -> Result<(), LaunchError> {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use pipekeeper_model::{AttemptId, Holder, Millis, plan::Feature};
+use pipekeeper_model::{AttemptId, Holder, Millis, Name, plan::Feature};
 use tokio::{
     sync::{mpsc, oneshot},
     task::{AbortHandle, JoinSet},
@@ -86,8 +86,12 @@ impl PodBackend {
 
 #[async_trait]
 impl Backend for PodBackend {
-    fn supports(&self) -> &BTreeSet<Feature> {
+    fn supports(&self, _: &Name) -> &BTreeSet<Feature> {
         &self.shared.options.features
+    }
+
+    fn knows(&self, attempt: AttemptId) -> bool {
+        self.shared.attempts_folder().join(attempt.to_string()).exists()
     }
 
     async fn launch(&self, launch: Launch) -> Result<(), LaunchError> {

@@ -13,7 +13,11 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
 };
 
-use super::{PodStream, mirror::Mirror, order::Order};
+use super::{
+    PodStream,
+    mirror::{Mirror, beside},
+    order::Order,
+};
 
 /// Sends files that the pod does not have yet.
 pub(super) async fn put(
@@ -73,7 +77,11 @@ fn wanted(mirror: &Mirror, order: &Order, record: &ExitRecord) -> Vec<(String, P
             let name = &artifact.name;
             (format!("artifacts/{name}.tar.zst"), dir.artifact(name))
         });
-    let stays_below = |path: &str| Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+    let stays_below = |path: &str| {
+        Path::new(path)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)))
+    };
     let reports = (record.reports.iter())
         .filter(|report| stays_below(report))
         .map(|report| (format!("reports/{report}"), dir.reports().join(report)));
@@ -83,7 +91,9 @@ fn wanted(mirror: &Mirror, order: &Order, record: &ExitRecord) -> Vec<(String, P
             let place = order.caches.get(&cache.name)?;
             Some((format!("caches/{}", cache.name), place.clone()))
         });
-    let summary = record.summary.then(|| ("out/summary.md".to_owned(), dir.summary()));
+    let summary = record
+        .summary
+        .then(|| ("out/summary.md".to_owned(), dir.summary()));
     artifacts.chain(reports).chain(caches).chain(summary).collect()
 }
 
@@ -96,11 +106,8 @@ async fn fetch(
     if let Some(folder) = target.parent() {
         fs::create_dir_all(folder).await?;
     }
-    let mut name = target.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
     // Two servers may fetch the same file at once: what either renames is whole.
-    name.push(std::process::id().to_string());
-    let temporary = target.with_file_name(name);
+    let temporary = beside(target);
     let mut file = fs::File::create(&temporary).await?;
     let early = usize::try_from(bytes).unwrap_or(usize::MAX).min(received.len());
     file.write_all(received.get(..early).unwrap_or_default()).await?;

@@ -172,7 +172,8 @@ impl Lane {
             if let Err(error) = handled {
                 tracing::warn!(attempt.id = %self.attempt, "looking after an attempt: {error}");
             }
-            let is_idle = matches!(self.link, Link::Down) && self.jobs.is_empty() && self.next_due().is_none();
+            let is_idle =
+                matches!(self.link, Link::Down) && self.jobs.is_empty() && self.next_due().is_none();
             if is_idle && self.shared.retire(self.attempt, &requests) {
                 return;
             }
@@ -293,7 +294,10 @@ impl Lane {
         let why = self.why.as_ref().map(|(why, since)| *since + why.patience);
         let end = self.end_due.as_ref().map(|(at, _)| *at);
         let heartbeat = matches!(self.link, Link::Up(_)).then(|| Instant::now() + QUIET);
-        [why, end, self.removal_due, heartbeat].into_iter().flatten().min()
+        [why, end, self.removal_due, heartbeat]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     async fn due(&mut self) -> io::Result<()> {
@@ -302,7 +306,9 @@ impl Lane {
             return self.end(reason).await;
         }
         if self.removal_due.take_if(|at| *at <= now).is_some() {
-            return self.end("it was stopped, and its supervisor did not answer".to_owned()).await;
+            return self
+                .end("it was stopped, and its supervisor did not answer".to_owned())
+                .await;
         }
         if let Some((why, _)) = self.why.take_if(|(why, since)| *since + why.patience <= now) {
             return self.give_up(why.text).await;

@@ -62,7 +62,8 @@ impl Tries {
     pub(super) fn failed(self) -> Self {
         let count = self.count + 1;
         let pause = if self.runs {
-            let doubled = FIRST_PAUSE * 2_u32.saturating_pow(u32::try_from(count).unwrap_or(u32::MAX).min(10));
+            let doubled =
+                FIRST_PAUSE * 2_u32.saturating_pow(u32::try_from(count).unwrap_or(u32::MAX).min(10));
             Some(doubled.min(LONGEST_PAUSE))
         } else {
             EARLY.get(count).copied()

@@ -5,6 +5,7 @@ use std::{
     io::{self, ErrorKind, Write},
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use pipekeeper_agent::protocol::{AttemptDir, ExitRecord, FileError};
@@ -85,8 +86,8 @@ impl Mirror {
             Ticketed::Void => VOID,
         };
         self.create()?;
-        let temporary = self.dir.path().join(format!(".ticket-{text}"));
-        write_whole(&temporary, text.as_bytes())?;
+        let temporary = beside(&self.dir.ticket());
+        fs::write(&temporary, text)?;
         // A link is made whole or not at all, and never over another.
         let linked = fs::hard_link(&temporary, self.dir.ticket());
         fs::remove_file(&temporary)?;
@@ -94,6 +95,10 @@ impl Mirror {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
             Ok(()) | Err(_) => self.ticketed(),
         }
+    }
+
+    pub(super) fn write_record(&self, record: &ExitRecord) -> io::Result<()> {
+        write_whole(&self.dir.exit(), &serde_json::to_vec(record)?)
     }
 
     pub(super) fn record(&self) -> io::Result<Option<ExitRecord>> {
@@ -162,9 +167,18 @@ impl Log {
     }
 }
 
+/// A name beside a file that nobody else writes to, not even another server on the same folder.
+pub(super) fn beside(path: &Path) -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    name.push(format!(".{}-{number}.new", std::process::id()));
+    path.with_file_name(name)
+}
+
 /// Writes a file that is there whole or not at all.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("new");
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = beside(path);
     let mut file = fs::File::create(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;

@@ -145,7 +145,13 @@ pub(super) fn plan(
         services: launch.services.clone(),
         resources: launch.resources.clone(),
         volumes: launch.volumes.clone(),
-        lifetime: Millis(launch.timeout.0.saturating_add(launch.grace.0).saturating_add(LINGER.0)),
+        lifetime: Millis(
+            launch
+                .timeout
+                .0
+                .saturating_add(launch.grace.0)
+                .saturating_add(LINGER.0),
+        ),
     };
     let order = Order {
         spec,

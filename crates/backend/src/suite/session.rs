@@ -206,7 +206,9 @@ impl Session {
                     ticketed = Some(holder);
                 }
                 (What::StepStarted { .. }, Some(holder)) => return holder.clone(),
-                (What::Finished { .. } | What::Gone { .. } | What::Hopeless { .. }, _) => panic!("`{attempt}` ended before it ran"),
+                (What::Finished { .. } | What::Gone { .. } | What::Hopeless { .. }, _) => {
+                    panic!("`{attempt}` ended before it ran")
+                }
                 (
                     What::Waiting { .. }
                     | What::StepStarted { .. }

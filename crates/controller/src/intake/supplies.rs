@@ -1,39 +1,30 @@
-//! What attempts of a server's runs are given: the source from its mirrors, variables of the host. Secrets it has none.
+//! What attempts of a server's runs are given: the source from its mirrors, its projects' secrets.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use pipekeeper_backend::{KeepWorkspace, LaunchError, Orphan, SecretValue, SourceInput};
+use pipekeeper_backend::{KeepWorkspace, LaunchError, Orphan, SecretValue, SourceInput, Tier};
 use pipekeeper_engine::RunRequest;
 use pipekeeper_model::{Digest, Sha, plan::Secret};
 use pipekeeper_source::{Permanence, Repository, Source, SourceError};
 
 use super::{Patterns, Projects};
-use crate::{CacheTiers, Habits, Supplies};
-
-/// The cache tier of protected branches and tags.
-const PROTECTED: &str = "protected";
-/// The cache tier of every other branch.
-const BRANCHES: &str = "branches";
+use crate::{CacheTiers, Habits, SecretSource, Supplies};
 
 /// Supplies from git mirrors.
 pub struct GitSupplies {
     projects: Arc<Projects>,
     source: Arc<dyn Source>,
-    variables: BTreeMap<String, String>,
+    secrets: Arc<dyn SecretSource>,
 }
 
 impl GitSupplies {
     /// Supplies for the runs of these projects.
-    pub fn new(
-        projects: Arc<Projects>,
-        source: Arc<dyn Source>,
-        variables: BTreeMap<String, String>,
-    ) -> Self {
+    pub fn new(projects: Arc<Projects>, source: Arc<dyn Source>, secrets: Arc<dyn SecretSource>) -> Self {
         Self {
             projects,
             source,
-            variables,
+            secrets,
         }
     }
 
@@ -82,20 +73,14 @@ impl Supplies for GitSupplies {
 
     async fn secrets(
         &self,
-        _request: &RunRequest,
+        request: &RunRequest,
         wanted: &[Secret],
     ) -> Result<Vec<SecretValue>, LaunchError> {
-        match wanted.first() {
-            None => Ok(Vec::new()),
-            Some(secret) => {
-                let reason = format!("this server has no secret `{}`", secret.name);
-                Err(LaunchError::Terminal { reason })
-            }
+        if wanted.is_empty() {
+            return Ok(Vec::new());
         }
-    }
-
-    fn variables(&self) -> &BTreeMap<String, String> {
-        &self.variables
+        let tier = self.cache_tiers(request).writes;
+        self.secrets.values(&request.project, tier, wanted).await
     }
 
     fn cache_tiers(&self, request: &RunRequest) -> CacheTiers {
@@ -107,13 +92,13 @@ impl Supplies for GitSupplies {
             .is_some_and(|(project, git_ref)| project.protects(git_ref));
         if is_protected {
             CacheTiers {
-                writes: PROTECTED,
-                reads: vec![PROTECTED],
+                writes: Tier::Protected,
+                reads: vec![Tier::Protected],
             }
         } else {
             CacheTiers {
-                writes: BRANCHES,
-                reads: vec![BRANCHES, PROTECTED],
+                writes: Tier::Branches,
+                reads: vec![Tier::Branches, Tier::Protected],
             }
         }
     }

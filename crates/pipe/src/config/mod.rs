@@ -2,25 +2,28 @@
 //!
 //! Precedence: flag > environment > file > default. Unknown keys are errors with their place.
 
+mod clusters;
 mod overlay;
 mod raw;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     env, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
+use pipekeeper_backend::Tier;
 use pipekeeper_controller::{Patterns, Project};
 use pipekeeper_forge::HookSecret;
 use pipekeeper_model::Name;
 use pipekeeper_source::{PlainHttp, Repository, RepositoryUrl};
 use serde::Deserialize;
 
-use self::raw::{Raw, RawProject};
+pub(crate) use self::clusters::ClusterConfig;
+use self::raw::{Raw, RawProject, RawSecret, RawTier};
 use crate::{
     failure::{Failure, OrFail},
     folders, term,
@@ -39,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// How it logs.
     pub(crate) log: Log,
+    /// The clusters.
+    pub(crate) clusters: Vec<ClusterConfig>,
     /// The projects.
     pub(crate) projects: Vec<ProjectConfig>,
 }
@@ -68,8 +73,30 @@ pub(crate) enum LogFormat {
 pub(crate) struct ProjectConfig {
     /// The project.
     pub(crate) project: Project,
-    /// The secret.
+    /// The secret of its webhooks.
     pub(crate) secret: HookSecret,
+    /// Where its actions run.
+    pub(crate) place: PlaceConfig,
+    /// The secrets of its actions.
+    pub(crate) secrets: BTreeMap<String, FileSecret>,
+}
+
+/// Where the actions of a project run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PlaceConfig {
+    /// Processes of this machine.
+    Local,
+    /// Pods of this cluster.
+    Cluster(Name),
+}
+
+/// A secret in a file of the server's owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FileSecret {
+    /// The file; a line end after its last line is no part of the value.
+    pub(crate) file: PathBuf,
+    /// The tiers whose runs get it.
+    pub(crate) tiers: BTreeSet<Tier>,
 }
 
 /// What flags say.
@@ -125,23 +152,31 @@ impl Raw {
             Failure::usage(format!("`listen` is `{text}`, which is no address with a port"))
                 .hint(format!("write it like `{DEFAULT_LISTEN}`"))
         })?;
+        let data_dir = self.data_dir()?;
+        let clusters = clusters::clusters(self.clusters)?;
         Ok(Config {
             listen,
-            data_dir: self.data_dir()?,
+            data_dir,
             log: Log {
                 format: self.log.format.unwrap_or_default(),
                 level: self.log.level,
             },
-            projects: projects(self.projects)?,
+            projects: projects(self.projects, &clusters)?,
+            clusters,
         })
     }
 }
 
-fn projects(all: BTreeMap<String, RawProject>) -> Result<Vec<ProjectConfig>, Failure> {
-    all.into_iter().map(|(name, raw)| project(&name, raw)).collect()
+fn projects(
+    all: BTreeMap<String, RawProject>,
+    clusters: &[ClusterConfig],
+) -> Result<Vec<ProjectConfig>, Failure> {
+    all.into_iter()
+        .map(|(name, raw)| project(&name, raw, clusters))
+        .collect()
 }
 
-fn project(text: &str, raw: RawProject) -> Result<ProjectConfig, Failure> {
+fn project(text: &str, raw: RawProject, clusters: &[ClusterConfig]) -> Result<ProjectConfig, Failure> {
     let wrong = |what: String| Failure::usage(format!("the project `{text}` {what}"));
     let name: Name = text
         .parse()
@@ -152,7 +187,22 @@ fn project(text: &str, raw: RawProject) -> Result<ProjectConfig, Failure> {
     let address = raw.repository.as_deref().ok_or_else(|| {
         wrong("has no `repository`".to_owned()).hint("write its https or ssh address, or an absolute path")
     })?;
-    if !raw.trusted {
+    let place = match raw.backend.as_deref() {
+        None | Some("local") => PlaceConfig::Local,
+        Some(cluster) => {
+            let known = clusters
+                .iter()
+                .find(|known| known.options.name.as_str() == cluster);
+            let name = known.map(|known| known.options.name.clone()).ok_or_else(|| {
+                wrong(format!(
+                    "has the backend `{cluster}`, and there is no such cluster"
+                ))
+                .hint(format!("write `local`, or add a table `[clusters.{cluster}]`"))
+            })?;
+            PlaceConfig::Cluster(name)
+        }
+    };
+    if place == PlaceConfig::Local && !raw.trusted {
         return Err(wrong("is not trusted to run on this machine".to_owned())
             .hint("the local backend runs its code as this user: write `trusted = true` if you want that"));
     }
@@ -189,7 +239,32 @@ fn project(text: &str, raw: RawProject) -> Result<ProjectConfig, Failure> {
             protected_tags: Patterns::new(&raw.protected_tags.unwrap_or_default()),
         },
         secret,
+        place,
+        secrets: raw
+            .secrets
+            .into_iter()
+            .map(|(name, secret)| file_secret(text, name, secret))
+            .collect::<Result<_, _>>()?,
     })
+}
+
+fn file_secret(project: &str, name: String, raw: RawSecret) -> Result<(String, FileSecret), Failure> {
+    if let Err(error) = fs::metadata(&raw.file) {
+        let file = raw.file.display();
+        return Err(Failure::usage(format!(
+            "the secret `{name}` of the project `{project}` is in `{file}`, which cannot be read: {error}"
+        )));
+    }
+    let tiers = raw.tiers.unwrap_or_else(|| vec![RawTier::Protected]);
+    let tiers = tiers.into_iter().map(|tier| match tier {
+        RawTier::Protected => Tier::Protected,
+        RawTier::Branches => Tier::Branches,
+    });
+    let secret = FileSecret {
+        file: raw.file,
+        tiers: tiers.collect(),
+    };
+    Ok((name, secret))
 }
 
 /// Whoever guesses the secret can start runs.

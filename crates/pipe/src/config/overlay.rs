@@ -1,7 +1,7 @@
 //! Keys from the environment: `PIPE_LISTEN`, `PIPE_LOG__LEVEL`, `PIPE_PROJECTS__WEB__HOOK_SECRET_FILE`.
 
 use super::LogFormat;
-use super::raw::{BackendKind, Raw, RawProject};
+use super::raw::{Raw, RawProject};
 use crate::failure::Failure;
 
 /// Puts variables over the file's keys. Other `PIPE_…` variables belong to scripts and to the client.
@@ -71,8 +71,7 @@ fn set_project(project: &mut RawProject, key: &str, value: String) -> Result<(),
             project.hook_secret = None;
         }
         "trusted" => project.trusted = switch(&value)?,
-        "backend" if value == "local" => project.backend = Some(BackendKind::Local),
-        "backend" => return Err(format!("is `{value}`, and `local` is the only backend")),
+        "backend" => project.backend = Some(value),
         "default_branch" => project.default_branch = Some(value),
         "protected_branches" => project.protected_branches = Some(list(&value)),
         "protected_tags" => project.protected_tags = Some(list(&value)),

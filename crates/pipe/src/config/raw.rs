@@ -15,6 +15,7 @@ pub(super) struct Raw {
     pub(super) listen: Option<String>,
     pub(super) data_dir: Option<PathBuf>,
     pub(super) log: RawLog,
+    pub(super) clusters: BTreeMap<String, RawCluster>,
     pub(super) projects: BTreeMap<String, RawProject>,
 }
 
@@ -36,17 +37,86 @@ pub(super) struct RawProject {
     pub(super) hook_secret: Option<String>,
     pub(super) hook_secret_file: Option<PathBuf>,
     pub(super) trusted: bool,
-    pub(super) backend: Option<BackendKind>,
+    pub(super) backend: Option<String>,
+    pub(super) secrets: BTreeMap<String, RawSecret>,
     pub(super) default_branch: Option<String>,
     pub(super) protected_branches: Option<Vec<String>>,
     pub(super) protected_tags: Option<Vec<String>>,
 }
 
-/// `backend` of a project: there is one as yet.
+/// `[projects.NAME.secrets]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSecret {
+    pub(super) file: PathBuf,
+    pub(super) tiers: Option<Vec<RawTier>>,
+}
+
+/// How far a run is trusted.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum BackendKind {
-    Local,
+pub(super) enum RawTier {
+    Protected,
+    Branches,
+}
+
+/// `[clusters.NAME]`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawCluster {
+    pub(super) kubeconfig: Option<PathBuf>,
+    pub(super) context: Option<String>,
+    pub(super) namespaces: RawNamespaces,
+    pub(super) profiles: RawProfiles,
+    pub(super) agent_image: Option<String>,
+    pub(super) default_image: Option<String>,
+    pub(super) pull_secrets: Vec<String>,
+    pub(super) volumes: BTreeMap<String, RawVolume>,
+    pub(super) resources: RawResources,
+}
+
+/// `namespaces` of a cluster.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawNamespaces {
+    pub(super) protected: Option<String>,
+    pub(super) branches: Option<String>,
+    pub(super) forks: Option<String>,
+}
+
+/// `profiles` of a cluster.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawProfiles {
+    pub(super) protected: Option<RawProfile>,
+    pub(super) branches: Option<RawProfile>,
+}
+
+/// A security profile.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawProfile {
+    Baseline,
+    Restricted,
+}
+
+/// `volumes` of a cluster: a folder of its nodes, or a claim of a size.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawVolume {
+    pub(super) host_path: Option<String>,
+    pub(super) nodes: BTreeMap<String, String>,
+    pub(super) size: Option<String>,
+    pub(super) class: Option<String>,
+    pub(super) access: Option<String>,
+}
+
+/// `resources` of a cluster: what a container gets whose action says nothing.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawResources {
+    pub(super) cpu: Option<String>,
+    pub(super) memory: Option<String>,
 }
 
 /// Reads a file's text; an error is one line with its place.

@@ -5,6 +5,7 @@ mod repository;
 mod story;
 
 use std::{
+    collections::BTreeMap,
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -24,7 +25,7 @@ use self::{repository::Repositories, story::Story};
 use crate::{
     client::Client,
     cmd::demo::{Approver, Demo},
-    config::{Config, Log, ProjectConfig},
+    config::{Config, Log, PlaceConfig, ProjectConfig},
     failure::{Exit, Failure, OrFail},
     folders,
     server::{self, Started, tokens},
@@ -196,7 +197,10 @@ fn config(options: &Demo, root: &Path, bare: &Path, secret: &str) -> Result<Conf
         listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), options.port),
         data_dir: root.join("server"),
         log: Log::default(),
+        clusters: Vec::new(),
         projects: vec![ProjectConfig {
+            place: PlaceConfig::Local,
+            secrets: BTreeMap::new(),
             project: Project {
                 repository: Repository {
                     name: name.clone(),

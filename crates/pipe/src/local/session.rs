@@ -116,20 +116,18 @@ pub(crate) async fn run(place: &Place, job: Job, changes: Option<&mut Changes>) 
 
 fn compose(place: &Place, job: &Job, store: &MemoryStore) -> Result<(Controller, Handle), Failure> {
     let layout = place.layout();
-    let variables = host::variables();
     let (on_observation, observations) = mpsc::unbounded_channel();
     let backend = LocalBackend::new(LocalOptions {
         root: place.attempts(),
         artifacts: layout.artifacts(),
         agent: agent_program()?,
-        host_env: variables.clone(),
+        host_env: host::variables(),
         on_observation,
     });
     backend.expect_attempt();
     let supplies = LocalSupplies {
         folder: place.source(),
         secrets: job.secrets.clone(),
-        variables,
         keep_workspace: if job.keep {
             KeepWorkspace::Always
         } else {

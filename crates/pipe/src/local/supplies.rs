@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use async_trait::async_trait;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use ignore::WalkBuilder;
-use pipekeeper_backend::{KeepWorkspace, LaunchError, Orphan, SecretValue, SourceInput};
+use pipekeeper_backend::{KeepWorkspace, LaunchError, Orphan, SecretValue, SourceInput, Tier};
 use pipekeeper_controller::{CacheTiers, Habits, Supplies};
 use pipekeeper_engine::RunRequest;
 use pipekeeper_model::{Digest, Millis, plan::Secret};
@@ -15,15 +15,13 @@ use super::secrets::Secrets;
 /// How long attempts work on when `pipe run` is killed.
 const ORPHANS_STOP_AFTER: Millis = Millis::seconds(3);
 
-/// The working tree's copy, the user's secrets, this machine's variables.
+/// The working tree's copy, the user's secrets.
 #[derive(Debug)]
 pub(crate) struct LocalSupplies {
     /// The copy of the working tree.
     pub(crate) folder: PathBuf,
     /// The secrets.
     pub(crate) secrets: Secrets,
-    /// The variables.
-    pub(crate) variables: BTreeMap<String, String>,
     /// Whether workspaces are kept.
     pub(crate) keep_workspace: KeepWorkspace,
 }
@@ -52,14 +50,10 @@ impl Supplies for LocalSupplies {
         self.secrets.values(wanted)
     }
 
-    fn variables(&self) -> &BTreeMap<String, String> {
-        &self.variables
-    }
-
     fn cache_tiers(&self, _: &RunRequest) -> CacheTiers {
         CacheTiers {
-            writes: "local",
-            reads: vec!["local"],
+            writes: Tier::Local,
+            reads: vec![Tier::Local],
         }
     }
 

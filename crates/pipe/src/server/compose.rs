@@ -23,7 +23,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{address, tokens};
+use super::{address, clusters, secrets::FileSecrets, tokens};
 use crate::{
     clock::SystemClock,
     config::{Config, ProjectConfig},
@@ -68,7 +68,7 @@ pub(crate) async fn start(config: &Config) -> Result<Started, Failure> {
         config.projects.iter().map(|one| &one.project.name),
     )?;
     let layout = Layout::new(&config.data_dir);
-    let (controller, handle) = controller(config, &store, source, &layout)?;
+    let (controller, handle) = controller(config, &store, source, &layout).await?;
     let parts = ServerParts {
         store: Arc::clone(&store) as Arc<dyn Store>,
         handle: handle.clone(),
@@ -120,21 +120,22 @@ async fn open_store(data_dir: &Path) -> Result<SqliteStore, Failure> {
         })
 }
 
-fn controller(
+async fn controller(
     config: &Config,
     store: &Arc<SqliteStore>,
     source: Arc<dyn Source>,
     layout: &Layout,
 ) -> Result<(Controller, Handle), Failure> {
-    let variables = host_variables();
     let (on_observation, observations) = mpsc::unbounded_channel();
-    let backend = LocalBackend::new(LocalOptions {
+    let local = LocalBackend::new(LocalOptions {
         root: config.data_dir.clone(),
         artifacts: layout.artifacts(),
         agent: agent_program()?,
-        host_env: variables.clone(),
-        on_observation,
+        host_env: host_variables(),
+        on_observation: on_observation.clone(),
     });
+    let backend = clusters::router(config, layout, Arc::new(local), &on_observation).await?;
+    let secrets = Arc::new(FileSecrets::new(&config.projects));
     let projects = Arc::new(Projects::new(
         config.projects.iter().map(|one| one.project.clone()),
     ));
@@ -144,7 +145,7 @@ fn controller(
         store,
         backend: Arc::new(backend),
         observations,
-        supplies: Arc::new(GitSupplies::new(projects, source, variables)),
+        supplies: Arc::new(GitSupplies::new(projects, source, secrets)),
         intake: Some(Arc::new(intake)),
         clock: Arc::new(SystemClock),
         rules: Arc::new(EngineRules),

@@ -1,7 +1,9 @@
 //! The server as a whole: store, source, backend, controller and HTTP, put together and taken down in order.
 
 pub(crate) mod address;
+mod clusters;
 mod compose;
+mod secrets;
 pub(crate) mod tokens;
 
 pub(crate) use compose::{Started, start};

@@ -75,6 +75,20 @@ pub(crate) fn hooks<'a>(
     Ok(all)
 }
 
+/// What tells this server's pods from another's: eight hex digits, drawn once.
+pub(crate) fn instance(data_dir: &Path) -> Result<String, Failure> {
+    let path = data_dir.join("instance");
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(text.trim_end().to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let drawn: String = random()?.chars().take(8).collect();
+            folders::write_private(&path, &format!("{drawn}\n"))?;
+            Ok(drawn)
+        }
+        Err(error) => Err(error).or_usage(format_args!("read `{}`", path.display())),
+    }
+}
+
 /// 32 hex digits that nobody can guess.
 pub(crate) fn random() -> Result<String, Failure> {
     let mut bytes = [0; 16];

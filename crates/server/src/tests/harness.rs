@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, io::Write, net::SocketAddr, sync::Arc};
 use async_trait::async_trait;
 use futures_util::future::{BoxFuture, pending, ready};
 use pipekeeper_backend::{
-    Backend, DummyBackend, KeepWorkspace, LaunchError, Observation, Orphan, SecretValue, SourceInput, What,
-    dummy::Play,
+    Backend, DummyBackend, KeepWorkspace, LaunchError, Observation, Orphan, SecretValue, SourceInput, Tier,
+    What, dummy::Play,
 };
 use pipekeeper_controller::{
     Admitted, CacheTiers, Clock, Controller, EngineRules, Habits, Handle, Intake, IntakeError, Layout, Ports,
@@ -65,7 +65,7 @@ impl Clock for Frozen {
 }
 
 #[derive(Default)]
-struct NoSupplies(BTreeMap<String, String>);
+struct NoSupplies;
 
 #[async_trait]
 impl Supplies for NoSupplies {
@@ -81,14 +81,10 @@ impl Supplies for NoSupplies {
         Ok(Vec::new())
     }
 
-    fn variables(&self) -> &BTreeMap<String, String> {
-        &self.0
-    }
-
     fn cache_tiers(&self, _: &RunRequest) -> CacheTiers {
         CacheTiers {
-            writes: "others",
-            reads: vec!["others"],
+            writes: Tier::Branches,
+            reads: vec![Tier::Branches],
         }
     }
 

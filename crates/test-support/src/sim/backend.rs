@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use pipekeeper_backend::{Backend, Launch, LaunchError, Observation, Ticket, What};
-use pipekeeper_model::{AttemptId, Holder, Millis, plan::Feature};
+use pipekeeper_model::{AttemptId, Holder, Millis, Name, plan::Feature};
 use tokio::sync::mpsc;
 
 use super::{
@@ -196,8 +196,12 @@ fn transient(reason: &str) -> LaunchError {
 
 #[async_trait]
 impl Backend for SimBackend {
-    fn supports(&self) -> &BTreeSet<Feature> {
+    fn supports(&self, _: &Name) -> &BTreeSet<Feature> {
         &self.features
+    }
+
+    fn knows(&self, _: AttemptId) -> bool {
+        true
     }
 
     async fn launch(&self, launch: Launch) -> Result<(), LaunchError> {

@@ -1,12 +1,9 @@
 //! The intake and the supplies of a simulation: a delivery's body names a push that was drawn beforehand.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
-use pipekeeper_backend::{KeepWorkspace, LaunchError, Orphan, SecretValue, SourceInput};
+use pipekeeper_backend::{KeepWorkspace, LaunchError, Orphan, SecretValue, SourceInput, Tier};
 use pipekeeper_controller::{Admitted, CacheTiers, Habits, Intake, IntakeError, Supplies, Wish};
 use pipekeeper_engine::RunRequest;
 use pipekeeper_model::{Actor, Digest, Name, plan::Secret};
@@ -87,7 +84,6 @@ fn push_number(body: &[u8]) -> u64 {
 /// What attempts are given: nothing, but not always.
 pub(crate) struct SimSupplies {
     pub(crate) world: Arc<World>,
-    pub(crate) variables: BTreeMap<String, String>,
 }
 
 impl SimSupplies {
@@ -124,14 +120,10 @@ impl Supplies for SimSupplies {
         Ok(Vec::new())
     }
 
-    fn variables(&self) -> &BTreeMap<String, String> {
-        &self.variables
-    }
-
     fn cache_tiers(&self, _request: &RunRequest) -> CacheTiers {
         CacheTiers {
-            writes: "others",
-            reads: vec!["others"],
+            writes: Tier::Branches,
+            reads: vec![Tier::Branches],
         }
     }
 

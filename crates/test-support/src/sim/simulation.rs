@@ -1,9 +1,6 @@
 //! One simulation from its first act to its rest. Entry: [`simulate`].
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use pipekeeper_controller::{Controller, EngineRules, Layout, Ports, Rules};
 use pipekeeper_model::{Millis, Timestamp};
@@ -173,7 +170,6 @@ impl Simulation {
             observations: self.site.connect(),
             supplies: Arc::new(SimSupplies {
                 world: Arc::clone(&self.world),
-                variables: BTreeMap::new(),
             }),
             intake,
             clock: Arc::new(self.world.clock.clone()),

@@ -9,7 +9,11 @@ use tokio::time::{Instant, sleep};
 use super::{Job, LAST_WORDS, Lane, hear::unreachable};
 use crate::{
     What,
-    pod::{PodState, StreamRole, files, link::Link, mirror::Ticketed},
+    pod::{
+        PodState, StreamRole, files,
+        link::Link,
+        mirror::{Log, Ticketed},
+    },
     record::collect,
 };
 
@@ -82,7 +86,7 @@ impl Lane {
             return Ok(());
         };
         let (mirror, written) = (self.mirror.clone(), record.clone());
-        tokio::task::spawn_blocking(move || mirror.dir().write_record(&written).map_err(io::Error::other))
+        tokio::task::spawn_blocking(move || mirror.write_record(&written))
             .await
             .unwrap_or_else(|error| Err(io::Error::other(error)))?;
         self.finish(*record).await;
@@ -173,7 +177,7 @@ impl Lane {
             return;
         };
         let Ok(Some(order)) = self.order() else { return };
-        let Ok(log) = crate::pod::mirror::Log::open(&order.log) else { return };
+        let Ok(log) = Log::open(&order.log) else { return };
         let have = usize::try_from(log.bytes()).unwrap_or(usize::MAX);
         let Some(rest) = recovered.get(have..).filter(|rest| !rest.is_empty()) else {
             return;

@@ -33,7 +33,10 @@ impl Lane {
                 self.send_files()?;
             }
             FromAgent::CheckedIn {
-                attempt, holder, nonce, ..
+                attempt,
+                holder,
+                nonce,
+                ..
             } => {
                 let spec = self.spec()?;
                 if (attempt, nonce) != (spec.attempt, spec.nonce) {
@@ -131,7 +134,9 @@ impl Lane {
             let order = self.order()?.ok_or_else(missing)?;
             self.log = Some(Log::open(&order.log)?);
         }
-        self.log.as_mut().ok_or_else(|| io::Error::other("there is no log"))
+        self.log
+            .as_mut()
+            .ok_or_else(|| io::Error::other("there is no log"))
     }
 }
 

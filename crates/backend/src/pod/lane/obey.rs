@@ -12,7 +12,7 @@ use crate::{
     pod::{
         PodState,
         link::{Link, Tries},
-        mirror::Ticketed,
+        mirror::{Ticketed, beside},
         order::plan,
     },
     spec::to_answer,
@@ -60,10 +60,18 @@ impl Lane {
             return self.observe().await;
         }
         let is_known = self.order().map_err(|error| self.explain(&error))?.is_some();
-        let source = self.archive_source(&launch).await.map_err(|error| self.explain(&error))?;
+        let source = self
+            .archive_source(&launch)
+            .await
+            .map_err(|error| self.explain(&error))?;
         let (pod, order) = {
             let options = &self.shared.options;
-            plan(&launch, &options.artifacts, options.default_image.as_deref(), source)?
+            plan(
+                &launch,
+                &options.artifacts,
+                options.default_image.as_deref(),
+                source,
+            )?
         };
         if !is_known {
             let mirror = self.mirror.clone();
@@ -95,13 +103,16 @@ impl Lane {
             mirror.create()?;
             let archive = mirror.source_path();
             if !archive.exists() {
-                let making = archive.with_extension("new");
+                let making = beside(&archive);
                 archive::pack(&folder, &["**".to_owned()], &making).map_err(io::Error::other)?;
                 std::fs::rename(making, &archive)?;
             }
             Ok(archive)
         });
-        packed.await.unwrap_or_else(|error| Err(io::Error::other(error))).map(Some)
+        packed
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+            .map(Some)
     }
 
     async fn observe(&mut self) -> Result<(), LaunchError> {
@@ -130,7 +141,10 @@ impl Lane {
         if self.tell_if_over().await.map_err(|error| self.explain(&error))? {
             return Ok(());
         }
-        let ticketed = self.mirror.ticket(&Ticketed::Void).map_err(|error| self.explain(&error))?;
+        let ticketed = self
+            .mirror
+            .ticket(&Ticketed::Void)
+            .map_err(|error| self.explain(&error))?;
         match ticketed {
             Ticketed::Nobody | Ticketed::Void => self.refuse(STOPPED_BEFORE).await,
             Ticketed::Pod(_) => {
@@ -151,7 +165,9 @@ impl Lane {
         self.link = Link::Down;
         self.why = None;
         self.shared.host.remove(self.attempt).await?;
-        self.mirror.set_gone(reason).map_err(|error| self.explain(&error))?;
+        self.mirror
+            .set_gone(reason)
+            .map_err(|error| self.explain(&error))?;
         self.report(What::Gone {
             reason: reason.to_owned(),
         });

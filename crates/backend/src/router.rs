@@ -1,0 +1,151 @@
+//! Several backends as one: each project has its own, and an action may name a cluster. Entry type: [`Router`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use pipekeeper_model::{AttemptId, Holder, Millis, Name, plan::Feature};
+
+use crate::{Backend, Launch, LaunchError, Ticket};
+
+/// Sends every attempt to the backend of its project, or to the cluster that its action names.
+pub struct Router {
+    backends: Vec<Arc<dyn Backend>>,
+    /// Those that actions may name, by their place above.
+    clusters: BTreeMap<Name, usize>,
+    /// The backend of each project, by its place above.
+    projects: BTreeMap<Name, usize>,
+    nothing: BTreeSet<Feature>,
+}
+
+impl Router {
+    /// A router that knows no backend yet.
+    pub fn new() -> Self {
+        Self {
+            backends: Vec::new(),
+            clusters: BTreeMap::new(),
+            projects: BTreeMap::new(),
+            nothing: BTreeSet::new(),
+        }
+    }
+
+    /// Adds a backend, with the name by which actions choose it if it is a cluster; its number.
+    pub fn add(&mut self, cluster: Option<Name>, backend: Arc<dyn Backend>) -> usize {
+        let number = self.backends.len();
+        self.backends.push(backend);
+        self.clusters.extend(cluster.map(|name| (name, number)));
+        number
+    }
+
+    /// Sends the attempts of a project to the backend of this number.
+    pub fn send(&mut self, project: Name, number: usize) {
+        self.projects.insert(project, number);
+    }
+
+    /// Where something of an attempt is kept.
+    fn keeper(&self, attempt: AttemptId) -> Option<&Arc<dyn Backend>> {
+        self.backends.iter().find(|backend| backend.knows(attempt))
+    }
+
+    /// Who answers for an attempt: its keeper, or, for one that nobody knows, any.
+    fn answerer(&self, attempt: AttemptId) -> Result<&Arc<dyn Backend>, LaunchError> {
+        let none = || LaunchError::Terminal {
+            reason: "this server has no place to run anything".to_owned(),
+        };
+        self.keeper(attempt).or(self.backends.first()).ok_or_else(none)
+    }
+
+    /// Who must hear that an attempt is not wanted: its keeper, or, as a pod may be there that nobody knows of, all.
+    fn concerned(&self, attempt: AttemptId) -> &[Arc<dyn Backend>] {
+        let keeper = self.backends.iter().position(|backend| backend.knows(attempt));
+        let keeper = keeper.and_then(|at| self.backends.get(at..=at));
+        keeper.unwrap_or(&self.backends)
+    }
+
+    fn chosen(&self, launch: &Launch) -> Result<&Arc<dyn Backend>, LaunchError> {
+        let placement = &launch.placement;
+        let number = match &placement.cluster {
+            Some(cluster) => self.clusters.get(cluster).ok_or_else(|| {
+                let known: Vec<&str> = self.clusters.keys().map(Name::as_str).collect();
+                format!(
+                    "this server has no cluster `{cluster}`; it has: {}",
+                    known.join(", ")
+                )
+            }),
+            None => (self.projects.get(&placement.project))
+                .ok_or_else(|| format!("the project `{}` is not configured any more", placement.project)),
+        };
+        number
+            .and_then(|number| {
+                self.backends
+                    .get(*number)
+                    .ok_or_else(|| "it has no backend".to_owned())
+            })
+            .map_err(|reason| LaunchError::Terminal { reason })
+    }
+}
+
+impl Default for Router {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl Backend for Router {
+    fn supports(&self, project: &Name) -> &BTreeSet<Feature> {
+        let backend = self
+            .projects
+            .get(project)
+            .and_then(|number| self.backends.get(*number));
+        backend.map_or(&self.nothing, |backend| backend.supports(project))
+    }
+
+    fn knows(&self, attempt: AttemptId) -> bool {
+        self.keeper(attempt).is_some()
+    }
+
+    async fn launch(&self, launch: Launch) -> Result<(), LaunchError> {
+        // One that was stopped before it came here is void where it was stopped.
+        match self.keeper(launch.attempt) {
+            Some(keeper) => keeper.launch(launch).await,
+            None => self.chosen(&launch)?.launch(launch).await,
+        }
+    }
+
+    async fn answer(&self, attempt: AttemptId, holder: &Holder, ticket: Ticket) -> Result<(), LaunchError> {
+        self.answerer(attempt)?.answer(attempt, holder, ticket).await
+    }
+
+    async fn stop(&self, attempt: AttemptId, grace: Millis) -> Result<(), LaunchError> {
+        for backend in self.concerned(attempt) {
+            backend.stop(attempt, grace).await?;
+        }
+        Ok(())
+    }
+
+    async fn observe(&self, attempt: AttemptId) -> Result<(), LaunchError> {
+        self.answerer(attempt)?.observe(attempt).await
+    }
+
+    async fn forget(&self, attempt: AttemptId) -> Result<(), LaunchError> {
+        for backend in self.concerned(attempt) {
+            backend.forget(attempt).await?;
+        }
+        Ok(())
+    }
+
+    /// A backend that does not answer hides only its own attempts.
+    async fn list(&self) -> Result<Vec<AttemptId>, LaunchError> {
+        let mut all = BTreeSet::new();
+        for backend in &self.backends {
+            match backend.list().await {
+                Ok(attempts) => all.extend(attempts),
+                Err(error) => tracing::warn!("some attempts cannot be listed: {error}"),
+            }
+        }
+        Ok(all.into_iter().collect())
+    }
+}

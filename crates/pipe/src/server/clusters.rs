@@ -1,0 +1,114 @@
+//! Connects to the clusters of a configuration, and sends each project's attempts where they belong.
+
+use std::{collections::BTreeSet, path::Path, sync::Arc};
+
+use kube::{
+    Client, Config as KubeConfig,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use pipekeeper_backend::{
+    Backend, Observation, Router,
+    pod::{PodBackend, PodOptions},
+};
+use pipekeeper_backend_kube::{ClusterOptions, KubeHost};
+use pipekeeper_controller::Layout;
+use pipekeeper_model::{Name, plan::Feature};
+use tokio::sync::mpsc;
+
+use super::tokens;
+use crate::{
+    config::{ClusterConfig, Config, PlaceConfig},
+    failure::{Failure, OrFail},
+};
+
+/// What pods can do.
+pub(crate) const FEATURES: [Feature; 6] = [
+    Feature::Image,
+    Feature::Secrets,
+    Feature::Services,
+    Feature::Resources,
+    Feature::Cluster,
+    Feature::VolumeCache,
+];
+
+/// Where every attempt of this server runs.
+pub(super) async fn router(
+    config: &Config,
+    layout: &Layout,
+    local: Arc<dyn Backend>,
+    on_observation: &mpsc::UnboundedSender<Observation>,
+) -> Result<Router, Failure> {
+    let mut router = Router::new();
+    let local = router.add(None, local);
+    let instance = tokens::instance(&config.data_dir)?;
+    let mut numbers = Vec::new();
+    for cluster in &config.clusters {
+        let projects = config.projects.iter().map(|one| &one.project.name);
+        let options = ClusterOptions {
+            instance: instance.clone(),
+            ..cluster.options.clone()
+        };
+        let namespaces = options.namespaces.all(projects);
+        let host = KubeHost::new(connect(cluster).await?, options, namespaces);
+        let name = cluster.options.name.clone();
+        let backend = PodBackend::new(
+            Arc::new(host),
+            PodOptions {
+                root: config.data_dir.join("pods").join(name.as_str()),
+                artifacts: layout.artifacts(),
+                default_image: cluster.default_image.clone(),
+                features: BTreeSet::from(FEATURES),
+                on_observation: on_observation.clone(),
+            },
+        );
+        numbers.push((name.clone(), router.add(Some(name), Arc::new(backend))));
+    }
+    for one in &config.projects {
+        let number = match &one.place {
+            PlaceConfig::Local => Some(local),
+            PlaceConfig::Cluster(name) => number_of(&numbers, name),
+        };
+        if let Some(number) = number {
+            router.send(one.project.name.clone(), number);
+        }
+    }
+    Ok(router)
+}
+
+fn number_of(numbers: &[(Name, usize)], name: &Name) -> Option<usize> {
+    numbers
+        .iter()
+        .find_map(|(known, number)| (known == name).then_some(*number))
+}
+
+/// A client of a cluster; nothing is asked of it yet.
+async fn connect(cluster: &ClusterConfig) -> Result<Client, Failure> {
+    let name = &cluster.options.name;
+    let doing = format!("read how the cluster `{name}` is reached");
+    client(cluster.kubeconfig.as_deref(), cluster.context.clone(), &doing).await
+}
+
+/// A client by a kubeconfig, or by what the surroundings offer.
+pub(crate) async fn client(
+    file: Option<&Path>,
+    context: Option<String>,
+    doing: &str,
+) -> Result<Client, Failure> {
+    let choice = KubeConfigOptions {
+        context,
+        ..KubeConfigOptions::default()
+    };
+    let mut config = match file {
+        Some(path) => {
+            let file = Kubeconfig::read_from(path).or_usage(doing)?;
+            KubeConfig::from_custom_kubeconfig(file, &choice)
+                .await
+                .or_usage(doing)?
+        }
+        None if choice.context.is_some() => KubeConfig::from_kubeconfig(&choice).await.or_usage(doing)?,
+        None => KubeConfig::infer().await.or_usage(doing)?,
+    };
+    // What is tried again, and when, is the outbox's business.
+    config.default_retry = false;
+    Client::try_from(config).or_usage(doing)
+}
