@@ -4,6 +4,7 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use k8s_openapi::api::core::v1::Pod;
@@ -13,12 +14,17 @@ use kube::{
     client::UpgradeConnectionError,
 };
 use pipekeeper_backend::pod::{OpenError, PodStream, StreamRole, paths};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::timeout,
+};
 
 use crate::names;
 
 /// Bytes that wait in memory on their way in or out.
 const BUFFER: usize = 1 << 20;
+/// How long a stream may take to open.
+const LIMIT: Duration = Duration::from_secs(15);
 
 /// The two ends of a process in the pod; it is left alone when this is dropped.
 struct ExecStream<R, W> {
@@ -43,9 +49,10 @@ pub(crate) async fn open(
         max_stdout_buf_size: Some(BUFFER),
         max_stderr_buf_size: None,
     };
-    let mut process = pods
-        .exec(pod, [paths::PROGRAM, role.argument()], &how)
+    let opening = pods.exec(pod, [paths::PROGRAM, role.argument()], &how);
+    let mut process = timeout(LIMIT, opening)
         .await
+        .map_err(|_| OpenError::Unreachable("the cluster does not answer".to_owned()))?
         .map_err(|error| match error {
             // A container that does not run yet is told apart only by text that differs between versions.
             Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(_)) => OpenError::NotRunning,

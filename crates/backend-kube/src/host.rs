@@ -12,7 +12,7 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client, Config, ResourceExt,
     api::{DeleteParams, LogParams, PostParams},
 };
 use pipekeeper_backend::{
@@ -44,6 +44,9 @@ pub struct KubeHost {
 /// What calls and watches share.
 pub(crate) struct Inner {
     pub(crate) client: Client,
+    /// A client with connections of its own: the API server hangs up after a stream that did not open, without a word,
+    /// and the next request on that connection would fail.
+    streams: Client,
     pub(crate) cluster: ClusterOptions,
     known: Mutex<Known>,
     listed: Notify,
@@ -68,12 +71,19 @@ struct Seen {
 }
 
 impl KubeHost {
-    /// A host over this client. `namespaces` are those that may hold pods of ours from before.
+    /// A host of pods, reached as this configuration says. `namespaces` are those that may hold pods of ours from before.
+    /// Nothing is asked of the cluster yet.
+    ///
+    /// # Errors
+    /// If the configuration cannot be used.
     pub fn new(
-        client: Client,
+        config: Config,
         cluster: ClusterOptions,
         namespaces: impl IntoIterator<Item = String>,
-    ) -> Self {
+    ) -> Result<Self, kube::Error> {
+        // What is tried again, and when, is the outbox's business.
+        let mut config = config;
+        config.default_retry = false;
         let known = Known {
             namespaces: namespaces
                 .into_iter()
@@ -81,14 +91,15 @@ impl KubeHost {
                 .collect(),
             ..Known::default()
         };
-        Self {
+        Ok(Self {
             inner: Arc::new(Inner {
-                client,
+                client: Client::try_from(config.clone())?,
+                streams: Client::try_from(config)?,
                 cluster,
                 known: Mutex::new(known),
                 listed: Notify::new(),
             }),
-        }
+        })
     }
 
     fn pods(&self, namespace: &str) -> Api<Pod> {
@@ -164,7 +175,9 @@ impl PodHost for KubeHost {
             Ok(made) => made,
             Err(error) if refusal::is_conflict(&error) => {
                 let name = self.name(plan.attempt);
-                bounded(pods.get(&name)).await.map_err(|error| refusal::of_call(&error))?
+                bounded(pods.get(&name))
+                    .await
+                    .map_err(|error| refusal::of_call(&error))?
             }
             Err(error) => return Err(refusal::of_create(&error, &namespace)),
         };
@@ -180,7 +193,8 @@ impl PodHost for KubeHost {
 
     async fn open(&self, attempt: AttemptId, role: StreamRole) -> Result<Box<dyn PodStream>, OpenError> {
         let namespace = self.namespace(attempt).await.ok_or(OpenError::NotRunning)?;
-        let stream = exec::open(&self.pods(&namespace), &self.name(attempt), role).await?;
+        let pods = Api::namespaced(self.inner.streams.clone(), &namespace);
+        let stream = exec::open(&pods, &self.name(attempt), role).await?;
         self.inner.opened(attempt);
         Ok(stream)
     }

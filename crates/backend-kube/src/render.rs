@@ -123,7 +123,7 @@ fn agent(cluster: &ClusterOptions) -> Container {
             value: None,
             value_from: Some(own_uid),
         }]),
-        resources: Some(requests("10m", "16Mi")),
+        resources: Some(requests("5m", "16Mi")),
         volume_mounts: Some(volumes::of_agent()),
         ..Container::default()
     }
@@ -135,7 +135,7 @@ fn install(cluster: &ClusterOptions) -> Container {
         name: "install".to_owned(),
         image: Some(cluster.agent_image.clone()),
         command: Some(vec![paths::PROGRAM.to_owned(), "install".to_owned()]),
-        resources: Some(requests("10m", "16Mi")),
+        resources: Some(requests("5m", "16Mi")),
         volume_mounts: Some(vec![volumes::tools(false)]),
         ..Container::default()
     }
@@ -231,7 +231,7 @@ fn resources(plan: &PodPlan, cluster: &ClusterOptions, index: usize) -> Resource
     let requests = if index == 0 {
         quantities(wanted.cpu.clone(), wanted.memory.clone())
     } else {
-        quantities(Some("10m".to_owned()), Some("16Mi".to_owned()))
+        quantities(Some("5m".to_owned()), Some("16Mi".to_owned()))
     };
     // Memory that is not there kills a neighbour; processor time is merely shared.
     let limits = quantities(plan.resources.cpu.clone(), wanted.memory);

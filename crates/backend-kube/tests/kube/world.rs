@@ -4,7 +4,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use k8s_openapi::api::core::v1::Namespace;
@@ -25,22 +24,21 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 /// A world on the cluster, removed at the end.
 pub(crate) struct KubeWorld {
     folder: TempDir,
+    pub(crate) config: Config,
     pub(crate) client: Client,
     pub(crate) options: ClusterOptions,
     pub(crate) namespace: String,
 }
 
-/// Makes a client of the test cluster; none, with a word about it, if there is no such cluster.
-pub(crate) async fn client() -> Option<Client> {
+/// How the test cluster is reached; none, with a word about it, if there is no such cluster.
+pub(crate) async fn config() -> Option<Config> {
     if std::env::var_os("KUBECONFIG").is_none() || std::env::var_os("PIPE_TEST_REGISTRY").is_none() {
         eprintln!(
             "SKIPPED: no cluster: set KUBECONFIG and PIPE_TEST_REGISTRY, as `scripts/dev-cluster env` prints them"
         );
         return None;
     }
-    let mut config = Config::infer().await.unwrap();
-    config.default_retry = false;
-    Some(Client::try_from(config).unwrap())
+    Some(Config::infer().await.unwrap())
 }
 
 /// An image of the test registry.
@@ -50,7 +48,8 @@ pub(crate) fn image(name: &str) -> String {
 
 impl KubeWorld {
     pub(crate) async fn new() -> Option<Self> {
-        let client = client().await?;
+        let config = config().await?;
+        let client = Client::try_from(config.clone()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let unique = folder
             .path()
@@ -86,16 +85,11 @@ impl KubeWorld {
             pull_secrets: Vec::new(),
             volumes: BTreeMap::new(),
             default_resources: Resources::default(),
-            patience: Patience {
-                node: Duration::from_secs(3),
-                pull: Duration::from_secs(3),
-                missing_image: Duration::from_secs(3),
-                start: Duration::from_secs(3),
-                service: Duration::from_secs(20),
-            },
+            patience: Patience::default(),
         };
         Some(Self {
             folder,
+            config,
             client,
             options,
             namespace,
@@ -106,9 +100,9 @@ impl KubeWorld {
         self.folder.path().join(format!("{attempt}.log"))
     }
 
-    pub(crate) fn open_with(&self, client: Client) -> (Arc<PodBackend>, UnboundedReceiver<Observation>) {
+    pub(crate) fn open_with(&self, config: Config) -> (Arc<PodBackend>, UnboundedReceiver<Observation>) {
         let (on_observation, observations) = unbounded_channel();
-        let host = KubeHost::new(client, self.options.clone(), [self.namespace.clone()]);
+        let host = KubeHost::new(config, self.options.clone(), [self.namespace.clone()]).unwrap();
         let options = PodOptions {
             root: self.folder.path().join("root"),
             artifacts: self.folder.path().join("artifacts"),
@@ -134,7 +128,7 @@ impl Drop for KubeWorld {
 
 impl World for KubeWorld {
     fn open(&self) -> (Arc<dyn Backend>, UnboundedReceiver<Observation>) {
-        let (backend, observations) = self.open_with(self.client.clone());
+        let (backend, observations) = self.open_with(self.config.clone());
         (backend, observations)
     }
 
@@ -149,6 +143,10 @@ impl World for KubeWorld {
             Act::Hang => "sleep 1000".to_owned(),
         };
         format!("echo user code starts\n{act}\n")
+    }
+
+    fn many(&self) -> u32 {
+        40
     }
 
     fn starts(&self, attempt: AttemptId) -> u32 {

@@ -139,13 +139,13 @@ pub async fn forgotten_attempts_are_not_listed(world: &impl World) {
     session.ended(attempt(2)).await;
 }
 
-/// Two hundred attempts run at the same time, each once.
+/// Many attempts run at the same time, each once.
 pub async fn many_attempts_at_once(world: &impl World) {
     let mut session = Session::open(world);
-    for node in 0..200 {
+    for node in 0..world.many() {
         session.launch(world, attempt(node), Act::Succeed).await;
     }
-    let mut open = 200;
+    let mut open = world.many();
     while open > 0 {
         let (id, what) = session.any().await;
         match what {
@@ -158,7 +158,7 @@ pub async fn many_attempts_at_once(world: &impl World) {
             What::Waiting { .. } | What::StepStarted { .. } | What::LogGrew { .. } | What::Silent { .. } => {}
         }
     }
-    assert!((0..200).all(|node| world.starts(attempt(node)) == 1));
+    assert!((0..world.many()).all(|node| world.starts(attempt(node)) == 1));
 }
 
 fn expect_not_run(what: &What) {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use kube::{
-    Client, Config as KubeConfig,
+    Config as KubeConfig,
     config::{KubeConfigOptions, Kubeconfig},
 };
 use pipekeeper_backend::{
@@ -49,7 +49,8 @@ pub(super) async fn router(
             ..cluster.options.clone()
         };
         let namespaces = options.namespaces.all(projects);
-        let host = KubeHost::new(connect(cluster).await?, options, namespaces);
+        let doing = format!("use the cluster `{}`", cluster.options.name);
+        let host = KubeHost::new(config_of(cluster).await?, options, namespaces).or_usage(&doing)?;
         let name = cluster.options.name.clone();
         let backend = PodBackend::new(
             Arc::new(host),
@@ -81,34 +82,30 @@ fn number_of(numbers: &[(Name, usize)], name: &Name) -> Option<usize> {
         .find_map(|(known, number)| (known == name).then_some(*number))
 }
 
-/// A client of a cluster; nothing is asked of it yet.
-async fn connect(cluster: &ClusterConfig) -> Result<Client, Failure> {
+async fn config_of(cluster: &ClusterConfig) -> Result<KubeConfig, Failure> {
     let name = &cluster.options.name;
     let doing = format!("read how the cluster `{name}` is reached");
-    client(cluster.kubeconfig.as_deref(), cluster.context.clone(), &doing).await
+    kube_config(cluster.kubeconfig.as_deref(), cluster.context.clone(), &doing).await
 }
 
-/// A client by a kubeconfig, or by what the surroundings offer.
-pub(crate) async fn client(
+/// How a cluster is reached: by a kubeconfig, or by what the surroundings offer.
+pub(crate) async fn kube_config(
     file: Option<&Path>,
     context: Option<String>,
     doing: &str,
-) -> Result<Client, Failure> {
+) -> Result<KubeConfig, Failure> {
     let choice = KubeConfigOptions {
         context,
         ..KubeConfigOptions::default()
     };
-    let mut config = match file {
+    match file {
         Some(path) => {
             let file = Kubeconfig::read_from(path).or_usage(doing)?;
             KubeConfig::from_custom_kubeconfig(file, &choice)
                 .await
-                .or_usage(doing)?
+                .or_usage(doing)
         }
-        None if choice.context.is_some() => KubeConfig::from_kubeconfig(&choice).await.or_usage(doing)?,
-        None => KubeConfig::infer().await.or_usage(doing)?,
-    };
-    // What is tried again, and when, is the outbox's business.
-    config.default_retry = false;
-    Client::try_from(config).or_usage(doing)
+        None if choice.context.is_some() => KubeConfig::from_kubeconfig(&choice).await.or_usage(doing),
+        None => KubeConfig::infer().await.or_usage(doing),
+    }
 }

@@ -1,6 +1,6 @@
 //! A server in a test, with verbs.
 
-use std::{collections::BTreeMap, io::Write, net::SocketAddr, sync::Arc};
+use std::{io::Write, net::SocketAddr, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::future::{BoxFuture, pending, ready};
