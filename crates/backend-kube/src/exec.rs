@@ -19,7 +19,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::names;
+use crate::{names, refusal};
 
 /// Bytes that wait in memory on their way in or out.
 const BUFFER: usize = 1 << 20;
@@ -53,12 +53,7 @@ pub(crate) async fn open(
     let mut process = timeout(LIMIT, opening)
         .await
         .map_err(|_| OpenError::Unreachable("the cluster does not answer".to_owned()))?
-        .map_err(|error| match error {
-            // A container that does not run yet is told apart only by text that differs between versions.
-            Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(_)) => OpenError::NotRunning,
-            Error::Api(status) if status.code == 404 => OpenError::NotRunning,
-            other => OpenError::Unreachable(other.to_string()),
-        })?;
+        .map_err(|error| explain(&error))?;
     let (Some(output), Some(input)) = (process.stdout(), process.stdin()) else {
         return Err(OpenError::Unreachable(
             "the cluster gave half a stream".to_owned(),
@@ -69,6 +64,19 @@ pub(crate) async fn open(
         output,
         input,
     }))
+}
+
+/// A container that does not run yet is told apart only by text that differs between versions.
+fn explain(error: &Error) -> OpenError {
+    let is_refusal = matches!(
+        error,
+        Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(_))
+    );
+    if is_refusal || refusal::is_not_found(error) {
+        OpenError::NotRunning
+    } else {
+        OpenError::Unreachable(error.to_string())
+    }
 }
 
 impl<R, W> Drop for ExecStream<R, W> {

@@ -28,11 +28,11 @@ pub(crate) fn of_create(error: &Error, namespace: &str) -> LaunchError {
 
 /// Judges an error of any other call.
 pub(crate) fn of_call(error: &Error) -> LaunchError {
-    match error {
-        Error::Api(status) => LaunchError::Transient {
-            reason: format!("the cluster answers {}: {}", status.code, status.message),
-        },
-        _ => unreachable(error),
+    let Error::Api(status) = error else {
+        return unreachable(error);
+    };
+    LaunchError::Transient {
+        reason: format!("the cluster answers {}: {}", status.code, status.message),
     }
 }
 

@@ -101,9 +101,9 @@ impl Lobby {
             if let Turn::Leave = self.turn()? {
                 return Ok(None);
             }
-            let containers = |spec: &AttemptSpec| spec.pod.as_ref().map_or(0, |pod| pod.containers);
-            let is_ready = |spec: &&Box<AttemptSpec>| self.crew.is_complete(containers(spec));
-            if self.spec.as_ref().filter(is_ready).is_some() {
+            let containers = self.spec.as_ref().and_then(|spec| spec.pod.as_ref());
+            let containers = containers.map_or(0, |pod| pod.containers);
+            if self.spec.is_some() && self.crew.is_complete(containers) {
                 return Ok(self.spec.take());
             }
             self.poll()?;

@@ -265,9 +265,12 @@ fn receive_output(stream: &UnixStream) -> io::Result<OwnedFd> {
         &mut ancillary,
         RecvFlags::CMSG_CLOEXEC,
     )?;
-    let received = ancillary.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-        _ => None,
+    let received = ancillary.drain().find_map(|message| {
+        if let RecvAncillaryMessage::ScmRights(mut fds) = message {
+            fds.next()
+        } else {
+            None
+        }
     });
     received.ok_or_else(|| io::Error::other("the supervisor sent no output"))
 }

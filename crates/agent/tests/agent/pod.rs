@@ -140,20 +140,18 @@ impl Reader {
     /// Gives it the attempt and the ticket.
     fn begin(&mut self, spec: Box<AttemptSpec>) {
         loop {
-            match self.next() {
-                FromAgent::Ready { holder, .. } => {
-                    assert_eq!(holder, "pod-uid");
-                    self.tell(&ToAgent::Assign { spec: spec.clone() });
-                }
-                FromAgent::CheckedIn { holder, .. } => {
-                    self.tell(&ToAgent::ReadLog { from: 0 });
-                    return self.tell(&ToAgent::Go {
-                        holder,
-                        secrets: Vec::new(),
-                        mask: Vec::new(),
-                    });
-                }
-                other => panic!("unexpected {other:?}"),
+            let message = self.next();
+            if let FromAgent::Ready { holder, .. } = &message {
+                assert_eq!(holder, "pod-uid");
+                self.tell(&ToAgent::Assign { spec: spec.clone() });
+            }
+            if let FromAgent::CheckedIn { holder, .. } = message {
+                self.tell(&ToAgent::ReadLog { from: 0 });
+                return self.tell(&ToAgent::Go {
+                    holder,
+                    secrets: Vec::new(),
+                    mask: Vec::new(),
+                });
             }
         }
     }

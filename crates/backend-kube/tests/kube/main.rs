@@ -1,6 +1,5 @@
 //! The backend on a real cluster: the one that `KUBECONFIG` names, with the registry that `PIPE_TEST_REGISTRY` names.
 
-#![cfg(test)]
 #![expect(clippy::unwrap_used, reason = "these are helpers of tests too")]
 
 mod contract;

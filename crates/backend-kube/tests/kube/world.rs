@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -33,9 +34,11 @@ pub(crate) struct KubeWorld {
 /// How the test cluster is reached; none, with a word about it, if there is no such cluster.
 pub(crate) async fn config() -> Option<Config> {
     if std::env::var_os("KUBECONFIG").is_none() || std::env::var_os("PIPE_TEST_REGISTRY").is_none() {
-        eprintln!(
-            "SKIPPED: no cluster: set KUBECONFIG and PIPE_TEST_REGISTRY, as `scripts/dev-cluster env` prints them"
-        );
+        let hint = "set KUBECONFIG and PIPE_TEST_REGISTRY, as `scripts/dev-cluster env` prints them";
+        drop(writeln!(
+            std::io::stderr(),
+            "SKIPPED: there is no cluster: {hint}"
+        ));
         return None;
     }
     Some(Config::infer().await.unwrap())

@@ -233,7 +233,8 @@ fn project(text: &str, raw: RawProject, clusters: &[ClusterConfig]) -> Result<Pr
             },
             name,
             forge,
-            trusted: raw.trusted,
+            // In a pod it is kept apart from this machine.
+            trusted: raw.trusted || place != PlaceConfig::Local,
             default_branch,
             protected_branches: Patterns::new(&protected),
             protected_tags: Patterns::new(&raw.protected_tags.unwrap_or_default()),

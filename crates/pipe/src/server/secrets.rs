@@ -45,16 +45,18 @@ impl SecretSource for FileSecrets {
             if !known.tiers.contains(&tier) {
                 return Err(terminal(format!("is not for runs of {} refs", tier.as_str())));
             }
-            let text = tokio::fs::read_to_string(&known.file)
-                .await
-                .map_err(|error| match error.kind() {
-                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
-                        terminal(format!("cannot be read: {error}"))
-                    }
-                    _ => LaunchError::Transient {
+            let text = tokio::fs::read_to_string(&known.file).await.map_err(|error| {
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+                ) {
+                    terminal(format!("cannot be read: {error}"))
+                } else {
+                    LaunchError::Transient {
                         reason: format!("the secret `{}` cannot be read now: {error}", secret.name),
-                    },
-                })?;
+                    }
+                }
+            })?;
             values.push(SecretValue {
                 target: Some(secret.target.clone()),
                 value: text.strip_suffix('\n').unwrap_or(&text).to_owned(),
