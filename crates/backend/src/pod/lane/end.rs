@@ -4,7 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use pipekeeper_agent::protocol::{ExitRecord, RecordOutcome, ToAgent};
 use pipekeeper_model::Holder;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Job, LAST_WORDS, Lane, hear::unreachable};
 use crate::{
@@ -19,6 +19,8 @@ use crate::{
 
 /// The pause before files are fetched again.
 const FETCH_AGAIN: Duration = Duration::from_secs(1);
+/// How long a supervisor may take to leave.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 impl Lane {
     /// Whether nothing more will be learned of it.
@@ -90,7 +92,6 @@ impl Lane {
             .await
             .unwrap_or_else(|error| Err(io::Error::other(error)))?;
         self.finish(*record).await;
-        self.tell(&ToAgent::Leave).await;
         self.let_go();
         Ok(())
     }
@@ -156,14 +157,23 @@ impl Lane {
         Ok(())
     }
 
-    /// Removes the pod, beside everything else; a sweep repeats it.
+    /// Sends the supervisor away and removes the pod, beside everything else; a sweep repeats it.
     fn let_go(&mut self) {
-        self.link = Link::Down;
+        let link = std::mem::replace(&mut self.link, Link::Down);
         self.why = None;
         self.end_due = None;
         self.removal_due = None;
         let (host, attempt) = (Arc::clone(&self.shared.host), self.attempt);
         self.jobs.spawn(async move {
+            if let Link::Up(mut wire) = link {
+                // A cluster takes its time to end containers that do not end themselves.
+                let leaving = async {
+                    if wire.send(&ToAgent::Leave).await.is_ok() {
+                        while wire.next().await.is_some() {}
+                    }
+                };
+                let _ = timeout(FAREWELL, leaving).await;
+            }
             if let Err(error) = host.remove(attempt).await {
                 tracing::info!(attempt.id = %attempt, "its pod is removed later: {error}");
             }
