@@ -13,5 +13,5 @@ mod render;
 mod watch;
 
 pub use host::KubeHost;
-pub use options::{ClusterOptions, Namespaces, Patience, Profile, Profiles, Volume, VolumeSource};
+pub use options::{ClusterOptions, Namespaces, Patience, Profile, Profiles, Volume, VolumeSource, pinned};
 pub use render::render_pod;

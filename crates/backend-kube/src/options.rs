@@ -66,6 +66,16 @@ impl Namespaces {
     }
 }
 
+/// The image with the supervisor of this version, unless the name says which.
+pub fn pinned(image: &str, version: &str) -> String {
+    let name = image.rsplit('/').next().unwrap_or(image);
+    if name.contains([':', '@']) {
+        image.to_owned()
+    } else {
+        format!("{image}:{version}")
+    }
+}
+
 /// What the containers of an action may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {

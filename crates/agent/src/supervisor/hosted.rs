@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Supervisor, step::DRAIN_READS};
 use crate::pod::StepEnd;
 use crate::pod::message::ToRunner;
-use crate::protocol::{PodSpec, Script, StepSpec};
+use crate::protocol::{Orphan, PodSpec, Script, StepSpec};
 use crate::script;
 use crate::spawn::SpawnError;
 
@@ -16,6 +16,8 @@ use crate::spawn::SpawnError;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long an ended attempt waits for a controller to fetch what there is.
 const LINGER: Duration = Duration::from_secs(24 * 3600);
+/// What fetching may take at least.
+const FETCH_TIME: Duration = Duration::from_secs(600);
 
 impl Supervisor {
     /// Runs a step in its container.
@@ -134,7 +136,12 @@ impl Supervisor {
         if let Some(crew) = self.crew.as_mut() {
             crew.dismiss(0);
         }
-        let until = Instant::now() + LINGER;
+        // Nobody will come for what was started from a laptop that is closed now.
+        let linger = match self.spec.orphan {
+            Orphan::StopAfter { ms } => LINGER.min(Duration::from_millis(ms) + FETCH_TIME),
+            Orphan::WorkOn => LINGER,
+        };
+        let until = Instant::now() + linger;
         while !self.may_leave && Instant::now() < until {
             self.turn(None, Some(until));
         }

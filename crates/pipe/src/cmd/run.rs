@@ -20,6 +20,7 @@ use crate::{
     local::{
         Place,
         event::{self, Occasion},
+        pods::{self, ContextFlags},
         secrets::{self, Secrets},
         session::{self, Ending, Job},
         watch,
@@ -61,6 +62,8 @@ pub(crate) struct Run {
     /// Where actions run
     #[arg(long, value_enum, default_value_t)]
     backend: BackendChoice,
+    #[command(flatten)]
+    cluster: ContextFlags,
     /// Run again whenever a file changes
     #[arg(long, conflicts_with = "dry_run")]
     watch: bool,
@@ -160,6 +163,7 @@ impl Run {
             view,
             keep: self.keep,
             limit: self.timeout,
+            cluster: self.cluster.context.is_some().then(|| self.cluster.clone()),
         };
         Ok((pipeline, job))
     }
@@ -184,7 +188,7 @@ impl Run {
         let missing: Vec<&FeatureUse> = plan
             .features
             .iter()
-            .filter(|used| used.feature != Feature::Secrets)
+            .filter(|used| !self.can(used.feature))
             .collect();
         if missing.is_empty() {
             return Ok(());
@@ -195,7 +199,7 @@ impl Run {
             .collect();
         let only_images = missing.iter().all(|used| used.feature == Feature::Image);
         let hint = if only_images {
-            "there is no container engine here; `--backend local` runs the actions as processes of this machine"
+            "`--context` runs the actions as pods of a cluster, `--backend local` as processes of this machine"
         } else {
             "leave these out with `--action`, or run the pipeline on a server that can do them"
         };
@@ -204,6 +208,10 @@ impl Run {
             lines.join("\n")
         ))
         .hint(hint))
+    }
+
+    fn can(&self, feature: Feature) -> bool {
+        feature == Feature::Secrets || self.cluster.context.is_some() && pods::FEATURES.contains(&feature)
     }
 
     async fn again_and_again(

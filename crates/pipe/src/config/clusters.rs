@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use pipekeeper_backend_kube::{
-    ClusterOptions, Namespaces, Patience, Profile, Profiles, Volume, VolumeSource,
+    ClusterOptions, Namespaces, Patience, Profile, Profiles, Volume, VolumeSource, pinned,
 };
 use pipekeeper_model::{Name, plan::Resources};
 
@@ -79,7 +79,7 @@ fn cluster(text: &str, raw: RawCluster) -> Result<ClusterConfig, Failure> {
                 protected: profile(raw.profiles.protected),
                 branches: profile(raw.profiles.branches),
             },
-            agent_image: pinned(&agent_image),
+            agent_image: pinned(&agent_image, env!("CARGO_PKG_VERSION")),
             pull_secrets: raw.pull_secrets,
             volumes: volumes.collect::<Result<_, Failure>>()?,
             default_resources: Resources {
@@ -89,16 +89,6 @@ fn cluster(text: &str, raw: RawCluster) -> Result<ClusterConfig, Failure> {
             patience: Patience::default(),
         },
     })
-}
-
-/// The image of this very version, unless the name says which.
-fn pinned(image: &str) -> String {
-    let name = image.rsplit('/').next().unwrap_or(image);
-    if name.contains([':', '@']) {
-        image.to_owned()
-    } else {
-        format!("{image}:{}", env!("CARGO_PKG_VERSION"))
-    }
 }
 
 fn source(raw: RawVolume) -> Result<Volume, &'static str> {

@@ -4,6 +4,7 @@ mod desk;
 pub(crate) mod event;
 mod host;
 mod place;
+pub(crate) mod pods;
 pub(crate) mod secrets;
 pub(crate) mod session;
 mod supplies;

@@ -62,6 +62,11 @@ impl Place {
         self.work.clone()
     }
 
+    /// Where what is known of attempts in pods lives.
+    pub(crate) fn pods(&self) -> PathBuf {
+        self.root.join("pods")
+    }
+
     /// Where the working tree's copy goes.
     pub(crate) fn source(&self) -> PathBuf {
         self.root.join("source")

@@ -2,7 +2,7 @@
 
 use std::{env, path::PathBuf, sync::Arc};
 
-use pipekeeper_backend::{AgentProgram, KeepWorkspace, LocalBackend, LocalOptions};
+use pipekeeper_backend::{AgentProgram, Backend, KeepWorkspace, LocalBackend, LocalOptions};
 use pipekeeper_controller::{AttemptNews, Controller, EngineRules, Handle, News, Ports, SubmitError};
 use pipekeeper_engine::{CancelReason, Input, NodeState, Run, RunRequest, evolve};
 use pipekeeper_model::{Actor, Millis, Outcome, Plan, RunContext, TriggerEvent};
@@ -15,7 +15,8 @@ use tokio::{
 };
 
 use super::{
-    desk::Desk, event, host, place::Place, secrets::Secrets, supplies::LocalSupplies, watch::Changes,
+    desk::Desk, event, host, place::Place, pods::ContextFlags, secrets::Secrets, supplies::LocalSupplies,
+    watch::Changes,
 };
 use crate::{
     clock::{self, SystemClock},
@@ -46,6 +47,8 @@ pub(crate) struct Job {
     pub(crate) keep: bool,
     /// How long it may take.
     pub(crate) limit: Option<Millis>,
+    /// The cluster it runs in; none means this machine.
+    pub(crate) cluster: Option<ContextFlags>,
 }
 
 /// How a local run came to its end.
@@ -64,7 +67,7 @@ pub(crate) enum Ending {
 /// Runs the job; with `changes`, a change of the tree cancels it.
 pub(crate) async fn run(place: &Place, job: Job, changes: Option<&mut Changes>) -> Result<Ending, Failure> {
     let store = MemoryStore::new();
-    let (controller, handle) = compose(place, &job, &store)?;
+    let (controller, handle) = compose(place, &job, &store).await?;
     let (root, source) = (job.root.clone(), place.source());
     let copied = tokio::task::spawn_blocking(move || snapshot(&root, &source));
     let copied = copied.await.or_fail("copy the working tree")?;
@@ -114,20 +117,35 @@ pub(crate) async fn run(place: &Place, job: Job, changes: Option<&mut Changes>) 
     Ok(ending)
 }
 
-fn compose(place: &Place, job: &Job, store: &MemoryStore) -> Result<(Controller, Handle), Failure> {
+async fn compose(place: &Place, job: &Job, store: &MemoryStore) -> Result<(Controller, Handle), Failure> {
     let layout = place.layout();
     let (on_observation, observations) = mpsc::unbounded_channel();
-    let backend = LocalBackend::new(LocalOptions {
-        root: place.attempts(),
-        artifacts: layout.artifacts(),
-        agent: agent_program()?,
-        host_env: host::variables(),
-        on_observation,
-    });
-    backend.expect_attempt();
+    let backend: Arc<dyn Backend> = match job
+        .cluster
+        .as_ref()
+        .and_then(|flags| Some((flags, flags.context.as_ref()?)))
+    {
+        Some((flags, context)) => {
+            flags
+                .backend(context, place.pods(), &layout, on_observation)
+                .await?
+        }
+        None => {
+            let local = LocalBackend::new(LocalOptions {
+                root: place.attempts(),
+                artifacts: layout.artifacts(),
+                agent: agent_program()?,
+                host_env: host::variables(),
+                on_observation,
+            });
+            local.expect_attempt();
+            Arc::new(local)
+        }
+    };
     let supplies = LocalSupplies {
         folder: place.source(),
         secrets: job.secrets.clone(),
+        is_far: job.cluster.is_some(),
         keep_workspace: if job.keep {
             KeepWorkspace::Always
         } else {
@@ -136,7 +154,7 @@ fn compose(place: &Place, job: &Job, store: &MemoryStore) -> Result<(Controller,
     };
     Ok(Controller::new(Ports {
         store: Arc::new(store.clone()),
-        backend: Arc::new(backend),
+        backend,
         observations,
         supplies: Arc::new(supplies),
         intake: None,

@@ -14,6 +14,8 @@ use super::secrets::Secrets;
 
 /// How long attempts work on when `pipe run` is killed.
 const ORPHANS_STOP_AFTER: Millis = Millis::seconds(3);
+/// The same where a network is between.
+const FAR_ORPHANS_STOP_AFTER: Millis = Millis::seconds(60);
 
 /// The working tree's copy, the user's secrets.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub(crate) struct LocalSupplies {
     pub(crate) folder: PathBuf,
     /// The secrets.
     pub(crate) secrets: Secrets,
+    /// Whether attempts run elsewhere, and may lose sight of us for a while.
+    pub(crate) is_far: bool,
     /// Whether workspaces are kept.
     pub(crate) keep_workspace: KeepWorkspace,
 }
@@ -60,7 +64,11 @@ impl Supplies for LocalSupplies {
     fn habits(&self) -> Habits {
         Habits {
             keep_workspace: self.keep_workspace,
-            orphan: Orphan::StopAfter(ORPHANS_STOP_AFTER),
+            orphan: Orphan::StopAfter(if self.is_far {
+                FAR_ORPHANS_STOP_AFTER
+            } else {
+                ORPHANS_STOP_AFTER
+            }),
         }
     }
 }
