@@ -7,10 +7,14 @@ use std::{
     sync::Arc,
 };
 
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::{
+    core::v1::Namespace,
+    rbac::v1::{Role, RoleBinding, Subject},
+};
 use kube::{
     Api, Client, Config,
     api::{DeleteParams, ObjectMeta, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
 };
 use pipekeeper_backend::{
     Backend, Observation,
@@ -44,6 +48,36 @@ pub(crate) async fn config() -> Option<Config> {
     Some(Config::infer().await.unwrap())
 }
 
+/// A server's rights in this namespace, and no others, where the cluster has a user for that.
+async fn least_rights(admin: &Client, all_rights: Config, namespace: &str) -> Config {
+    let Some(path) = std::env::var_os("PIPE_TEST_SERVER_KUBECONFIG") else {
+        return all_rights;
+    };
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/kubernetes");
+    let role = std::fs::read_to_string(deploy.join("role.yaml")).unwrap();
+    let role: Role = serde_saphyr::from_str(&role).unwrap();
+    let binding = std::fs::read_to_string(deploy.join("binding.yaml")).unwrap();
+    let mut binding: RoleBinding = serde_saphyr::from_str(&binding).unwrap();
+    binding.subjects = Some(vec![Subject {
+        kind: "User".to_owned(),
+        name: "pipekeeper-test".to_owned(),
+        ..Subject::default()
+    }]);
+    let how = PostParams::default();
+    Api::<Role>::namespaced(admin.clone(), namespace)
+        .create(&how, &role)
+        .await
+        .unwrap();
+    Api::<RoleBinding>::namespaced(admin.clone(), namespace)
+        .create(&how, &binding)
+        .await
+        .unwrap();
+    let file = Kubeconfig::read_from(path).unwrap();
+    Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+        .await
+        .unwrap()
+}
+
 /// An image of the test registry.
 pub(crate) fn image(name: &str) -> String {
     format!("{}/{name}", std::env::var("PIPE_TEST_REGISTRY").unwrap())
@@ -72,6 +106,7 @@ impl KubeWorld {
             ..Namespace::default()
         };
         namespaces.create(&PostParams::default(), &wanted).await.unwrap();
+        let config = least_rights(&client, config, &namespace).await;
         let options = ClusterOptions {
             name: "test".parse().unwrap(),
             instance: unique.chars().rev().take(6).collect(),
