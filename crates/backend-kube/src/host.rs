@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -50,6 +53,14 @@ pub(crate) struct Inner {
     pub(crate) cluster: ClusterOptions,
     known: Mutex<Known>,
     listed: Notify,
+    calls: Calls,
+}
+
+/// What was asked of the cluster so far, its watches apart.
+#[derive(Debug, Default)]
+struct Calls {
+    answered: AtomicU64,
+    early: AtomicU64,
 }
 
 #[derive(Default)]
@@ -98,8 +109,16 @@ impl KubeHost {
                 cluster,
                 known: Mutex::new(known),
                 listed: Notify::new(),
+                calls: Calls::default(),
             }),
         })
+    }
+
+    /// How many requests the cluster answered so far, streams among them, and how many streams it refused because the
+    /// container did not run yet.
+    pub fn calls(&self) -> (u64, u64) {
+        let Calls { answered, early } = &self.inner.calls;
+        (answered.load(Ordering::Relaxed), early.load(Ordering::Relaxed))
     }
 
     fn pods(&self, namespace: &str) -> Api<Pod> {
@@ -145,7 +164,11 @@ impl KubeHost {
     async fn make_claims(&self, plan: &PodPlan, namespace: &str) -> Result<(), LaunchError> {
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.inner.client.clone(), namespace);
         for claim in render::claims(plan, &self.inner.cluster) {
-            match bounded(claims.create(&PostParams::default(), &claim)).await {
+            match self
+                .inner
+                .bounded(claims.create(&PostParams::default(), &claim))
+                .await
+            {
                 Ok(_) => {}
                 Err(error) if refusal::is_conflict(&error) => {}
                 Err(error) => return Err(refusal::of_create(&error, namespace)),
@@ -166,16 +189,23 @@ impl PodHost for KubeHost {
             self.make_claims(plan, &namespace).await?;
         }
         let pods = self.pods(&namespace);
-        let mut created = bounded(pods.create(&PostParams::default(), &pod)).await;
+        let mut created = self
+            .inner
+            .bounded(pods.create(&PostParams::default(), &pod))
+            .await;
         if created.as_ref().is_err_and(refusal::is_of_transport) {
             // Whether it came through or not: the name makes a second try the same as the first.
-            created = bounded(pods.create(&PostParams::default(), &pod)).await;
+            created = self
+                .inner
+                .bounded(pods.create(&PostParams::default(), &pod))
+                .await;
         }
         let made = match created {
             Ok(made) => made,
             Err(error) if refusal::is_conflict(&error) => {
                 let name = self.name(plan.attempt);
-                bounded(pods.get(&name))
+                self.inner
+                    .bounded(pods.get(&name))
                     .await
                     .map_err(|error| refusal::of_call(&error))?
             }
@@ -194,7 +224,13 @@ impl PodHost for KubeHost {
     async fn open(&self, attempt: AttemptId, role: StreamRole) -> Result<Box<dyn PodStream>, OpenError> {
         let namespace = self.namespace(attempt).await.ok_or(OpenError::NotRunning)?;
         let pods = Api::namespaced(self.inner.streams.clone(), &namespace);
-        let stream = exec::open(&pods, &self.name(attempt), role).await?;
+        let opened = exec::open(&pods, &self.name(attempt), role).await;
+        let counter = match &opened {
+            Err(OpenError::NotRunning) => &self.inner.calls.early,
+            Ok(_) | Err(OpenError::Unreachable(_)) => &self.inner.calls.answered,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        let stream = opened?;
         self.inner.opened(attempt);
         Ok(stream)
     }
@@ -203,7 +239,11 @@ impl PodHost for KubeHost {
         let Some(namespace) = self.namespace(attempt).await else {
             return Ok(PodState::Absent);
         };
-        match bounded(self.pods(&namespace).get(&self.name(attempt))).await {
+        match self
+            .inner
+            .bounded(self.pods(&namespace).get(&self.name(attempt)))
+            .await
+        {
             Ok(pod) => Ok(watch::state_of(&self.inner, &pod, Timestamp::now())),
             Err(error) if refusal::is_not_found(&error) => Ok(PodState::Absent),
             Err(error) => Err(refusal::of_call(&error)),
@@ -220,7 +260,11 @@ impl PodHost for KubeHost {
             grace_period_seconds: Some(if is_stuck { 0 } else { REMOVAL_GRACE }),
             ..DeleteParams::default()
         };
-        match bounded(self.pods(&namespace).delete(&self.name(attempt), &how)).await {
+        match self
+            .inner
+            .bounded(self.pods(&namespace).delete(&self.name(attempt), &how))
+            .await
+        {
             Ok(_) => Ok(()),
             Err(error) if refusal::is_not_found(&error) => {
                 self.inner.known().pods.remove(&attempt);
@@ -233,7 +277,8 @@ impl PodHost for KubeHost {
     async fn list(&self) -> Result<Vec<AttemptId>, LaunchError> {
         let namespaces: Vec<String> = self.inner.known().namespaces.keys().cloned().collect();
         for namespace in namespaces {
-            bounded(watch::list(&self.inner, &self.pods(&namespace), &namespace))
+            self.inner
+                .bounded(watch::list(&self.inner, &self.pods(&namespace), &namespace))
                 .await
                 .map_err(|error| refusal::of_call(&error))?;
         }
@@ -273,13 +318,14 @@ impl PodHost for KubeHost {
     }
 }
 
-/// A call to the cluster that does not answer is an error.
-async fn bounded<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
-    let silence = |_| kube::Error::Service("the cluster does not answer".into());
-    timeout(CALL_LIMIT, call).await.map_err(silence)?
-}
-
 impl Inner {
+    /// Counts a call to the cluster; one that is not answered is an error.
+    async fn bounded<T>(&self, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+        self.calls.answered.fetch_add(1, Ordering::Relaxed);
+        let silence = |_| kube::Error::Service("the cluster does not answer".into());
+        timeout(CALL_LIMIT, call).await.map_err(silence)?
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

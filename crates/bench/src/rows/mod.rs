@@ -5,6 +5,7 @@ mod engine;
 pub(crate) mod logs;
 mod memory;
 mod pages;
+mod pods;
 mod push;
 mod scheduling;
 mod start;
@@ -27,6 +28,7 @@ pub(crate) const ROWS: &[Row] = &[
     ("webhook", webhook::measure),
     ("push", push::measure),
     ("scheduling", scheduling::measure),
+    ("pods", pods::measure),
     ("logs", logs::measure),
     ("pages", pages::measure),
     ("memory", memory::measure),
