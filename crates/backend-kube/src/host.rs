@@ -254,6 +254,9 @@ impl PodHost for KubeHost {
         let Some(namespace) = self.namespace(attempt).await else {
             return Ok(());
         };
+        if self.inner.is_going(attempt) {
+            return Ok(());
+        }
         // A node that does not answer would keep it for ever.
         let is_stuck = matches!(self.inner.state(attempt), Some(PodState::Ended { reason }) if reason.contains("answering"));
         let how = DeleteParams {
@@ -265,7 +268,12 @@ impl PodHost for KubeHost {
             .bounded(self.pods(&namespace).delete(&self.name(attempt), &how))
             .await
         {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                if let Some(seen) = self.inner.known().pods.get_mut(&attempt) {
+                    seen.is_going = true;
+                }
+                Ok(())
+            }
             Err(error) if refusal::is_not_found(&error) => {
                 self.inner.known().pods.remove(&attempt);
                 Ok(())
@@ -328,6 +336,10 @@ impl Inner {
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_going(&self, attempt: AttemptId) -> bool {
+        self.known().pods.get(&attempt).is_some_and(|seen| seen.is_going)
     }
 
     fn state(&self, attempt: AttemptId) -> Option<PodState> {

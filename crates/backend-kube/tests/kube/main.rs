@@ -3,4 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "these are helpers of tests too")]
 
 mod contract;
+mod cost;
 mod world;

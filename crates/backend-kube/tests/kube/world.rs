@@ -139,8 +139,18 @@ impl KubeWorld {
     }
 
     pub(crate) fn open_with(&self, config: Config) -> (Arc<PodBackend>, UnboundedReceiver<Observation>) {
+        let (_, backend, observations) = self.open_host(config);
+        (backend, observations)
+    }
+
+    /// A backend, and its host to ask what it did.
+    pub(crate) fn open_counted(&self) -> (Arc<KubeHost>, Arc<PodBackend>, UnboundedReceiver<Observation>) {
+        self.open_host(self.config.clone())
+    }
+
+    fn open_host(&self, config: Config) -> (Arc<KubeHost>, Arc<PodBackend>, UnboundedReceiver<Observation>) {
         let (on_observation, observations) = unbounded_channel();
-        let host = KubeHost::new(config, self.options.clone(), [self.namespace.clone()]).unwrap();
+        let host = Arc::new(KubeHost::new(config, self.options.clone(), [self.namespace.clone()]).unwrap());
         let options = PodOptions {
             root: self.folder.path().join("root"),
             artifacts: self.folder.path().join("artifacts"),
@@ -148,7 +158,8 @@ impl KubeWorld {
             features: BTreeSet::new(),
             on_observation,
         };
-        (Arc::new(PodBackend::new(Arc::new(host), options)), observations)
+        let backend = PodBackend::new(Arc::<KubeHost>::clone(&host), options);
+        (host, Arc::new(backend), observations)
     }
 }
 

@@ -28,6 +28,8 @@ use crate::{Launch, LaunchError, Observation, Ticket, What};
 const QUIET: Duration = Duration::from_secs(20);
 /// After this long without a word its stream is given up.
 const SILENCE: Duration = Duration::from_secs(50);
+/// After this long the cluster itself is asked again, in case its watch is silent.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// How long a pod that ended may still have a record on its way.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
@@ -66,6 +68,8 @@ pub(super) struct Lane {
     files: Files,
     /// What its supervisor told of its end, while the files it names are fetched.
     record: Option<Box<ExitRecord>>,
+    /// When the cluster itself was last asked.
+    looked_at: Option<Instant>,
     /// What keeps its pod from going on, and since when.
     why: Option<(Why, Instant)>,
     /// Whether its services are all ready, as far as it has any.
@@ -130,6 +134,7 @@ impl Lane {
             jobs: JoinSet::new(),
             files: Files::Unknown,
             record: None,
+            looked_at: None,
             why: None,
             services: Services::Unknown,
             stopping: None,

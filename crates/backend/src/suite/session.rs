@@ -59,7 +59,8 @@ pub enum Act {
 pub struct Session {
     /// The backend.
     pub backend: Arc<dyn Backend>,
-    observations: UnboundedReceiver<Observation>,
+    /// What it sees.
+    pub observations: UnboundedReceiver<Observation>,
 }
 
 /// The attempt of this node.

@@ -6,7 +6,7 @@ use pipekeeper_agent::{archive, protocol::ToAgent};
 use pipekeeper_model::{Holder, Millis};
 use tokio::time::Instant;
 
-use super::{Files, Lane, Order};
+use super::{Files, LOOK_AGAIN, Lane, Order};
 use crate::{
     Launch, LaunchError, SourceInput, Ticket, What,
     pod::{
@@ -89,6 +89,7 @@ impl Lane {
             self.report(What::Waiting { reason });
         }
         created?;
+        self.looked_at = Some(Instant::now());
         self.link = Link::Awaited(Tries::early(self.shared.host.usual_start()));
         Ok(())
     }
@@ -125,10 +126,12 @@ impl Lane {
             });
             return Ok(());
         }
-        if let Link::Up(_) = self.link {
+        let is_fresh = self.looked_at.is_some_and(|at| at.elapsed() < LOOK_AGAIN);
+        if matches!(self.link, Link::Up(_)) || is_fresh && !matches!(self.link, Link::Down) {
             self.repeat();
             return Ok(());
         }
+        self.looked_at = Some(Instant::now());
         let state = self.shared.host.look(self.attempt).await?;
         if let (Link::Down, PodState::Waiting(_)) = (&self.link, &state) {
             self.link = Link::Awaited(Tries::early(Duration::ZERO));
