@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// A crate of ours and what it must never depend on directly.
-const DIRECT: [(&str, &[&str]); 11] = [
+const DIRECT: [(&str, &[&str]); 12] = [
     (
         "model",
         &["tokio", "sqlx", "kube", "axum", "chrono", "jiff", "rustix"],
@@ -50,7 +50,11 @@ const DIRECT: [(&str, &[&str]); 11] = [
         ],
     ),
     ("store", &["kube", "axum"]),
-    ("backend", &["sqlx", "axum", "pipekeeper-store"]),
+    ("backend", &["sqlx", "axum", "kube", "pipekeeper-store"]),
+    (
+        "backend-kube",
+        &["sqlx", "axum", "pipekeeper-store", "pipekeeper-engine"],
+    ),
     ("agent", &["pipekeeper-store", "axum", "kube", "tokio", "sqlx"]),
     (
         "forge",

@@ -83,7 +83,9 @@ fn greet(started: &server::Started) {
 /// Logs go to stderr. `RUST_LOG` is not read: there is one place for settings.
 fn start_logging(log: &Log) -> Result<(), Failure> {
     let level = log.level.as_deref().unwrap_or("info");
-    let filter = EnvFilter::try_new(level).map_err(|error| {
+    // The client calls a stream that is tried a moment too early an error.
+    let quieter = format!("kube_client::client::builder=off,{level}");
+    let filter = EnvFilter::try_new(quieter).map_err(|error| {
         Failure::usage(format!("`log.level` is `{level}`: {error}"))
             .hint("write error, warn, info, debug, trace, or a filter such as `info,pipekeeper_source=debug`")
     })?;
