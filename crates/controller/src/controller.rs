@@ -16,7 +16,7 @@ use pipekeeper_store::{Delivery, DeliveryId, StoreError};
 use tokio::sync::{broadcast, mpsc};
 
 use crate::{
-    Handle, News, Ports, SubmitError,
+    Handle, News, Obstacles, Ports, SubmitError,
     handle::Command,
     job::{Done, Job, Tools},
     outbox::Outbox,
@@ -98,6 +98,7 @@ impl Controller {
         let handle = Handle {
             commands: sender,
             news,
+            obstacles: Obstacles::default(),
         };
         let tools = Tools {
             store: Arc::clone(&ports.store),

@@ -8,13 +8,14 @@ use pipekeeper_store::DeliveryId;
 use thiserror::Error;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::{IntakeError, Wish};
+use crate::{IntakeError, Obstacles, Wish};
 
 /// Speaks to a running controller; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) news: broadcast::Sender<News>,
+    pub(crate) obstacles: Obstacles,
 }
 
 /// What the controller is told.
@@ -143,6 +144,11 @@ pub enum AttemptNews {
 }
 
 impl Handle {
+    /// What keeps launched attempts from starting.
+    pub fn obstacles(&self) -> Obstacles {
+        self.obstacles.clone()
+    }
+
     /// Gives an input to a run and waits until its consequences are stored.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod intake;
 mod job;
 mod launch;
 mod layout;
+mod obstacles;
 mod outbox;
 mod ports;
 mod recovery;
@@ -24,6 +25,7 @@ pub use controller::Controller;
 pub use handle::{AttemptNews, Handle, News, RetryWhich, SubmitError};
 pub use intake::{GitIntake, GitSupplies, Patterns, Project, Projects};
 pub use layout::Layout;
+pub use obstacles::Obstacles;
 pub use ports::{
     Admitted, CacheTiers, Clock, EngineRules, Habits, Intake, IntakeError, Ports, Rules, SecretSource,
     Supplies, Wish,

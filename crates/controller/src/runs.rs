@@ -272,7 +272,10 @@ impl Controller {
         let run = attempt.run;
         let tell = |what| self.publish(News::Attempt { attempt, what });
         match observation.what {
-            What::Waiting { reason } => tell(AttemptNews::Waiting { reason }),
+            What::Waiting { reason } => {
+                self.tools.handle.obstacles.note(attempt, reason.clone());
+                tell(AttemptNews::Waiting { reason });
+            }
             What::StepStarted { step } => tell(AttemptNews::StepStarted { step }),
             What::LogGrew { bytes } => {
                 pipekeeper_failpoint::hit("log_grew");
@@ -280,6 +283,7 @@ impl Controller {
             }
             What::Silent { seconds, processes } => tell(AttemptNews::Silent { seconds, processes }),
             What::CheckedIn { holder } => {
+                self.tools.handle.obstacles.clear(attempt);
                 pipekeeper_failpoint::hit("ticket_asked");
                 let then = Then::Answer {
                     attempt,
@@ -288,6 +292,7 @@ impl Controller {
                 self.queue(run, Actor::System, Input::TicketAsked { attempt, holder }, then);
             }
             What::Finished { holder, record } => {
+                self.tools.handle.obstacles.clear(attempt);
                 pipekeeper_failpoint::hit("end_seen");
                 let seen = Seen::Finished { holder, record };
                 self.queue(
@@ -298,6 +303,7 @@ impl Controller {
                 );
             }
             What::Hopeless { reason } => {
+                self.tools.handle.obstacles.clear(attempt);
                 let key = Effect::LaunchAttempt { attempt }.key();
                 let result = EffectResult::Failed { reason };
                 self.queue(
@@ -308,6 +314,7 @@ impl Controller {
                 );
             }
             What::Gone { reason } => {
+                self.tools.handle.obstacles.clear(attempt);
                 let seen = Seen::Gone { reason };
                 self.queue(
                     run,

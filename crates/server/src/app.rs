@@ -43,7 +43,7 @@ impl App {
             hooks: Semaphore::new(limits.hooks),
             large_hooks: Arc::new(Semaphore::new(limits.large_hooks)),
             streams: Arc::new(Semaphore::new(limits.live_streams)),
-            recent: Recent::default(),
+            recent: Recent::new(parts.handle.obstacles()),
             closing: watch::Sender::new(Phase::Open),
             parts,
         }))

@@ -5,7 +5,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use pipekeeper_engine::{NodeState, Run, RunRequest, replay};
+use pipekeeper_controller::Obstacles;
+use pipekeeper_engine::{NodeState, Run, RunRequest, explain, replay};
 use pipekeeper_model::{Actor, AttemptId, NodeId, RunId, Timestamp, plan::Node};
 use pipekeeper_store::{RunStamp, Store};
 use tokio::task::spawn_blocking;
@@ -18,6 +19,8 @@ pub(crate) struct Loaded {
     pub(crate) run: Run,
     pub(crate) version: u64,
     pub(crate) quarantined: Option<String>,
+    /// What keeps its attempts from starting.
+    pub(crate) obstacles: Obstacles,
 }
 
 /// Runs that were looked at lately: folding one takes longer than all else about a page.
@@ -25,12 +28,20 @@ pub(crate) struct Loaded {
 pub(crate) struct Recent {
     /// Newest last.
     runs: Mutex<VecDeque<Arc<Loaded>>>,
+    obstacles: Obstacles,
 }
 
 /// How many nodes the kept runs may have together.
 const MOST_NODES: usize = 5_000;
 
 impl Recent {
+    pub(crate) fn new(obstacles: Obstacles) -> Self {
+        Self {
+            obstacles,
+            ..Self::default()
+        }
+    }
+
     /// The newest state of a run that exists.
     pub(crate) async fn load(&self, store: &dyn Store, id: RunId) -> Result<Arc<Loaded>, ApiError> {
         let known = self.lock().iter().find(|known| known.run.id() == id).cloned();
@@ -41,7 +52,10 @@ impl Recent {
                 return Ok(known);
             }
         }
-        let loaded = Arc::new(load(store, id).await?);
+        let loaded = Arc::new(Loaded {
+            obstacles: self.obstacles.clone(),
+            ..load(store, id).await?
+        });
         self.keep(Arc::clone(&loaded));
         Ok(loaded)
     }
@@ -72,6 +86,7 @@ pub(crate) async fn load(store: &dyn Store, id: RunId) -> Result<Loaded, ApiErro
         run,
         version: stored.version,
         quarantined: stored.quarantined,
+        obstacles: Obstacles::default(),
     })
 }
 
@@ -88,6 +103,23 @@ pub(crate) struct NodeRef<'a> {
 }
 
 impl Loaded {
+    /// Why a node is where it is, with what is in its attempt's way.
+    pub(crate) fn why(&self, node: NodeRef<'_>) -> String {
+        let why = explain(&self.run, node.id).to_string();
+        match self.obstacle(node) {
+            Some(obstacle) => format!("{why}: {obstacle}"),
+            None => why,
+        }
+    }
+
+    /// What keeps a node's attempt from starting.
+    pub(crate) fn obstacle(&self, node: NodeRef<'_>) -> Option<String> {
+        let NodeState::Running(live) = node.state else {
+            return None;
+        };
+        self.obstacles.of(live.attempt)
+    }
+
     pub(crate) fn request(&self) -> Result<&RunRequest, ApiError> {
         let request = self.run.request();
         request.map(AsRef::as_ref).ok_or_else(|| no_run(self.run.id()))

@@ -246,9 +246,8 @@ impl Session {
             }
             Step::News(Ok(News::Attempt { attempt, what })) => match what {
                 AttemptNews::LogGrew { .. } => self.report.log(&self.run, attempt),
-                AttemptNews::Waiting { .. }
-                | AttemptNews::StepStarted { .. }
-                | AttemptNews::Silent { .. } => {}
+                AttemptNews::Waiting { reason } => self.report.waits(attempt, reason),
+                AttemptNews::StepStarted { .. } | AttemptNews::Silent { .. } => {}
             },
             Step::News(Ok(News::Run { .. } | News::Delivery(_))) => {}
             Step::News(Err(broadcast::error::RecvError::Lagged(_))) => self.resync().await?,

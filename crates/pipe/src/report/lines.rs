@@ -135,6 +135,11 @@ impl Lines {
         }
     }
 
+    /// Something keeps an attempt from starting.
+    pub(crate) fn waits(&self, node: NodeId, reason: &str) -> String {
+        self.prefixed(node, '=', &format!("waits: {}", clean(reason)))
+    }
+
     fn logged(&self, node: NodeId, line: &str) -> String {
         // Colours of the tool are kept where colours are wanted, but they end with the line.
         let line = match self.paint {

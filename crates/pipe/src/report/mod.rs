@@ -94,6 +94,20 @@ impl Report {
         }
     }
 
+    /// Something keeps an attempt from starting.
+    pub(crate) fn waits(&mut self, attempt: AttemptId, reason: String) {
+        match &mut self.style {
+            Style::Tree { tails, .. } => tails.waits(attempt.node, reason),
+            Style::Lines(lines) => term::say(lines.waits(attempt.node, &reason)),
+            Style::Json => term::say(json!({
+                "type": "waits",
+                "run": attempt.run,
+                "attempt": attempt.number,
+                "reason": reason,
+            })),
+        }
+    }
+
     /// Draws what moves.
     pub(crate) fn draw(&mut self, run: &Run, now: Timestamp) {
         if let Style::Tree { screen, tails } = &mut self.style {

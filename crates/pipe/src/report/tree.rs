@@ -15,9 +15,15 @@ const SPINNER_MS: i64 = 100;
 #[derive(Debug, Default)]
 pub(crate) struct Tails {
     last: BTreeMap<NodeId, String>,
+    obstacles: BTreeMap<NodeId, String>,
 }
 
 impl Tails {
+    /// Remembers what keeps an attempt from starting.
+    pub(crate) fn waits(&mut self, node: NodeId, reason: String) {
+        self.obstacles.insert(node, clean(&reason));
+    }
+
     /// Remembers the last line that an attempt wrote.
     pub(crate) fn note(&mut self, node: NodeId, bytes: &[u8]) {
         let text = String::from_utf8_lossy(bytes);
@@ -160,7 +166,10 @@ fn mark(state: &NodeState, now: Timestamp) -> (&'static str, Tone) {
 /// What stands behind the time: the last line of a log, or why it does not move.
 fn note(run: &Run, id: NodeId, state: &NodeState, tails: &Tails) -> String {
     match state {
-        NodeState::Running(_) => tails.last.get(&id).cloned().unwrap_or_default(),
+        NodeState::Running(live) => {
+            let obstacle = tails.obstacles.get(&id).filter(|_| live.phase.holder().is_none());
+            obstacle.or(tails.last.get(&id)).cloned().unwrap_or_default()
+        }
         NodeState::Done(ended) => ended
             .reason
             .as_ref()

@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Json, extract::State};
 use pipekeeper_controller::Layout;
-use pipekeeper_engine::explain;
 use pipekeeper_model::{AttemptId, NodeId, RunId, Sha};
 use pipekeeper_store::RunFilter;
 use serde::{Deserialize, Serialize};
@@ -148,7 +147,7 @@ pub(crate) async fn why(
         .map(|node| WhyItem {
             name: node.node.name.clone(),
             state: node.state.word(),
-            why: explain(&loaded.run, node.id).to_string(),
+            why: loaded.why(node),
         })
         .collect();
     Ok(Json(WhyResponse { run, nodes }))

@@ -1,6 +1,6 @@
 //! The tree of a run's nodes, as text with a bar of time for each.
 
-use pipekeeper_engine::{NodeState, explain};
+use pipekeeper_engine::NodeState;
 use pipekeeper_model::{
     Millis, NodeId, Outcome, Timestamp,
     plan::{Body, Section},
@@ -140,7 +140,7 @@ fn has_run(state: &NodeState) -> bool {
 /// Why a node is where it is, unless it runs or simply succeeded.
 pub(crate) fn why(loaded: &Loaded, node: NodeRef<'_>) -> Option<String> {
     let is_plain = match node.state {
-        NodeState::Running(_) => true,
+        NodeState::Running(_) => loaded.obstacle(node).is_none(),
         NodeState::Done(ended) => {
             ended.outcome == Outcome::Succeeded
                 && matches!(node.node.body, Body::Work(_))
@@ -154,7 +154,7 @@ pub(crate) fn why(loaded: &Loaded, node: NodeRef<'_>) -> Option<String> {
         | NodeState::Backoff { .. }
         | NodeState::Skipped { .. } => false,
     };
-    (!is_plain).then(|| explain(&loaded.run, node.id).to_string())
+    (!is_plain).then(|| loaded.why(node))
 }
 
 impl Bar {
