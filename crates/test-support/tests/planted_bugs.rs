@@ -63,4 +63,5 @@ bugs!(
     need_forgotten = NeedForgotten,
     failure_stops_nothing = FailureStopsNothing,
     turn_ignored = TurnIgnored,
+    secret_told = SecretTold,
 );

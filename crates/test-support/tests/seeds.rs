@@ -71,7 +71,7 @@ fn options_are_read_back() {
 }
 
 /// What must happen sometimes: otherwise no seed says anything about it.
-const HAPPENS: [&str; 55] = [
+const HAPPENS: [&str; 56] = [
     "fact RunCreated",
     "fact TurnAwaited",
     "fact TurnCame",
@@ -124,6 +124,7 @@ const HAPPENS: [&str; 55] = [
     "guard I11 last free try",
     "guard I11 superseded",
     "guard I11 superseded at gate",
+    "guard I10 secret handed over",
     "guard I12 nothing left",
     "guard delivery ran",
     "guard delivery duplicate",

@@ -210,6 +210,7 @@ impl Backend for SimBackend {
         if world.strikes(Fault::LaunchFails) {
             return Err(transient("no place now"));
         }
+        world.check(|ledger| ledger.keeps_secrets(&launch));
         let play = Play::draw(world, launch.attempt, launch.timeout);
         if play.refused {
             return Err(LaunchError::Terminal {
@@ -230,7 +231,12 @@ impl Backend for SimBackend {
             return Err(transient("the answer is lost"));
         }
         let mail = match ticket {
-            Ticket::Go { .. } => Mail::Go,
+            Ticket::Go { secrets } => {
+                if !secrets.is_empty() {
+                    self.site.world.hit("guard I10 secret handed over");
+                }
+                Mail::Go
+            }
             Ticket::Exit => {
                 self.site.world.hit("guard I1 second holder refused");
                 Mail::Exit

@@ -67,11 +67,13 @@ pub enum Bug {
     FailureStopsNothing,
     /// A run of a group does not wait for its turn.
     TurnIgnored,
+    /// A supervisor tells its secret in its outputs.
+    SecretTold,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::ApprovalAdopted,
         Self::EffectBeforeCommit,
         Self::SkippedGateOpens,
@@ -97,6 +99,7 @@ impl Bug {
         Self::NeedForgotten,
         Self::FailureStopsNothing,
         Self::TurnIgnored,
+        Self::SecretTold,
     ];
 }
 
@@ -144,7 +147,8 @@ impl Rules for BrokenRules {
             | Bug::LostCompare
             | Bug::OutboxRowDropped
             | Bug::EffectsForgotten
-            | Bug::DeliveryWithoutRuns => decide(run, input),
+            | Bug::DeliveryWithoutRuns
+            | Bug::SecretTold => decide(run, input),
         }
     }
 }

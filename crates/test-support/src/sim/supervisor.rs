@@ -7,7 +7,7 @@ use pipekeeper_controller::Clock as _;
 use pipekeeper_model::{AttemptId, AttemptOutcome, AttemptRecord, Holder, Millis};
 use tokio::sync::mpsc;
 
-use super::{Fault, backend::Site, rng::Rng, world::World};
+use super::{Bug, Fault, backend::Site, intake::CANARY, rng::Rng, world::World};
 
 /// What a supervisor is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,6 +230,9 @@ impl Supervisor {
         if outcome == AttemptOutcome::Succeeded {
             record.reason = None;
             record.outputs = BTreeMap::from([("k".to_owned(), format!("{}", self.attempt))]);
+            if self.site.world.has_bug(Bug::SecretTold) {
+                record.outputs.insert("s".to_owned(), CANARY.to_owned());
+            }
         }
         if started {
             self.site

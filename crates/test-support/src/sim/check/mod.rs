@@ -8,7 +8,10 @@ mod people;
 mod reference;
 mod rest;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+};
 
 use pipekeeper_engine::{Run, evolve, replay};
 use pipekeeper_model::{Actor, AttemptId, AttemptOutcome, Digest, Holder, NodeId, RunId};
@@ -17,7 +20,7 @@ use pipekeeper_store::{Commit, DeliveryId, DeliveryOutcome, StoredRun};
 pub(crate) use book::Book;
 use facts::Check;
 
-use super::Violation;
+use super::{Violation, intake::CANARY};
 
 /// What people asked for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,6 +107,8 @@ impl Ledger {
             Some(book) => book,
             None => Book::new(id),
         };
+        self.keeps_secrets(&commit.events);
+        self.keeps_secrets(&commit.effects);
         for event in &commit.events {
             let mut check = Check {
                 shared: &mut self.shared,
@@ -142,6 +147,14 @@ impl Ledger {
             self.shared.active.insert(id, group);
         }
         self.books.insert(id, book);
+    }
+
+    /// I10: what goes anywhere but to a supervisor holds no secret.
+    pub(crate) fn keeps_secrets(&mut self, what: &impl Debug) {
+        let text = format!("{what:?}");
+        if text.contains(CANARY) {
+            self.violate("I10", format!("a secret is in {text}"));
+        }
     }
 
     /// A run was read back.
