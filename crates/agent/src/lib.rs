@@ -25,6 +25,7 @@ pub mod archive;
 mod cache;
 mod connection;
 mod copy;
+mod echo;
 mod ending;
 mod entry;
 mod error;

@@ -6,9 +6,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 
 use memchr::memmem;
 
+use crate::echo::Echo;
 use crate::mask::Masker;
 
 /// The longest `+ LINE: ` that may straddle two chunks.
@@ -21,7 +23,7 @@ const CHUNK: usize = 256 << 10;
 pub(crate) struct LogSink {
     file: File,
     /// Where a copy goes.
-    copy: Option<io::Stdout>,
+    copy: Option<Echo>,
     len: u64,
     limit: u64,
     truncated: bool,
@@ -54,7 +56,14 @@ impl LogSink {
 
     /// Writes everything to standard output too, where the log of a container is.
     pub(crate) fn copy_to_stdout(&mut self) {
-        self.copy = Some(io::stdout());
+        self.copy = Some(Echo::start(io::stdout()));
+    }
+
+    /// Waits a moment until the copy is out.
+    pub(crate) fn finish_copy(&mut self, patience: Duration) {
+        if let Some(copy) = self.copy.take() {
+            copy.finish(patience);
+        }
     }
 
     /// Reads the log's file from an offset on.
@@ -148,8 +157,7 @@ impl LogSink {
             }
         }
         if let Some(copy) = self.copy.as_mut() {
-            // It is a convenience: the file is what counts.
-            drop(copy.write_all(bytes).and_then(|()| copy.flush()));
+            copy.put(bytes);
         }
         self.at_line_start = bytes.last().map_or(self.at_line_start, |last| *last == b'\n');
     }

@@ -31,6 +31,9 @@ struct ExecStream<R, W> {
     process: AttachedProcess,
     output: R,
     input: W,
+    /// Ends with the connection: then nothing more comes, which the output itself does not say.
+    end: Pin<Box<dyn Future<Output = ()> + Send>>,
+    has_ended: bool,
 }
 
 /// Starts the program in the supervisor's container and connects to it.
@@ -59,10 +62,18 @@ pub(crate) async fn open(
             "the cluster gave half a stream".to_owned(),
         ));
     };
+    let status = process.take_status();
+    let end = async move {
+        if let Some(status) = status {
+            status.await;
+        }
+    };
     Ok(Box::new(ExecStream {
         process,
         output,
         input,
+        end: Box::pin(end),
+        has_ended: false,
     }))
 }
 
@@ -85,26 +96,55 @@ impl<R, W> Drop for ExecStream<R, W> {
     }
 }
 
+impl<R, W> ExecStream<R, W> {
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> bool {
+        self.has_ended = self.has_ended || self.end.as_mut().poll(cx).is_ready();
+        self.has_ended
+    }
+
+    /// What waits for room waits in vain once nobody makes any.
+    fn unless_ended<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_pending() && self.poll_end(cx) {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        polled
+    }
+}
+
 impl<R: AsyncRead + Unpin, W: Unpin> AsyncRead for ExecStream<R, W> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.output).poll_read(cx, buf)
+        let polled = Pin::new(&mut self.output).poll_read(cx, buf);
+        if polled.is_ready() || !self.poll_end(cx) {
+            return polled;
+        }
+        // What came before the end may have come since.
+        match Pin::new(&mut self.output).poll_read(cx, buf) {
+            Poll::Pending => Poll::Ready(Ok(())),
+            ready @ Poll::Ready(_) => ready,
+        }
     }
 }
 
 impl<R: Unpin, W: AsyncWrite + Unpin> AsyncWrite for ExecStream<R, W> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.input).poll_write(cx, buf)
+        if self.poll_end(cx) {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let polled = Pin::new(&mut self.input).poll_write(cx, buf);
+        self.unless_ended(cx, polled)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.input).poll_flush(cx)
+        let polled = Pin::new(&mut self.input).poll_flush(cx);
+        self.unless_ended(cx, polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.input).poll_shutdown(cx)
+        let polled = Pin::new(&mut self.input).poll_shutdown(cx);
+        self.unless_ended(cx, polled)
     }
 }

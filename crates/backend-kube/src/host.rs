@@ -10,6 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures_util::AsyncReadExt;
 use k8s_openapi::{
     api::core::v1::{PersistentVolumeClaim, Pod},
     jiff::Timestamp,
@@ -28,7 +29,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{ClusterOptions, exec, names, refusal, render, render_pod, watch};
+use crate::{ClusterOptions, exec, judge, names, refusal, render, render_pod, watch};
 
 /// How long a supervisor takes to be reachable, as long as nothing was learned.
 const FIRST_GUESS: Duration = Duration::from_millis(450);
@@ -36,6 +37,8 @@ const FIRST_GUESS: Duration = Duration::from_millis(450);
 const HEAD_START: Duration = Duration::from_millis(40);
 /// How long a call may take.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
+/// Bytes of a log that are recovered; a node keeps less, unless its owner set it up otherwise.
+const LOG_LIMIT: u64 = 100 << 20;
 /// Seconds that a removed pod gets; what ran in it has ended.
 const REMOVAL_GRACE: u32 = 1;
 
@@ -79,6 +82,8 @@ struct Seen {
     created: Option<Instant>,
     /// Whether it was told to go, and will.
     is_going: bool,
+    /// Whether it was told to go, and its node does not do it.
+    is_stuck: bool,
 }
 
 impl KubeHost {
@@ -130,7 +135,7 @@ impl KubeHost {
     }
 
     /// The namespace of an attempt's pod. One that nothing is known of yet is looked for in all that may hold it.
-    async fn namespace(&self, attempt: AttemptId) -> Option<String> {
+    async fn namespace(&self, attempt: AttemptId) -> Result<Option<String>, LaunchError> {
         let known = || {
             self.inner
                 .known()
@@ -139,10 +144,15 @@ impl KubeHost {
                 .map(|seen| seen.namespace.clone())
         };
         if let Some(namespace) = known() {
-            return Some(namespace);
+            return Ok(Some(namespace));
         }
-        self.inner.all_listed().await;
-        known()
+        if timeout(CALL_LIMIT, self.inner.all_listed()).await.is_err() {
+            let unlisted = self.inner.unlisted().join("`, `");
+            let reason =
+                format!("the pods in `{unlisted}` are not known yet: the cluster does not list them");
+            return Err(LaunchError::Transient { reason });
+        }
+        Ok(known())
     }
 
     /// Watches a namespace, if nobody does yet.
@@ -222,7 +232,9 @@ impl PodHost for KubeHost {
     }
 
     async fn open(&self, attempt: AttemptId, role: StreamRole) -> Result<Box<dyn PodStream>, OpenError> {
-        let namespace = self.namespace(attempt).await.ok_or(OpenError::NotRunning)?;
+        let unreachable = |error: LaunchError| OpenError::Unreachable(error.to_string());
+        let namespace = self.namespace(attempt).await.map_err(unreachable)?;
+        let namespace = namespace.ok_or(OpenError::NotRunning)?;
         let pods = Api::namespaced(self.inner.streams.clone(), &namespace);
         let opened = exec::open(&pods, &self.name(attempt), role).await;
         let counter = match &opened {
@@ -236,7 +248,7 @@ impl PodHost for KubeHost {
     }
 
     async fn look(&self, attempt: AttemptId) -> Result<PodState, LaunchError> {
-        let Some(namespace) = self.namespace(attempt).await else {
+        let Some(namespace) = self.namespace(attempt).await? else {
             return Ok(PodState::Absent);
         };
         match self
@@ -244,21 +256,25 @@ impl PodHost for KubeHost {
             .bounded(self.pods(&namespace).get(&self.name(attempt)))
             .await
         {
-            Ok(pod) => Ok(watch::state_of(&self.inner, &pod, Timestamp::now())),
+            Ok(pod) => {
+                let now = Timestamp::now();
+                self.inner.saw(&pod, now);
+                Ok(watch::state_of(&self.inner, &pod, now))
+            }
             Err(error) if refusal::is_not_found(&error) => Ok(PodState::Absent),
             Err(error) => Err(refusal::of_call(&error)),
         }
     }
 
     async fn remove(&self, attempt: AttemptId) -> Result<(), LaunchError> {
-        let Some(namespace) = self.namespace(attempt).await else {
+        let Some(namespace) = self.namespace(attempt).await? else {
             return Ok(());
         };
         if self.inner.is_going(attempt) {
             return Ok(());
         }
         // A node that does not answer would keep it for ever.
-        let is_stuck = matches!(self.inner.state(attempt), Some(PodState::Ended { reason }) if reason.contains("answering"));
+        let is_stuck = self.inner.is_stuck(attempt);
         let how = DeleteParams {
             grace_period_seconds: Some(if is_stuck { 0 } else { REMOVAL_GRACE }),
             ..DeleteParams::default()
@@ -299,14 +315,40 @@ impl PodHost for KubeHost {
         let missing = || LaunchError::Terminal {
             reason: "there is no pod".to_owned(),
         };
-        let namespace = self.namespace(attempt).await.ok_or_else(missing)?;
+        let namespace = self.namespace(attempt).await?.ok_or_else(missing)?;
         let how = LogParams {
             container: Some(names::AGENT.to_owned()),
             ..LogParams::default()
         };
-        let text = self.pods(&namespace).logs(&self.name(attempt), &how).await;
-        text.map(String::into_bytes)
+        let (pods, name) = (self.pods(&namespace), self.name(attempt));
+        let reading = async {
+            let mut bytes = Vec::new();
+            let stream = pods.log_stream(&name, &how).await?;
+            stream
+                .take(LOG_LIMIT)
+                .read_to_end(&mut bytes)
+                .await
+                .map_err(kube::Error::ReadEvents)?;
+            Ok(bytes)
+        };
+        self.inner
+            .bounded(reading)
+            .await
             .map_err(|error| refusal::of_call(&error))
+    }
+
+    async fn container_end(
+        &self,
+        attempt: AttemptId,
+        container: usize,
+    ) -> Result<Option<String>, LaunchError> {
+        let Some(namespace) = self.namespace(attempt).await? else {
+            return Ok(None);
+        };
+        let pods = self.pods(&namespace);
+        let pod = self.inner.bounded(pods.get(&self.name(attempt))).await;
+        let pod = pod.map_err(|error| refusal::of_call(&error))?;
+        Ok(judge::container_end(&pod, container))
     }
 
     fn watch(&self, seen: mpsc::UnboundedSender<(AttemptId, PodState)>) {
@@ -326,12 +368,17 @@ impl PodHost for KubeHost {
     }
 }
 
+/// A call to the cluster that does not answer is an error.
+pub(crate) async fn bounded<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+    let silence = |_| kube::Error::Service("the cluster does not answer".into());
+    timeout(CALL_LIMIT, call).await.map_err(silence)?
+}
+
 impl Inner {
-    /// Counts a call to the cluster; one that is not answered is an error.
+    /// A call to the cluster that counts.
     async fn bounded<T>(&self, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
         self.calls.answered.fetch_add(1, Ordering::Relaxed);
-        let silence = |_| kube::Error::Service("the cluster does not answer".into());
-        timeout(CALL_LIMIT, call).await.map_err(silence)?
+        bounded(call).await
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -342,8 +389,15 @@ impl Inner {
         self.known().pods.get(&attempt).is_some_and(|seen| seen.is_going)
     }
 
-    fn state(&self, attempt: AttemptId) -> Option<PodState> {
-        self.known().pods.get(&attempt).map(|seen| seen.state.clone())
+    fn is_stuck(&self, attempt: AttemptId) -> bool {
+        self.known().pods.get(&attempt).is_some_and(|seen| seen.is_stuck)
+    }
+
+    /// The namespaces that were never listed.
+    fn unlisted(&self) -> Vec<String> {
+        let known = self.known();
+        let unlisted = known.namespaces.iter().filter(|(_, listed)| !**listed);
+        unlisted.map(|(namespace, _)| namespace.clone()).collect()
     }
 
     /// Waits until every namespace was listed once.
@@ -374,6 +428,7 @@ impl Inner {
             state: PodState::Waiting(None),
             created: Some(Instant::now()),
             is_going: false,
+            is_stuck: false,
         };
         self.known().pods.entry(attempt).or_insert(seen);
     }
@@ -406,8 +461,10 @@ impl Inner {
             state: PodState::Waiting(None),
             created: None,
             is_going: false,
+            is_stuck: false,
         });
         seen.is_going = pod.metadata.deletion_timestamp.is_some() && !matches!(state, PodState::Ended { .. });
+        seen.is_stuck = judge::is_stuck(pod, now);
         if seen.state != state {
             seen.state = state.clone();
             known.tell(attempt, state);

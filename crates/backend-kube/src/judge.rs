@@ -1,17 +1,20 @@
 //! What a pod's status means for its attempt. Pure.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use k8s_openapi::{
     api::core::v1::{ContainerState, ContainerStatus, Pod, PodStatus},
     jiff::Timestamp,
 };
-use pipekeeper_backend::pod::{PodState, Why};
+use pipekeeper_backend::pod::{Cause, PodState, Why};
 
 use crate::{Patience, names};
 
 /// After this long a pod that was told to go and did not is on a node that does not answer.
-const GOING: Duration = Duration::from_secs(45);
+const GOING: Duration = Duration::from_secs(30);
 
 /// Judges a pod at this moment.
 pub(crate) fn judge(pod: &Pod, now: Timestamp, patience: &Patience) -> PodState {
@@ -31,12 +34,13 @@ pub(crate) fn judge(pod: &Pod, now: Timestamp, patience: &Patience) -> PodState 
     let containers = status.container_statuses.as_deref().unwrap_or_default();
     let agent = containers.iter().find(|container| container.name == names::AGENT);
     let agent = agent.and_then(|agent| agent.state.as_ref());
-    if let Some(reason) = ended(status, agent) {
+    if let Some(reason) = ended(pod, status, agent) {
         return PodState::Ended { reason };
     }
     let trouble = containers
         .iter()
-        .find_map(|container| trouble(container, patience));
+        .find_map(|container| trouble(pod, container, patience))
+        .map(|why| with_hint(why, pod));
     if agent.is_some_and(|state| state.running.is_some()) {
         let why = trouble.or_else(|| unready_service(containers, patience));
         return PodState::Running(why);
@@ -44,19 +48,78 @@ pub(crate) fn judge(pod: &Pod, now: Timestamp, patience: &Patience) -> PodState 
     let init = status.init_container_statuses.as_deref().unwrap_or_default();
     let trouble = trouble.or_else(|| {
         init.iter()
-            .find_map(|container| trouble_of_init(container, patience))
+            .find_map(|container| trouble_of_init(pod, container, patience))
     });
     PodState::Waiting(trouble.or_else(|| unschedulable(status, patience)))
 }
 
 /// Whether it was to be gone long ago.
-fn is_stuck(pod: &Pod, now: Timestamp) -> bool {
+pub(crate) fn is_stuck(pod: &Pod, now: Timestamp) -> bool {
     let due = pod.metadata.deletion_timestamp.as_ref().map(|time| time.0);
     due.is_some_and(|due| now.duration_since(due).unsigned_abs() > GOING && now > due)
 }
 
+/// What ended the container of a step; none as long as it runs, for all the cluster knows.
+pub(crate) fn container_end(pod: &Pod, container: usize) -> Option<String> {
+    let name = format!("step-{container}");
+    let statuses = pod.status.as_ref()?.container_statuses.as_deref()?;
+    let status = statuses.iter().find(|status| status.name == name)?;
+    let terminated = status.state.as_ref()?.terminated.as_ref()?;
+    Some(match terminated.reason.as_deref() {
+        Some("OOMKilled") => out_of_memory(pod, status),
+        Some(_) | None => format!("its container ended with code {}", terminated.exit_code),
+    })
+}
+
+fn out_of_memory(pod: &Pod, status: &ContainerStatus) -> String {
+    let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice());
+    let container = containers
+        .unwrap_or_default()
+        .iter()
+        .find(|container| container.name == status.name);
+    let limits = container.and_then(|container| container.resources.as_ref()?.limits.as_ref());
+    let limit = limits.and_then(|limits| limits.get("memory"));
+    let limit = limit.map_or_else(
+        || "its limit".to_owned(),
+        |limit| format!("its limit of {}", limit.0),
+    );
+    format!(
+        "out of memory: the container of `{}` wanted more than {limit}",
+        status.image
+    )
+}
+
+/// An image whose user a restricted pod does not allow says so in words of its own, if at all.
+fn with_hint(why: Why, pod: &Pod) -> Why {
+    let context = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+    let is_restricted = context.is_some_and(|context| context.run_as_non_root == Some(true));
+    if !is_restricted || why.cause != Cause::Container {
+        return why;
+    }
+    let text = format!(
+        "{} (pods of this tier run without root: use an image that can)",
+        why.text
+    );
+    Why { text, ..why }
+}
+
+/// Who told the pod to go, if anybody did.
+fn disruption(pod: &Pod, status: &PodStatus) -> Option<String> {
+    let conditions = status.conditions.as_deref().unwrap_or_default();
+    let told = conditions
+        .iter()
+        .find(|condition| condition.type_ == "DisruptionTarget" && condition.status == "True");
+    if let Some(told) = told {
+        let by = told.reason.as_deref().unwrap_or("the cluster");
+        let message = told.message.as_deref().unwrap_or("no reason given");
+        return Some(format!("its pod was removed by {by}: {message}"));
+    }
+    pod.metadata.deletion_timestamp.as_ref()?;
+    Some("its pod was deleted".to_owned())
+}
+
 /// What ended the pod, or its supervisor.
-fn ended(status: &PodStatus, agent: Option<&ContainerState>) -> Option<String> {
+fn ended(pod: &Pod, status: &PodStatus, agent: Option<&ContainerState>) -> Option<String> {
     let is_over = matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"));
     let message = status.message.as_deref().unwrap_or_default();
     match status.reason.as_deref() {
@@ -68,6 +131,12 @@ fn ended(status: &PodStatus, agent: Option<&ContainerState>) -> Option<String> {
         Some("NodeLost") => return Some(format!("its node is lost: {message}")),
         Some(reason) if is_over => return Some(format!("its pod ended: {reason}: {message}")),
         Some(_) | None => {}
+    }
+    if is_over || agent.is_some_and(|state| state.terminated.is_some()) {
+        let disruption = disruption(pod, status);
+        if disruption.is_some() {
+            return disruption;
+        }
     }
     if let Some(terminated) = agent.and_then(|state| state.terminated.as_ref()) {
         let code = terminated.exit_code;
@@ -84,7 +153,7 @@ fn ended(status: &PodStatus, agent: Option<&ContainerState>) -> Option<String> {
 }
 
 /// What keeps a container from starting, or ended it before its time.
-fn trouble(container: &ContainerStatus, patience: &Patience) -> Option<Why> {
+fn trouble(pod: &Pod, container: &ContainerStatus, patience: &Patience) -> Option<Why> {
     let state = container.state.as_ref()?;
     if let Some(waiting) = &state.waiting {
         let message = waiting.message.as_deref().unwrap_or_default();
@@ -95,25 +164,28 @@ fn trouble(container: &ContainerStatus, patience: &Patience) -> Option<Why> {
     let (image, name) = (&container.image, &container.name);
     match (terminated.reason.as_deref(), terminated.exit_code) {
         (Some("OOMKilled"), _) => Some(Why {
-            text: format!("out of memory: the container of `{image}` wanted more than its limit"),
+            text: out_of_memory(pod, container),
             patience: patience.start,
+            cause: Cause::Container,
         }),
         (Some("StartError" | "ContainerCannotRun"), _) => Some(Why {
             text: format!("the container of `{image}` cannot start: {message}"),
             patience: Duration::ZERO,
+            cause: Cause::Container,
         }),
-        (_, code) if code != 0 && name.starts_with("service-") => Some(Why {
+        (_, code) if name.starts_with("service-") => Some(Why {
             text: format!(
                 "the service `{}` ended with code {code}",
                 name.trim_start_matches("service-")
             ),
             patience: Duration::ZERO,
+            cause: Cause::Container,
         }),
         _ => None,
     }
 }
 
-fn trouble_of_init(container: &ContainerStatus, patience: &Patience) -> Option<Why> {
+fn trouble_of_init(pod: &Pod, container: &ContainerStatus, patience: &Patience) -> Option<Why> {
     let code = container
         .state
         .as_ref()?
@@ -124,8 +196,9 @@ fn trouble_of_init(container: &ContainerStatus, patience: &Patience) -> Option<W
         Some(code) if code != 0 => Some(Why {
             text: format!("the supervisor's program could not be put in place: code {code}"),
             patience: Duration::ZERO,
+            cause: Cause::Container,
         }),
-        Some(_) | None => trouble(container, patience),
+        Some(_) | None => trouble(pod, container, patience),
     }
 }
 
@@ -136,7 +209,13 @@ fn waiting_trouble(
     patience: &Patience,
 ) -> Option<Why> {
     let image = &container.image;
-    let why = |text: String, patience| Some(Why { text, patience });
+    let why = |text: String, patience, cause| {
+        Some(Why {
+            text,
+            patience,
+            cause,
+        })
+    };
     match reason {
         "ErrImagePull" | "ImagePullBackOff" | "RegistryUnavailable" => {
             let told = message.to_lowercase();
@@ -145,6 +224,7 @@ fn waiting_trouble(
                 why(
                     format!("the image `{image}` is not found: check its name and tag"),
                     patience.missing_image,
+                    Cause::Image,
                 )
             } else if says(&[
                 "unauthorized",
@@ -158,28 +238,37 @@ fn waiting_trouble(
                         "the registry does not give us the image `{image}`: check the cluster's pull secrets"
                     ),
                     patience.missing_image,
+                    Cause::Image,
                 )
             } else if reason == "ImagePullBackOff" {
                 why(
                     format!("the image `{image}` cannot be pulled; the cluster tries again"),
                     patience.pull,
+                    Cause::ImagePause,
                 )
             } else {
                 why(
                     format!("the image `{image}` cannot be pulled: {message}"),
                     patience.pull,
+                    Cause::Image,
                 )
             }
         }
-        "InvalidImageName" => why(format!("`{image}` is no image name: {message}"), Duration::ZERO),
+        "InvalidImageName" => why(
+            format!("`{image}` is no image name: {message}"),
+            Duration::ZERO,
+            Cause::Image,
+        ),
         "ErrImageNeverPull" | "ImageInspectError" => why(
             format!("the image `{image}` cannot be used: {message}"),
             patience.start,
+            Cause::Image,
         ),
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" | "CrashLoopBackOff" => {
             why(
                 format!("the container of `{image}` cannot be made: {message}"),
                 patience.start,
+                Cause::Container,
             )
         }
         _ => None,
@@ -196,6 +285,7 @@ fn unready_service(containers: &[ContainerStatus], patience: &Patience) -> Optio
             unready.name.trim_start_matches("service-")
         ),
         patience: patience.service,
+        cause: Cause::Service,
     })
 }
 
@@ -208,5 +298,6 @@ fn unschedulable(status: &PodStatus, patience: &Patience) -> Option<Why> {
     Some(Why {
         text: format!("no node takes its pod: {message}"),
         patience: patience.node,
+        cause: Cause::Node,
     })
 }

@@ -2,6 +2,8 @@
 //! pipeline file can bring into a pod.
 
 mod security;
+#[cfg(test)]
+mod tests;
 mod volumes;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,10 @@
 //! One watch for each namespace, shared by all attempts in it, with lists that repair what a watch misses.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::{StreamExt, TryStreamExt};
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
@@ -12,12 +16,17 @@ use pipekeeper_backend::pod::PodState;
 use pipekeeper_model::AttemptId;
 use tokio::time::{sleep, timeout};
 
-use crate::{host::Inner, judge, names};
+use crate::{
+    host::{Inner, bounded},
+    judge, names,
+};
 
 /// The cluster ends a watch after so many seconds; then a new one begins where it ended.
 const WATCH_SECONDS: u32 = 280;
 /// A watch that says nothing for so long, not even a bookmark, may have lost its other end.
 const SILENCE: Duration = Duration::from_secs(90);
+/// A watch that ends this soon was refused.
+const SHORT: Duration = Duration::from_secs(1);
 /// The pause after an error, doubled for each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -47,7 +56,7 @@ pub(crate) async fn watch(inner: std::sync::Weak<Inner>, pods: Api<Pod>, namespa
 pub(crate) async fn list(host: &Arc<Inner>, pods: &Api<Pod>, namespace: &str) -> Result<String, Error> {
     let known_before: BTreeSet<AttemptId> = host.known_in(namespace);
     let parameters = ListParams::default().labels(&names::selector(&host.cluster.instance));
-    let found = pods.list(&parameters).await?;
+    let found = bounded(pods.list(&parameters)).await?;
     let version = found.metadata.resource_version.unwrap_or_default();
     let mut there = BTreeSet::new();
     for pod in found.items {
@@ -75,13 +84,20 @@ async fn follow(
             .labels(&names::selector(&host.cluster.instance))
             .timeout(WATCH_SECONDS);
         drop(host);
-        let mut events = pods.watch(&parameters, &version).await?.boxed();
+        let begun = Instant::now();
+        let mut events = bounded(pods.watch(&parameters, &version)).await?.boxed();
         loop {
             let Ok(event) = timeout(SILENCE, events.try_next()).await else {
                 tracing::info!(namespace, "the watch is silent and is begun anew");
                 return Ok(());
             };
-            let Some(event) = event? else { break };
+            let Some(event) = event? else {
+                // A version that is too old ends some watches at once and without a word.
+                if begun.elapsed() < SHORT {
+                    return Ok(());
+                }
+                break;
+            };
             let Some(host) = inner.upgrade() else {
                 return Ok(());
             };

@@ -13,7 +13,7 @@ use rustix::process::geteuid;
 use super::message::{FromRunner, StepEnd, ToRunner};
 use super::own;
 use crate::connection::{Connection, Stream};
-use crate::protocol::encode;
+use crate::protocol::{CONTAINER_ENDED, encode};
 
 /// The runners of a pod.
 pub(crate) struct Crew {
@@ -32,6 +32,7 @@ struct Member {
     connection: Option<Connection>,
     end: Option<StepEnd>,
     processes: Option<Processes>,
+    is_terminated: bool,
 }
 
 /// What a runner told of its processes.
@@ -96,6 +97,7 @@ impl Crew {
                     connection: Some(connection),
                     end: None,
                     processes: None,
+                    is_terminated: false,
                 }),
                 (Ok(Stream::Open), None) => self.strangers.push(connection),
                 (Ok(Stream::Ended) | Err(_), _) | (Ok(Stream::Open), Some(_)) => {}
@@ -141,9 +143,15 @@ impl Crew {
             is_gone.then(|| StepEnd {
                 code: None,
                 signal: None,
-                reason: Some("its container ended".to_owned()),
+                reason: Some(CONTAINER_ENDED.to_owned()),
             })
         })
+    }
+
+    /// Whether something else than its step, or than us, ended what ran in this container.
+    pub(crate) fn was_ended(&self, container: usize) -> bool {
+        self.member(container)
+            .is_some_and(|member| member.is_terminated || member.connection.is_none())
     }
 
     /// What a runner last told of its processes.
@@ -202,6 +210,7 @@ impl Member {
             match message {
                 FromRunner::Here { .. } => {}
                 FromRunner::Ended(end) => self.end = Some(end),
+                FromRunner::Terminated => self.is_terminated = true,
                 FromRunner::Processes { count, cpu_ms, text } => {
                     self.processes = Some(Processes { count, cpu_ms, text });
                 }

@@ -47,6 +47,8 @@ pub(crate) enum FromRunner {
     },
     /// What it was told to run ended, and nothing of it is left.
     Ended(StepEnd),
+    /// The cluster told its container to end, so what it runs is ended too.
+    Terminated,
     /// What runs.
     Processes {
         /// How many.

@@ -107,6 +107,8 @@ impl Runner {
                 thread::sleep(PAUSE);
             }
             if self.signals.take_terminate() {
+                // A supervisor that does not hear this is gone, which shows at the next look.
+                drop(self.tell(&FromRunner::Terminated));
                 self.stop(LEFTOVER_GRACE);
             }
         }

@@ -23,5 +23,8 @@ pub use spec::{
     Shell, StepSpec, WorkspaceSpec,
 };
 
+/// Why a step failed whose container ended under it; the container's host may know more.
+pub const CONTAINER_ENDED: &str = "its container ended";
+
 /// The version of specs, records and messages that this build speaks.
 pub const PROTOCOL_VERSION: u32 = 1;

@@ -16,6 +16,10 @@ use crate::spawn::SpawnError;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long an ended attempt waits for a controller to fetch what there is.
 const LINGER: Duration = Duration::from_secs(24 * 3600);
+/// Between the signals that all containers of a pod get when it ends.
+const OWN_END: Duration = Duration::from_secs(2);
+/// How long the end of the log may take to be read by others.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// What fetching may take at least.
 const FETCH_TIME: Duration = Duration::from_secs(600);
 
@@ -52,6 +56,9 @@ impl Supervisor {
                 return StepEnd::default();
             };
             if let Some(end) = crew.take_end(container) {
+                if crew.was_ended(container) {
+                    self.await_own_end();
+                }
                 return end;
             }
             if let Some(stop) = self.stop
@@ -72,6 +79,26 @@ impl Supervisor {
             }
             self.turn(wake.as_ref().map(AsFd::as_fd), given_up_at);
         }
+    }
+
+    /// Whatever ends the pod ends one container after the other: a step that ends with its own did not fail.
+    fn await_own_end(&mut self) {
+        let until = Instant::now() + OWN_END;
+        while self.stop.is_none() && Instant::now() < until {
+            self.turn(None, Some(until));
+        }
+    }
+
+    /// Leaves without a record, because nobody here knows what ended the pod. What there is of the log goes first.
+    pub(super) fn part(&mut self) {
+        self.log.note("the cluster ends the pod");
+        self.log.flush();
+        let until = Instant::now() + FAREWELL;
+        while !self.link.has_log(&self.log) && Instant::now() < until {
+            self.turn(None, Some(until));
+        }
+        self.link.finish(FAREWELL);
+        self.log.finish_copy(FAREWELL);
     }
 
     fn order(&self, index: usize, step: &StepSpec) -> Result<ToRunner, SpawnError> {
@@ -145,5 +172,6 @@ impl Supervisor {
         while !self.may_leave && Instant::now() < until {
             self.turn(None, Some(until));
         }
+        self.log.finish_copy(FAREWELL);
     }
 }

@@ -101,6 +101,8 @@ struct Stop {
 enum StopCause {
     Cancelled,
     TimedOut,
+    /// The cluster ends the pod, for reasons of its own: what becomes of the attempt is not told here.
+    PodEnds,
 }
 
 /// What was last said and heard, and when.
@@ -126,6 +128,9 @@ impl Supervisor {
     /// Runs the attempt, and cleans up after the record is out.
     pub(crate) fn run(mut self) {
         let outcome = self.attempt();
+        if self.stop.is_some_and(|stop| stop.cause == StopCause::PodEnds) {
+            return self.part();
+        }
         let succeeded = outcome == RecordOutcome::Succeeded;
         self.publish(outcome);
         if self.crew.is_some() {
@@ -169,6 +174,9 @@ impl Supervisor {
         self.stop.map(|stop| match stop.cause {
             StopCause::Cancelled => RecordOutcome::Cancelled,
             StopCause::TimedOut => RecordOutcome::TimedOut { step },
+            StopCause::PodEnds => RecordOutcome::Errored {
+                reason: "its pod was told to end".to_owned(),
+            },
         })
     }
 

@@ -16,6 +16,8 @@ use crate::protocol::{FromAgent, Orphan, ToAgent};
 const REPORT: Duration = Duration::from_millis(20);
 /// After this long without output the silence is reported, and again each time it passes.
 const SILENCE: Duration = Duration::from_secs(10);
+/// What steps get to end in when the cluster ends their pod, which it does for certain a little later.
+const POD_GRACE: Duration = Duration::from_secs(20);
 /// Reads of the pipe in one turn.
 const READS: usize = 8;
 
@@ -47,7 +49,11 @@ impl Supervisor {
         }
         if self.signals.take_terminate() {
             self.may_leave = self.record.is_some();
-            self.request_stop(StopCause::Cancelled, self.grace());
+            if self.crew.is_some() {
+                self.request_stop(StopCause::PodEnds, self.grace().min(POD_GRACE));
+            } else {
+                self.request_stop(StopCause::Cancelled, self.grace());
+            }
         }
         if ready.output {
             self.pump(READS);

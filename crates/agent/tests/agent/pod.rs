@@ -156,6 +156,19 @@ impl Reader {
         }
     }
 
+    /// The whole log, once the supervisor has hung up.
+    fn rest(&mut self) -> String {
+        use std::io::Read as _;
+        self.stream.read_to_end(&mut self.buffer).unwrap();
+        while let Some((incoming, used)) = try_decode_incoming(&self.buffer).unwrap() {
+            self.buffer.drain(..used);
+            if let Incoming::Log { bytes, .. } = incoming {
+                self.log.extend(bytes);
+            }
+        }
+        String::from_utf8(self.log.clone()).unwrap()
+    }
+
     fn finished(&mut self) -> ExitRecord {
         loop {
             if let FromAgent::Finished { record } = self.next() {
@@ -317,4 +330,37 @@ fn the_processes_of_a_step_are_told() {
             break;
         }
     }
+}
+
+/// The cluster ends one container after the other: that is no failure of the step, and no record of it.
+#[test]
+fn a_pod_that_is_told_to_end_leaves_no_record() {
+    let mut pod = Pod::start(1);
+    let mut reader = pod.connect();
+    let marker = pod.root.path().join("marker");
+    let text = format!("echo there\ntouch {}\nsleep 1000", marker.display());
+    reader.begin(pod.spec(vec![in_container(0, &text)]));
+    while !marker.exists() {
+        std::thread::yield_now();
+    }
+    for process in pod.processes.iter().rev() {
+        let id = process.id().to_string();
+        assert!(Command::new("kill").arg(id).status().unwrap().success());
+    }
+    let log = reader.rest();
+    assert!(log.contains("there"), "{log}");
+    assert!(log.ends_with("pipekeeper: the cluster ends the pod\n"), "{log}");
+    assert!(pod.processes.remove(0).wait().unwrap().success());
+    assert_eq!(pod.processes.remove(0).wait().unwrap().code(), Some(143));
+    assert_eq!(pod.dir().read_record().unwrap(), None);
+}
+
+/// Only the container's own end is a failure, even if the rest of the pod goes on.
+#[test]
+fn a_step_that_ends_its_own_container_fails() {
+    let (record, _) = Pod::start(1).run(vec![in_container(0, "kill $PPID\nsleep 1000")]);
+    let RecordOutcome::Failed { step: at, signal, .. } = record.outcome else {
+        panic!("{:?}", record.outcome)
+    };
+    assert_eq!((at, signal), (0, Some(15)));
 }

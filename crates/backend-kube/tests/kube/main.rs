@@ -4,4 +4,13 @@
 
 mod contract;
 mod cost;
+mod cuts;
+mod ends;
+mod leaks;
+mod nodes;
+mod proxy;
+mod restarts;
+mod scene;
+mod starts;
+mod work;
 mod world;

@@ -83,6 +83,12 @@ pub(crate) fn image(name: &str) -> String {
     format!("{}/{name}", std::env::var("PIPE_TEST_REGISTRY").unwrap())
 }
 
+/// The image that `scripts/agent-image` pushed, to a repository of the test registry.
+fn agent_image() -> String {
+    let repository = std::env::var("PIPE_TEST_AGENT").unwrap_or_else(|_| "pipekeeper/agent".to_owned());
+    image(&format!("{repository}:{}", env!("CARGO_PKG_VERSION")))
+}
+
 impl KubeWorld {
     pub(crate) async fn new() -> Option<Self> {
         let config = config().await?;
@@ -119,7 +125,7 @@ impl KubeWorld {
                 protected: Profile::Baseline,
                 branches: Profile::Baseline,
             },
-            agent_image: image(&format!("pipekeeper/agent:{}", env!("CARGO_PKG_VERSION"))),
+            agent_image: agent_image(),
             pull_secrets: Vec::new(),
             volumes: BTreeMap::new(),
             default_resources: Resources::default(),
@@ -199,7 +205,8 @@ impl World for KubeWorld {
     }
 
     fn starts(&self, attempt: AttemptId) -> u32 {
-        let log = std::fs::read_to_string(self.log(attempt)).unwrap_or_default();
+        let log = std::fs::read(self.log(attempt)).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
         let starts = log.lines().filter(|line| *line == "user code starts").count();
         u32::try_from(starts).unwrap()
     }

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Component, Path, PathBuf},
+    time::Duration,
 };
 
 use pipekeeper_agent::protocol::{Answer, ExitRecord, Offer, Wanted, encode, try_decode};
@@ -17,13 +18,15 @@ use super::{
     PodStream,
     mirror::{Mirror, beside},
     order::Order,
+    patient::Patient,
 };
 
+/// A stream on which nothing moves for so long is broken.
+const STILL: Duration = Duration::from_secs(30);
+
 /// Sends files that the pod does not have yet.
-pub(super) async fn put(
-    mut stream: Box<dyn PodStream>,
-    uploads: &BTreeMap<String, PathBuf>,
-) -> io::Result<()> {
+pub(super) async fn put(stream: Box<dyn PodStream>, uploads: &BTreeMap<String, PathBuf>) -> io::Result<()> {
+    let mut stream = Patient::new(stream, STILL);
     let mut received = Vec::new();
     for (name, path) in uploads {
         let mut file = open(path).await?;
@@ -46,11 +49,12 @@ pub(super) async fn put(
 
 /// Fetches everything that a record names to its place on this side.
 pub(super) async fn get(
-    mut stream: Box<dyn PodStream>,
+    stream: Box<dyn PodStream>,
     mirror: &Mirror,
     order: &Order,
     record: &ExitRecord,
 ) -> io::Result<()> {
+    let mut stream = Patient::new(stream, STILL);
     let mut received = Vec::new();
     for (name, target) in wanted(mirror, order, record) {
         tell(&mut stream, &Wanted { name: name.clone() }).await?;
@@ -97,12 +101,7 @@ fn wanted(mirror: &Mirror, order: &Order, record: &ExitRecord) -> Vec<(String, P
     artifacts.chain(reports).chain(caches).chain(summary).collect()
 }
 
-async fn fetch(
-    stream: &mut Box<dyn PodStream>,
-    received: &mut Vec<u8>,
-    bytes: u64,
-    target: &Path,
-) -> io::Result<()> {
+async fn fetch(stream: &mut Patient, received: &mut Vec<u8>, bytes: u64, target: &Path) -> io::Result<()> {
     if let Some(folder) = target.parent() {
         fs::create_dir_all(folder).await?;
     }
@@ -128,13 +127,13 @@ async fn open(path: &Path) -> io::Result<fs::File> {
         .map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))
 }
 
-async fn tell(stream: &mut Box<dyn PodStream>, message: &impl serde::Serialize) -> io::Result<()> {
+async fn tell(stream: &mut Patient, message: &impl serde::Serialize) -> io::Result<()> {
     let frame = encode(message).map_err(io::Error::other)?;
     stream.write_all(&frame).await?;
     stream.flush().await
 }
 
-async fn hear<T: DeserializeOwned>(stream: &mut Box<dyn PodStream>, received: &mut Vec<u8>) -> io::Result<T> {
+async fn hear<T: DeserializeOwned>(stream: &mut Patient, received: &mut Vec<u8>) -> io::Result<T> {
     loop {
         if let Some((message, used)) = try_decode(received).map_err(io::Error::other)? {
             received.drain(..used);

@@ -46,6 +46,16 @@ pub trait PodHost: Send + Sync + 'static {
     /// If the cluster does not answer.
     async fn list(&self) -> Result<Vec<AttemptId>, LaunchError>;
 
+    /// What ended the container of a step, for people; none as long as the cluster does not say that it ended.
+    ///
+    /// # Errors
+    /// If the cluster does not answer.
+    async fn container_end(
+        &self,
+        attempt: AttemptId,
+        container: usize,
+    ) -> Result<Option<String>, LaunchError>;
+
     /// What the supervisor's container wrote, from its own log: the way to a log whose supervisor is gone.
     ///
     /// # Errors
@@ -120,4 +130,35 @@ pub struct Why {
     pub text: String,
     /// How long that may last.
     pub patience: Duration,
+    /// What it is about.
+    pub cause: Cause,
+}
+
+/// What keeps a pod from going on; each has its own patience, which begins when it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// No node takes it.
+    Node,
+    /// An image cannot be had.
+    Image,
+    /// The cluster pauses before it tries an image again. What is wrong with it was told before, if anybody heard it.
+    ImagePause,
+    /// A container cannot be made, or ended before its time.
+    Container,
+    /// What stands beside the steps is not ready.
+    Service,
+}
+
+impl Cause {
+    /// Whether both are about the same.
+    pub fn is_same(self, other: Self) -> bool {
+        let plain = |cause| {
+            if cause == Self::ImagePause {
+                Self::Image
+            } else {
+                cause
+            }
+        };
+        plain(self) == plain(other)
+    }
 }

@@ -15,21 +15,23 @@ use tokio::{
 };
 
 use super::{
-    OpenError, PodState, PodStream, StreamRole, Why,
+    Cause, OpenError, PodState, PodStream, StreamRole, Why,
     backend::Shared,
     link::{Link, Said, Tries},
     mirror::{Log, Mirror, Ticketed},
     order,
-    wire::Wire,
+    wire::{Need, Wire},
 };
 use crate::{Launch, LaunchError, Observation, Ticket, What};
 
-/// After this long without a word the supervisor is asked for one.
-const QUIET: Duration = Duration::from_secs(20);
-/// After this long without a word its stream is given up.
-const SILENCE: Duration = Duration::from_secs(50);
 /// After this long the cluster itself is asked again, in case its watch is silent.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// How often the cluster is asked about a pod that cannot be reached, in case a watch misses something.
+const LOOK_EVERY: Duration = Duration::from_secs(25);
+/// How many tries to reach a supervisor that runs are nobody's business.
+const QUIET_TRIES: usize = 3;
+/// The pause before a pod is removed again.
+const REMOVE_AGAIN: Duration = Duration::from_secs(10);
 /// How long a pod that ended may still have a record on its way.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
@@ -78,6 +80,10 @@ pub(super) struct Lane {
     stopping: Option<Millis>,
     /// When it is removed, because it was told to stop.
     removal_due: Option<Instant>,
+    /// Whether it was removed for that reason, so that this is why it ends.
+    is_removed: bool,
+    /// When its pod is looked at again.
+    look_due: Option<Instant>,
     /// When no record is waited for any more, and why the pod ended.
     end_due: Option<(Instant, String)>,
 }
@@ -109,7 +115,8 @@ enum Services {
 enum Job {
     Opened(Result<Box<dyn PodStream>, OpenError>),
     Put(io::Result<()>),
-    Got(io::Result<()>),
+    Got(io::Result<()>, Option<String>),
+    Looked(Result<PodState, LaunchError>),
     Removed,
 }
 
@@ -139,6 +146,8 @@ impl Lane {
             services: Services::Unknown,
             stopping: None,
             removal_due: None,
+            is_removed: false,
+            look_due: None,
             end_due: None,
         }
     }
@@ -212,8 +221,12 @@ impl Lane {
         match job {
             Job::Opened(opened) => self.was_opened(opened),
             Job::Removed => {}
+            Job::Looked(Ok(state)) => return self.note(state).await,
+            Job::Looked(Err(error)) => {
+                tracing::debug!(attempt.id = %self.attempt, "its pod cannot be looked at: {error}");
+            }
             Job::Put(result) => return self.was_put(result).await,
-            Job::Got(result) => return self.was_fetched(result).await,
+            Job::Got(result, end) => return self.was_fetched(result, end).await,
         }
         Ok(())
     }
@@ -226,12 +239,33 @@ impl Lane {
                 Link::Up(Wire::new(stream))
             }
             Err(error) => {
-                if let OpenError::Unreachable(reason) = error {
-                    tracing::debug!(attempt.id = %self.attempt, "no stream yet: {reason}");
-                }
+                self.explain_try(tries, error);
                 Link::Awaited(tries.failed())
             }
         };
+    }
+
+    /// A supervisor that ran and cannot be reached any more is asked after, or people are told what is in the way.
+    fn explain_try(&mut self, tries: Tries, error: OpenError) {
+        match error {
+            OpenError::NotRunning if tries.knows_it_runs() => self.look(),
+            OpenError::NotRunning => {}
+            OpenError::Unreachable(reason) if tries.count() == QUIET_TRIES => {
+                let reason = format!("its supervisor cannot be reached: {reason}");
+                self.report(What::Waiting { reason });
+            }
+            OpenError::Unreachable(reason) => {
+                tracing::debug!(attempt.id = %self.attempt, "no stream yet: {reason}");
+            }
+        }
+    }
+
+    /// Asks the cluster about the pod, beside everything else.
+    fn look(&mut self) {
+        self.look_due = Some(Instant::now() + LOOK_EVERY);
+        let (host, attempt) = (Arc::clone(&self.shared.host), self.attempt);
+        self.jobs
+            .spawn(async move { Job::Looked(host.look(attempt).await) });
     }
 
     /// Sends a message; false if there is nobody to hear it.
@@ -242,6 +276,7 @@ impl Lane {
         let sent = wire.send(message).await;
         if sent.is_err() {
             self.link = Link::Awaited(Tries::at_once());
+            self.look_due = Some(Instant::now() + LOOK_EVERY);
         }
         sent.is_ok()
     }
@@ -249,6 +284,7 @@ impl Lane {
     /// The stream ended: the supervisor is asked again, unless there is none any more.
     async fn hung_up(&mut self) -> io::Result<()> {
         self.link = Link::Awaited(Tries::at_once().failed());
+        self.look_due = Some(Instant::now() + LOOK_EVERY);
         if let Some((_, reason)) = self.end_due.take() {
             return self.end(reason).await;
         }
@@ -257,6 +293,10 @@ impl Lane {
 
     /// Takes news of the pod.
     async fn note(&mut self, state: PodState) -> io::Result<()> {
+        // What was forgotten, or never launched here, has no end to tell.
+        if self.order()?.is_none() {
+            return Ok(());
+        }
         match state {
             PodState::Waiting(why) => self.note_why(why),
             PodState::Running(why) => {
@@ -267,11 +307,12 @@ impl Lane {
                 self.check_in();
                 self.link = match std::mem::replace(&mut self.link, Link::Down) {
                     Link::Awaited(tries) => Link::Awaited(tries.now_runs()),
-                    Link::Down if self.order()?.is_some() && self.record.is_none() && !self.is_over()? => {
+                    Link::Down if self.record.is_none() && !self.is_over()? => {
                         Link::Awaited(Tries::at_once())
                     }
                     other @ (Link::Down | Link::Opening(_) | Link::Up(_)) => other,
                 };
+                self.look_due.get_or_insert_with(|| Instant::now() + LOOK_EVERY);
             }
             PodState::Ended { reason } => return self.pod_ended(reason).await,
             PodState::Absent => return self.pod_ended("its pod was deleted".to_owned()).await,
@@ -285,11 +326,20 @@ impl Lane {
         match why.filter(|_| !is_past) {
             None => self.why = None,
             Some(why) => {
-                let since = self.why.as_ref().map_or_else(Instant::now, |(_, since)| *since);
-                if self.why.as_ref().is_none_or(|(known, _)| known.text != why.text) {
-                    let reason = why.text.clone();
-                    self.report(What::Waiting { reason });
-                }
+                let known = self
+                    .why
+                    .take()
+                    .filter(|(known, _)| known.cause.is_same(why.cause));
+                let (known, since) =
+                    known.map_or((None, Instant::now()), |(known, since)| (Some(known), since));
+                let why = match known {
+                    Some(known) if why.cause == Cause::ImagePause || known.text == why.text => known,
+                    Some(_) | None => {
+                        let reason = why.text.clone();
+                        self.report(What::Waiting { reason });
+                        why
+                    }
+                };
                 self.why = Some((why, since));
             }
         }
@@ -298,8 +348,13 @@ impl Lane {
     fn next_due(&self) -> Option<Instant> {
         let why = self.why.as_ref().map(|(why, since)| *since + why.patience);
         let end = self.end_due.as_ref().map(|(at, _)| *at);
-        let heartbeat = matches!(self.link, Link::Up(_)).then(|| Instant::now() + QUIET);
-        [why, end, self.removal_due, heartbeat]
+        let heartbeat = if let Link::Up(wire) = &self.link {
+            Some(wire.due())
+        } else {
+            None
+        };
+        let look = self.look_due.filter(|_| self.wants_looks());
+        [why, end, self.removal_due, heartbeat, look]
             .into_iter()
             .flatten()
             .min()
@@ -310,21 +365,49 @@ impl Lane {
         if let Some((_, reason)) = self.end_due.take_if(|(at, _)| *at <= now) {
             return self.end(reason).await;
         }
-        if self.removal_due.take_if(|at| *at <= now).is_some() {
-            return self
-                .end("it was stopped, and its supervisor did not answer".to_owned())
-                .await;
+        if self.removal_due.is_some_and(|at| at <= now) {
+            self.remove_stopped(now);
         }
         if let Some((why, _)) = self.why.take_if(|(why, since)| *since + why.patience <= now) {
             return self.give_up(why.text).await;
         }
-        if let Link::Up(wire) = &self.link {
-            if wire.quiet_for() > SILENCE {
-                return self.hung_up().await;
+        if self.look_due.is_some_and(|at| at <= now) && self.wants_looks() {
+            self.look();
+        }
+        let Link::Up(wire) = &mut self.link else {
+            return Ok(());
+        };
+        match wire.need() {
+            Need::Nothing => {}
+            Need::Ping => {
+                self.tell(&ToAgent::Ping).await;
             }
-            self.tell(&ToAgent::Ping).await;
+            Need::End => return self.hung_up().await,
         }
         Ok(())
+    }
+
+    /// Whether there is a pod of which its supervisor does not tell all that matters: as long as no step runs, what
+    /// keeps the other containers from starting.
+    fn wants_looks(&self) -> bool {
+        match self.link {
+            Link::Down => false,
+            Link::Awaited(_) | Link::Opening(_) => true,
+            Link::Up(_) => self.seen.step.is_none() && self.record.is_none(),
+        }
+    }
+
+    /// A supervisor that does not stop is removed with its pod. Only once that is gone has it ended.
+    fn remove_stopped(&mut self, now: Instant) {
+        self.removal_due = Some(now + REMOVE_AGAIN);
+        self.is_removed = true;
+        let (host, attempt) = (Arc::clone(&self.shared.host), self.attempt);
+        self.jobs.spawn(async move {
+            if let Err(error) = host.remove(attempt).await {
+                tracing::info!(attempt.id = %attempt, "its pod cannot be removed yet: {error}");
+            }
+            Job::Looked(host.look(attempt).await)
+        });
     }
 
     /// Tells again what this stream told.

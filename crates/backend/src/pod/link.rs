@@ -58,6 +58,16 @@ impl Tries {
         }
     }
 
+    /// How many there were.
+    pub(super) fn count(self) -> usize {
+        self.count
+    }
+
+    /// Whether only trouble can keep a stream from opening.
+    pub(super) fn knows_it_runs(self) -> bool {
+        self.runs
+    }
+
     /// After one that did not work.
     pub(super) fn failed(self) -> Self {
         let count = self.count + 1;

@@ -13,6 +13,9 @@ use pipekeeper_model::{AttemptId, Holder};
 
 use super::order::Order;
 
+/// How much of a log's end is looked for in another copy of it, and how much is looked through for the end of that copy.
+const MARK: usize = 512;
+const TAIL: usize = 1 << 20;
 /// What stands in the ticket of an attempt that may never start.
 const VOID: &str = "void";
 
@@ -146,6 +149,7 @@ impl Log {
         let file = fs::OpenOptions::new()
             .create(true)
             .truncate(false)
+            .read(true)
             .write(true)
             .mode(0o640)
             .open(path)?;
@@ -158,6 +162,30 @@ impl Log {
         self.bytes
     }
 
+    /// What this log lacks of a copy of it.
+    pub(super) fn missing<'a>(&self, copy: &'a [u8]) -> io::Result<Missing<'a>> {
+        let bytes = usize::try_from(self.bytes).unwrap_or(usize::MAX);
+        let mut tail = vec![0; bytes.min(TAIL)];
+        let start = self.bytes - u64::try_from(tail.len()).unwrap_or_default();
+        self.file.read_exact_at(&mut tail, start)?;
+        // Little is enough to find the place, and a copy that lags behind may have little of the end.
+        let mark = tail.get(tail.len().saturating_sub(MARK)..).unwrap_or_default();
+        match missing(mark, bytes, copy) {
+            Missing::AfterGap(_) => Ok(missing(&tail, bytes, copy)),
+            found @ (Missing::Nothing | Missing::Rest(_)) => Ok(found),
+        }
+    }
+
+    /// Adds text at the end, on a line of its own.
+    pub(super) fn append_line(&mut self, text: &[u8]) -> io::Result<()> {
+        let mut last = [b'\n'];
+        if let Some(at) = self.bytes.checked_sub(1) {
+            self.file.read_exact_at(&mut last, at)?;
+        }
+        let gap: &[u8] = if last == [b'\n'] { b"" } else { b"\n" };
+        self.write(self.bytes, &[gap, text].concat())
+    }
+
     /// Writes bytes at their place; two servers that write the same bytes do no harm.
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, offset)?;
@@ -165,6 +193,41 @@ impl Log {
         self.bytes = self.bytes.max(end);
         Ok(())
     }
+}
+
+/// What a log lacks of another copy of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Missing<'a> {
+    Nothing,
+    /// This is what follows.
+    Rest(&'a [u8]),
+    /// This follows, but not at once.
+    AfterGap(&'a [u8]),
+}
+
+/// What `copy` has after `tail`, the end of a log of `bytes` bytes. The copy may begin later than the log does, because a
+/// node throws old output away, and may end earlier.
+fn missing<'a>(tail: &[u8], bytes: usize, copy: &'a [u8]) -> Missing<'a> {
+    let from = |at: usize| match copy.get(at..).unwrap_or_default() {
+        [] => Missing::Nothing,
+        rest => Missing::Rest(rest),
+    };
+    let starts_alike = bytes
+        .checked_sub(tail.len())
+        .and_then(|start| copy.get(start..bytes))
+        == Some(tail);
+    if starts_alike {
+        return from(bytes);
+    }
+    let find = |text: &[u8], part: &[u8]| text.windows(part.len().max(1)).rposition(|window| window == part);
+    if let Some(at) = find(copy, tail) {
+        return from(at + tail.len());
+    }
+    let end = copy.get(copy.len().saturating_sub(MARK)..).unwrap_or_default();
+    if end.is_empty() || find(tail, end).is_some() {
+        return Missing::Nothing;
+    }
+    Missing::AfterGap(copy)
 }
 
 /// A name beside a file that nobody else writes to, not even another server on the same folder.
@@ -183,4 +246,41 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&temporary, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_copy_has_more_is_found_wherever_it_begins() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = Log::open(&folder.path().join("log")).unwrap();
+        assert_eq!(log.missing(b"").unwrap(), Missing::Nothing);
+        assert_eq!(log.missing(b"abc").unwrap(), Missing::Rest(b"abc"));
+        let whole: Vec<u8> = (0..3000)
+            .flat_map(|line| format!("line {line}\n").into_bytes())
+            .collect();
+        let known = 20_000;
+        log.write(0, &whole[..known]).unwrap();
+        assert_eq!(log.missing(&whole).unwrap(), Missing::Rest(&whole[known..]));
+        assert_eq!(log.missing(&whole[..known]).unwrap(), Missing::Nothing);
+        // The node kept the end only.
+        assert_eq!(
+            log.missing(&whole[15_000..]).unwrap(),
+            Missing::Rest(&whole[known..])
+        );
+        assert_eq!(
+            log.missing(&whole[25_000..]).unwrap(),
+            Missing::AfterGap(&whole[25_000..])
+        );
+        // Or lags behind.
+        assert_eq!(log.missing(&whole[..15_000]).unwrap(), Missing::Nothing);
+        assert_eq!(log.missing(&whole[10_000..15_000]).unwrap(), Missing::Nothing);
+        log.append_line(b"note\n").unwrap();
+        let text = fs::read(folder.path().join("log")).unwrap();
+        assert!(
+            text.ends_with(b"\nnote\n") && text.len() == known + 5 + usize::from(whole[known - 1] != b'\n')
+        );
+    }
 }

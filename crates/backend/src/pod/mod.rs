@@ -18,8 +18,9 @@ mod lane;
 mod link;
 mod mirror;
 mod order;
+mod patient;
 mod wire;
 
 pub use backend::{PodBackend, PodOptions};
-pub use host::{OpenError, PodHost, PodState, PodStream, StreamRole, Why};
+pub use host::{Cause, OpenError, PodHost, PodState, PodStream, StreamRole, Why};
 pub use order::{PodContainer, PodPlan, paths};

@@ -11,6 +11,21 @@ use tokio::{
 use super::PodStream;
 
 const SEND_LIMIT: Duration = Duration::from_secs(10);
+/// After this long without a word the supervisor is asked for one.
+const QUIET: Duration = Duration::from_secs(20);
+/// After this long without a word the stream is given up.
+const SILENCE: Duration = Duration::from_secs(45);
+
+/// What a stream needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Nothing yet.
+    Nothing,
+    /// To be asked whether anybody is there.
+    Ping,
+    /// To be replaced.
+    End,
+}
 
 /// A stream with what came in so far.
 pub(super) struct Wire {
@@ -18,6 +33,8 @@ pub(super) struct Wire {
     received: Vec<u8>,
     used: usize,
     heard_at: Instant,
+    /// When it was last asked for a word, or gave one.
+    asked_at: Instant,
 }
 
 impl Wire {
@@ -27,6 +44,7 @@ impl Wire {
             received: Vec::new(),
             used: 0,
             heard_at: Instant::now(),
+            asked_at: Instant::now(),
         }
     }
 
@@ -50,12 +68,25 @@ impl Wire {
                 return None;
             }
             self.heard_at = Instant::now();
+            self.asked_at = self.heard_at;
         }
     }
 
-    /// For how long nothing came.
-    pub(super) fn quiet_for(&self) -> Duration {
-        self.heard_at.elapsed()
+    /// When to look after it, whatever else happens meanwhile.
+    pub(super) fn due(&self) -> Instant {
+        (self.asked_at + QUIET).min(self.heard_at + SILENCE)
+    }
+
+    /// What it needs now.
+    pub(super) fn need(&mut self) -> Need {
+        if self.heard_at.elapsed() >= SILENCE {
+            Need::End
+        } else if self.asked_at.elapsed() >= QUIET {
+            self.asked_at = Instant::now();
+            Need::Ping
+        } else {
+            Need::Nothing
+        }
     }
 
     pub(super) async fn send(&mut self, message: &ToAgent) -> Result<(), FrameError> {

@@ -2,23 +2,27 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use pipekeeper_agent::protocol::{ExitRecord, RecordOutcome, ToAgent};
-use pipekeeper_model::Holder;
+use pipekeeper_agent::protocol::{CONTAINER_ENDED, ExitRecord, RecordOutcome, ToAgent};
+use pipekeeper_model::{AttemptId, Holder};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Job, LAST_WORDS, Lane, hear::unreachable};
 use crate::{
-    What,
+    LaunchError, What,
     pod::{
-        PodState, StreamRole, files,
+        PodHost, PodState, StreamRole, files,
         link::Link,
-        mirror::{Log, Ticketed},
+        mirror::{Log, Missing, Ticketed},
+        order::Order,
     },
     record::collect,
 };
 
 /// The pause before files are fetched again.
 const FETCH_AGAIN: Duration = Duration::from_secs(1);
+/// The pause before the cluster is asked again how a container ended, and how long it may take to know.
+const END_AGAIN: Duration = Duration::from_millis(300);
+const END_PATIENCE: Duration = Duration::from_secs(15);
 /// How long a supervisor may take to leave.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -35,6 +39,10 @@ impl Lane {
             return Err(io::Error::other("the record is another attempt's"));
         }
         if self.record.is_some() || self.is_over()? {
+            return Ok(());
+        }
+        if record.started_ms.is_some() && self.log()?.bytes() < record.log_bytes {
+            // Whoever just came is told at once. It is told again behind the last byte of the log.
             return Ok(());
         }
         let holder = Ticketed::Pod(Holder(record.holder.clone()));
@@ -57,20 +65,25 @@ impl Lane {
         };
         let (host, attempt, mirror) = (Arc::clone(&self.shared.host), self.attempt, self.mirror.clone());
         self.jobs.spawn(async move {
-            if !files::names_any(&mirror, &order, &record) {
-                return Job::Got(Ok(()));
-            }
             sleep(pause).await;
+            let end = end_of_container(&*host, attempt, &order, &record).await;
+            if !files::names_any(&mirror, &order, &record) {
+                return Job::Got(Ok(()), end);
+            }
             let got = async {
                 let stream = host.open(attempt, StreamRole::Get).await.map_err(unreachable)?;
                 files::get(stream, &mirror, &order, &record).await
             };
-            Job::Got(got.await)
+            Job::Got(got.await, end)
         });
         Ok(())
     }
 
-    pub(super) async fn was_fetched(&mut self, result: io::Result<()>) -> io::Result<()> {
+    pub(super) async fn was_fetched(
+        &mut self,
+        result: io::Result<()>,
+        end: Option<String>,
+    ) -> io::Result<()> {
         if let Err(error) = &result {
             let reason = format!("what it made cannot be fetched: {error}");
             let state = self.shared.host.look(self.attempt).await;
@@ -84,13 +97,22 @@ impl Lane {
                 record.caches.clear();
             }
         }
-        let Some(record) = self.record.take() else {
+        let Some(mut record) = self.record.take() else {
             return Ok(());
         };
+        if let (RecordOutcome::Failed { reason, .. }, Some(end)) = (&mut record.outcome, end) {
+            *reason = Some(end);
+        }
         let (mirror, written) = (self.mirror.clone(), record.clone());
-        tokio::task::spawn_blocking(move || mirror.write_record(&written))
+        let kept = tokio::task::spawn_blocking(move || mirror.write_record(&written))
             .await
-            .unwrap_or_else(|error| Err(io::Error::other(error)))?;
+            .unwrap_or_else(|error| Err(io::Error::other(error)));
+        if let Err(error) = kept {
+            let reason = format!("the server cannot keep its record: {error}; free space on its disk");
+            self.report(What::Waiting { reason });
+            self.record = Some(record);
+            return self.fetch(FETCH_AGAIN);
+        }
         self.finish(*record).await;
         self.let_go();
         Ok(())
@@ -119,6 +141,11 @@ impl Lane {
         if self.record.is_some() || self.is_over()? {
             return Ok(());
         }
+        let reason = if self.is_removed {
+            "it was stopped, and its supervisor did not answer".to_owned()
+        } else {
+            reason
+        };
         match self.link {
             Link::Up(_) => {
                 self.end_due.get_or_insert((Instant::now() + LAST_WORDS, reason));
@@ -134,7 +161,7 @@ impl Lane {
             return Ok(());
         }
         if let Ticketed::Pod(_) = self.mirror.ticketed()? {
-            self.recover_log().await;
+            self.recover_log(&reason).await;
         }
         self.mirror.ticket(&Ticketed::Void)?;
         self.mirror.set_gone(&reason)?;
@@ -163,6 +190,7 @@ impl Lane {
         self.why = None;
         self.end_due = None;
         self.removal_due = None;
+        self.look_due = None;
         let (host, attempt) = (Arc::clone(&self.shared.host), self.attempt);
         self.jobs.spawn(async move {
             if let Link::Up(mut wire) = link {
@@ -182,24 +210,80 @@ impl Lane {
     }
 
     /// Takes from the cluster what of the log never came, and says so in it.
-    async fn recover_log(&mut self) {
-        let Ok(recovered) = self.shared.host.recover_log(self.attempt).await else {
-            return;
-        };
-        let Ok(Some(order)) = self.order() else { return };
-        let Ok(log) = Log::open(&order.log) else { return };
-        let have = usize::try_from(log.bytes()).unwrap_or(usize::MAX);
-        let Some(rest) = recovered.get(have..).filter(|rest| !rest.is_empty()) else {
-            return;
-        };
-        let mut log = log;
-        let marker = b"pipekeeper: what follows was recovered from the cluster; its end may be missing\n";
-        let text = [marker.as_slice(), rest].concat();
-        let written = log.write(log.bytes(), &text);
-        match written {
-            Ok(()) => self.report(What::LogGrew { bytes: log.bytes() }),
+    async fn recover_log(&mut self, reason: &str) {
+        let recovered = self.shared.host.recover_log(self.attempt).await;
+        match self.keep_recovered(recovered, reason) {
+            Ok(Some(bytes)) => self.report(What::LogGrew { bytes }),
+            Ok(None) => {}
             Err(error) => tracing::warn!(attempt.id = %self.attempt, "cannot keep a recovered log: {error}"),
         }
-        self.log = Some(log);
     }
+
+    /// The log's new size, if anything was added.
+    fn keep_recovered(
+        &mut self,
+        recovered: Result<Vec<u8>, LaunchError>,
+        reason: &str,
+    ) -> io::Result<Option<u64>> {
+        let Some(order) = self.order()? else {
+            return Ok(None);
+        };
+        let mut log = Log::open(&order.log)?;
+        let added = match recovered {
+            Ok(recovered) => match log.missing(&recovered)? {
+                Missing::Nothing => return Ok(None),
+                Missing::Rest(rest) => note_of("what follows was recovered from the cluster", rest),
+                Missing::AfterGap(rest) => note_of(
+                    "output is missing here; what follows was recovered from the cluster",
+                    rest,
+                ),
+            },
+            Err(error) => {
+                tracing::debug!(attempt.id = %self.attempt, "its log cannot be recovered: {error}");
+                note_of(&format!("{reason}; what was put out last may be missing"), &[])
+            }
+        };
+        log.append_line(&added)?;
+        let bytes = log.bytes();
+        self.log = Some(log);
+        Ok(Some(bytes))
+    }
+}
+
+fn note_of(text: &str, rest: &[u8]) -> Vec<u8> {
+    [format!("pipekeeper: {text}\n").as_bytes(), rest].concat()
+}
+
+/// What the cluster knows of the end of the container whose end is all that the supervisor knows.
+async fn end_of_container(
+    host: &dyn PodHost,
+    attempt: AttemptId,
+    order: &Order,
+    record: &ExitRecord,
+) -> Option<String> {
+    let RecordOutcome::Failed {
+        step,
+        reason: Some(reason),
+        ..
+    } = &record.outcome
+    else {
+        return None;
+    };
+    if reason != CONTAINER_ENDED {
+        return None;
+    }
+    let container = order.spec.steps.get(*step)?.container;
+    let told = async {
+        loop {
+            match host.container_end(attempt, container).await {
+                Ok(Some(text)) => return text,
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::debug!(attempt.id = %attempt, "the end of a container is not known yet: {error}");
+                }
+            }
+            sleep(END_AGAIN).await;
+        }
+    };
+    timeout(END_PATIENCE, told).await.ok()
 }

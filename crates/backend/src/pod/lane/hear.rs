@@ -128,7 +128,7 @@ impl Lane {
         }
     }
 
-    fn log(&mut self) -> io::Result<&mut Log> {
+    pub(super) fn log(&mut self) -> io::Result<&mut Log> {
         if self.log.is_none() {
             let missing = || io::Error::other("it was never launched here");
             let order = self.order()?.ok_or_else(missing)?;

@@ -6,7 +6,7 @@ use pipekeeper_agent::{archive, protocol::ToAgent};
 use pipekeeper_model::{Holder, Millis};
 use tokio::time::Instant;
 
-use super::{Files, LOOK_AGAIN, Lane, Order};
+use super::{Files, LOOK_AGAIN, LOOK_EVERY, Lane, Order};
 use crate::{
     Launch, LaunchError, SourceInput, Ticket, What,
     pod::{
@@ -91,6 +91,7 @@ impl Lane {
         created?;
         self.looked_at = Some(Instant::now());
         self.link = Link::Awaited(Tries::early(self.shared.host.usual_start()));
+        self.look_due = Some(Instant::now() + LOOK_EVERY);
         Ok(())
     }
 
@@ -135,6 +136,7 @@ impl Lane {
         let state = self.shared.host.look(self.attempt).await?;
         if let (Link::Down, PodState::Waiting(_)) = (&self.link, &state) {
             self.link = Link::Awaited(Tries::early(Duration::ZERO));
+            self.look_due = Some(Instant::now() + LOOK_EVERY);
         }
         self.note(state).await.map_err(|error| self.explain(&error))
     }
@@ -223,6 +225,8 @@ impl Lane {
         self.why = None;
         self.stopping = None;
         self.removal_due = None;
+        self.is_removed = false;
+        self.look_due = None;
         self.end_due = None;
         Ok(())
     }
