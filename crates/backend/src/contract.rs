@@ -40,6 +40,9 @@ pub trait Backend: Send + Sync {
     /// Makes the backend tell the present state of an attempt; one it does not know is [`What::Gone`].
     async fn observe(&self, attempt: AttemptId) -> Result<(), LaunchError>;
 
+    /// What runs in an attempt now: one process a line, for people, with no secret in it.
+    async fn processes(&self, attempt: AttemptId) -> Result<String, LaunchError>;
+
     /// Removes what the backend keeps of an ended attempt: its record is stored. The log stays.
     async fn forget(&self, attempt: AttemptId) -> Result<(), LaunchError>;
 

@@ -210,6 +210,12 @@ impl Backend for DummyBackend {
         Ok(())
     }
 
+    async fn processes(&self, _: AttemptId) -> Result<String, LaunchError> {
+        Err(LaunchError::Terminal {
+            reason: "a scripted attempt has no processes".to_owned(),
+        })
+    }
+
     async fn forget(&self, attempt: AttemptId) -> Result<(), LaunchError> {
         self.attempts().remove(&attempt);
         Ok(())

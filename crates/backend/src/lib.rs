@@ -8,6 +8,7 @@ mod contract;
 pub mod dummy;
 mod local;
 pub mod pod;
+mod processes;
 mod record;
 mod router;
 mod spec;

@@ -130,6 +130,10 @@ impl Backend for Router {
         self.answerer(attempt)?.observe(attempt).await
     }
 
+    async fn processes(&self, attempt: AttemptId) -> Result<String, LaunchError> {
+        self.answerer(attempt)?.processes(attempt).await
+    }
+
     async fn forget(&self, attempt: AttemptId) -> Result<(), LaunchError> {
         for backend in self.concerned(attempt) {
             backend.forget(attempt).await?;

@@ -221,6 +221,14 @@ impl Controller {
                 which,
                 reply,
             } => self.retry(run, actor, which, reply),
+            Command::Processes { attempt, reply } => {
+                let backend = Arc::clone(&self.ports.backend);
+                self.start(Box::pin(async move {
+                    // Whoever asked may have left.
+                    let _ = reply.send(backend.processes(attempt).await);
+                    Done::Quiet
+                }));
+            }
             Command::DeliveryStored => self.look_for_deliveries(),
             Command::Drain => {
                 self.draining = true;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use pipekeeper_backend::LaunchError;
 use pipekeeper_engine::{Event, Input, Rejection, RunRequest};
 use pipekeeper_model::{Actor, AttemptId, RunId};
 use pipekeeper_store::DeliveryId;
@@ -42,6 +43,10 @@ pub(crate) enum Command {
         actor: Actor,
         which: RetryWhich,
         reply: oneshot::Sender<Result<RunId, SubmitError>>,
+    },
+    Processes {
+        attempt: AttemptId,
+        reply: oneshot::Sender<Result<String, LaunchError>>,
     },
     DeliveryStored,
     Drain,
@@ -147,6 +152,20 @@ impl Handle {
     /// What keeps launched attempts from starting.
     pub fn obstacles(&self) -> Obstacles {
         self.obstacles.clone()
+    }
+
+    /// What runs in a live attempt: one process a line, for people.
+    ///
+    /// # Errors
+    /// If nothing of it runs, or its supervisor does not answer.
+    pub async fn processes(&self, attempt: AttemptId) -> Result<String, LaunchError> {
+        let (reply, answer) = oneshot::channel();
+        let closed = || LaunchError::Transient {
+            reason: "the server is shutting down".to_owned(),
+        };
+        let asked = self.commands.send(Command::Processes { attempt, reply }).await;
+        asked.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
     }
 
     /// Gives an input to a run and waits until its consequences are stored.

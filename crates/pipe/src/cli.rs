@@ -83,6 +83,8 @@ enum Command {
     Logs(cmd::logs::Logs),
     /// Say why a run or an action is where it is
     Why(cmd::why::Why),
+    /// Show what runs in an action now: its processes, their state and CPU time
+    Top(cmd::top::Top),
     /// Approve what waits for a decision; alone, list it
     Approve(cmd::approve::Approve),
     /// Reject what waits for a decision
@@ -125,6 +127,7 @@ impl Cli {
             Command::Show(args) => args.run(output),
             Command::Logs(args) => args.run(),
             Command::Why(args) => args.run(output),
+            Command::Top(args) => args.run(output),
             Command::Approve(args) => args.run(output),
             Command::Reject(args) => args.run(output),
             Command::Cancel(args) => args.run(output),

@@ -78,6 +78,7 @@ fn api() -> Vec<Route> {
         get(Read, "/api/v1/runs/{run}", runs::show),
         get(Read, "/api/v1/runs/{run}/events", events::list),
         get(Read, "/api/v1/runs/{run}/why", runs::why),
+        get(Read, "/api/v1/runs/{run}/top", runs::top),
         get(Read, "/api/v1/runs/{run}/nodes/{node}/log", files::log),
         get(
             Read,

@@ -155,6 +155,7 @@ impl Supervisor {
             }
             None => {
                 let text = Tree::read().map(|tree| describe(&tree.pids)).unwrap_or_default();
+                let text = self.log.masked(&text);
                 self.link.send(&FromAgent::Processes { text });
             }
         }
@@ -262,7 +263,8 @@ impl Supervisor {
                 cpu_ms: processes.cpu_ms,
             });
         }
-        self.link.send(&FromAgent::Processes { text: processes.text });
+        let text = self.log.masked(&processes.text);
+        self.link.send(&FromAgent::Processes { text });
     }
 
     fn report_silence(&mut self, now: Instant) -> io::Result<()> {

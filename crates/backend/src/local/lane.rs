@@ -17,7 +17,7 @@ use super::{
     to_launch_error,
     wire::Wire,
 };
-use crate::{LaunchError, Observation, Ticket, What, record::collect, spec::to_answer};
+use crate::{LaunchError, Observation, Ticket, What, processes::Lookers, record::collect, spec::to_answer};
 
 const FIRST_LOOK: Duration = Duration::from_millis(1);
 const RARE_LOOK: Duration = Duration::from_secs(1);
@@ -34,6 +34,8 @@ pub(super) enum Order {
     Answer(Holder, Ticket),
     Stop(Millis),
     Observe,
+    /// Somebody wants to know what runs.
+    Look(oneshot::Sender<String>),
     Forget,
 }
 
@@ -44,6 +46,7 @@ pub(super) struct Lane {
     folder: Folder,
     link: Link,
     seen: Seen,
+    lookers: Lookers,
 }
 
 /// How it is connected to its supervisor.
@@ -78,6 +81,7 @@ impl Lane {
             folder,
             link: Link::Down,
             seen: Seen::default(),
+            lookers: Lookers::default(),
         }
     }
 
@@ -113,6 +117,14 @@ impl Lane {
                 launched
             }
             Order::Observe => self.observe(Purpose::Observe).await,
+            Order::Look(teller) => {
+                self.observe(Purpose::Observe).await?;
+                // Who cannot be asked tells nothing, which shows as silence.
+                if self.tell(&ToAgent::Look).await {
+                    self.lookers.add(teller);
+                }
+                Ok(())
+            }
             Order::Stop(grace) => self.stop(grace).await,
             Order::Answer(holder, ticket) => self.answer(&holder, ticket).await,
             Order::Forget => {
@@ -222,11 +234,8 @@ impl Lane {
             }
             // The record is read from its file, where the ticket beside it proves that it counts.
             FromAgent::Finished { .. } => self.settle().await,
-            FromAgent::Started { .. }
-            | FromAgent::Ready { .. }
-            | FromAgent::Processes { .. }
-            | FromAgent::Pong
-            | FromAgent::Unknown => {}
+            FromAgent::Processes { text } => self.lookers.tell(&text),
+            FromAgent::Started { .. } | FromAgent::Ready { .. } | FromAgent::Pong | FromAgent::Unknown => {}
         }
     }
 

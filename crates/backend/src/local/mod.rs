@@ -151,6 +151,12 @@ impl Backend for LocalBackend {
         self.ask(attempt, Order::Observe).await
     }
 
+    async fn processes(&self, attempt: AttemptId) -> Result<String, LaunchError> {
+        let (teller, told) = oneshot::channel();
+        self.ask(attempt, Order::Look(teller)).await?;
+        crate::processes::await_told(told).await
+    }
+
     async fn forget(&self, attempt: AttemptId) -> Result<(), LaunchError> {
         self.ask(attempt, Order::Forget).await
     }

@@ -22,7 +22,7 @@ use super::{
     order,
     wire::{Need, Wire},
 };
-use crate::{Launch, LaunchError, Observation, Ticket, What};
+use crate::{Launch, LaunchError, Observation, Ticket, What, processes::Lookers};
 
 /// After this long the cluster itself is asked again, in case its watch is silent.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
@@ -53,6 +53,8 @@ pub(super) enum Order {
     Answer(Holder, Ticket),
     Stop(Millis),
     Observe,
+    /// Somebody wants to know what runs.
+    Look(oneshot::Sender<String>),
     Forget,
 }
 
@@ -70,6 +72,7 @@ pub(super) struct Lane {
     files: Files,
     /// What its supervisor told of its end, while the files it names are fetched.
     record: Option<Box<ExitRecord>>,
+    lookers: Lookers,
     /// When the cluster itself was last asked.
     looked_at: Option<Instant>,
     /// What keeps its pod from going on, and since when.
@@ -141,6 +144,7 @@ impl Lane {
             jobs: JoinSet::new(),
             files: Files::Unknown,
             record: None,
+            lookers: Lookers::default(),
             looked_at: None,
             why: None,
             services: Services::Unknown,

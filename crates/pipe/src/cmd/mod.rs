@@ -20,6 +20,7 @@ pub(crate) mod server;
 pub(crate) mod show;
 pub(crate) mod start;
 pub(crate) mod token;
+pub(crate) mod top;
 pub(crate) mod why;
 
 use std::{env, path::PathBuf};

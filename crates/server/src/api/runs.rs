@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Json, extract::State};
 use pipekeeper_controller::Layout;
+use pipekeeper_engine::NodeState;
 use pipekeeper_model::{AttemptId, NodeId, RunId, Sha};
 use pipekeeper_store::RunFilter;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     app::App,
-    error::ApiError,
+    error::{ApiError, Problem},
     extract::{ApiPath, ApiQuery, name_of, run_before},
     load::{Loaded, blocking},
 };
@@ -128,6 +129,40 @@ struct WhyItem {
     name: String,
     state: &'static str,
     why: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TopQuery {
+    node: String,
+}
+
+#[derive(Serialize)]
+pub(crate) struct TopResponse {
+    run: RunId,
+    name: String,
+    processes: String,
+}
+
+/// `GET /api/v1/runs/{run}/top?node=`: what runs in a node's attempt now.
+pub(crate) async fn top(
+    State(app): State<Arc<App>>,
+    ApiPath(run): ApiPath<RunId>,
+    ApiQuery(query): ApiQuery<TopQuery>,
+) -> Result<Json<TopResponse>, ApiError> {
+    let loaded = app.run(run).await?;
+    let node = loaded.node(&query.node)?;
+    let NodeState::Running(live) = node.state else {
+        let detail = format!("`{}` does not run now", query.node);
+        return Err(ApiError::new(Problem::Conflict, detail));
+    };
+    let told = app.parts.handle.processes(live.attempt).await;
+    let processes = told.map_err(|error| ApiError::new(Problem::Conflict, error.to_string()))?;
+    Ok(Json(TopResponse {
+        run,
+        name: query.node,
+        processes,
+    }))
 }
 
 /// `GET /api/v1/runs/{run}/why`: one node, or every one that has not ended.

@@ -266,6 +266,12 @@ impl Backend for SimBackend {
         Ok(())
     }
 
+    async fn processes(&self, _: AttemptId) -> Result<String, LaunchError> {
+        Err(LaunchError::Terminal {
+            reason: "a simulated attempt has no processes".to_owned(),
+        })
+    }
+
     async fn forget(&self, attempt: AttemptId) -> Result<(), LaunchError> {
         self.call().await?;
         let mut attempts = self.site.attempts();

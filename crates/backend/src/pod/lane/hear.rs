@@ -66,11 +66,8 @@ impl Lane {
                 self.report(What::Silent { seconds, processes });
             }
             FromAgent::Finished { record } => self.told_end(record).await?,
-            FromAgent::Started { .. }
-            | FromAgent::LogGrew { .. }
-            | FromAgent::Processes { .. }
-            | FromAgent::Pong
-            | FromAgent::Unknown => {}
+            FromAgent::Processes { text } => self.lookers.tell(&text),
+            FromAgent::Started { .. } | FromAgent::LogGrew { .. } | FromAgent::Pong | FromAgent::Unknown => {}
         }
         Ok(())
     }

@@ -28,6 +28,13 @@ impl Lane {
         match order {
             Order::Launch(launch) => self.launch(*launch).await,
             Order::Observe => self.observe().await,
+            Order::Look(teller) => {
+                // Who cannot be asked tells nothing, which shows as silence.
+                if self.tell(&ToAgent::Look).await {
+                    self.lookers.add(teller);
+                }
+                Ok(())
+            }
             Order::Stop(grace) => self.stop(grace).await,
             Order::Answer(holder, ticket) => self.answer(&holder, ticket).await,
             Order::Forget => self.forget().await,
