@@ -38,9 +38,15 @@ impl Engine {
 
     /// Judges an error of any call but one that creates.
     pub(super) fn explain(&self, error: &Error) -> LaunchError {
-        let reason = match status(error) {
-            Some(status) => format!("the container engine answers {status}: {}", told(error)),
-            None => format!(
+        let reason = match (status(error), error) {
+            (Some(status), _) => format!("the container engine answers {status}: {}", told(error)),
+            (None, Error::JsonDataError { .. }) => {
+                format!(
+                    "the container engine answers what cannot be understood: {}",
+                    told(error)
+                )
+            }
+            (None, _) => format!(
                 "the container engine at `{}` cannot be reached: {}; check that it runs and that we may use its socket",
                 self.socket,
                 told(error)

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bollard::{
@@ -12,6 +12,7 @@ use bollard::{
     query_parameters::{InspectContainerOptions, ListContainersOptionsBuilder},
 };
 use pipekeeper_model::AttemptId;
+use tokio::time::sleep;
 
 use super::{
     engine::is_not_found,
@@ -22,6 +23,10 @@ use super::{
     render::Crew,
 };
 use crate::pod::PodState;
+
+/// How long a container may be in a state that nobody else knows.
+const ODD_STATE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(30);
 
 /// An attempt's containers as they are now.
 pub(super) struct View {
@@ -81,7 +86,15 @@ pub(super) async fn list(inner: &Inner, attempt: Option<AttemptId>) -> Result<Ve
         .all(true)
         .filters(&names::selector(&inner.options.instance, attempt))
         .build();
-    inner.engine.client().await?.list_containers(Some(options)).await
+    let docker = inner.engine.client().await?;
+    let begun = Instant::now();
+    loop {
+        match docker.list_containers(Some(options.clone())).await {
+            // Podman has a state of its own for a container between its end and what it does about that.
+            Err(Error::JsonDataError { .. }) if begun.elapsed() < ODD_STATE => sleep(PAUSE).await,
+            listed => return listed,
+        }
+    }
 }
 
 /// What the attempt's containers mean now, without telling anybody.

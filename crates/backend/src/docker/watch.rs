@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use bollard::{errors::Error, models::EventMessage, query_parameters::EventsOptionsBuilder};
+use bollard::{
+    errors::Error,
+    models::EventMessage,
+    query_parameters::{EventsOptionsBuilder, InspectContainerOptions},
+};
 use futures_util::{StreamExt, TryStreamExt};
 use pipekeeper_model::AttemptId;
 use tokio::time::{sleep, timeout};
@@ -112,6 +116,7 @@ async fn follow(inner: &Weak<Inner>, since: i64) -> Followed {
             let Some(attempt) = attempt_of(&host, &event) else {
                 continue;
             };
+            settle(&host, &event).await;
             if let Err(error) = refresh(&host, attempt).await {
                 tracing::debug!(attempt.id = %attempt, "cannot look at its containers: {}", told(&error));
                 return Followed::LostTrack;
@@ -119,6 +124,19 @@ async fn follow(inner: &Weak<Inner>, since: i64) -> Followed {
         }
     };
     timeout(REPAIR, followed).await.unwrap_or(Followed::LongEnough)
+}
+
+/// Docker tells of a container's end before its lists show that. It answers a question about the container itself only
+/// once they do.
+async fn settle(host: &Inner, event: &EventMessage) {
+    let ended = event.action.as_deref() == Some("die");
+    let id = event.actor.as_ref().and_then(|actor| actor.id.as_deref());
+    if let (true, Some(id), Ok(docker)) = (ended, id, host.engine.client().await) {
+        // What matters is that it was answered.
+        let _ = docker
+            .inspect_container(id, None::<InspectContainerOptions>)
+            .await;
+    }
 }
 
 /// The attempt that an event is about, if it may change how that stands.
