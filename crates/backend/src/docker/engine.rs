@@ -80,6 +80,11 @@ pub(super) fn is_not_found(error: &Error) -> bool {
     status(error) == Some(404)
 }
 
+/// Whether there is something of that name already; Podman has no code for it.
+pub(super) fn is_conflict(error: &Error) -> bool {
+    status(error) == Some(409) || (status(error).is_some() && told(error).contains("is already in use"))
+}
+
 /// What the engine said, or what kept it from answering.
 pub(super) fn told(error: &Error) -> String {
     match error {

@@ -18,7 +18,7 @@ use tokio::{sync::mpsc, task::AbortHandle};
 use super::{
     DockerOptions,
     agent_image::AgentImages,
-    engine::{Engine, status},
+    engine::{Engine, is_conflict},
     exec, keeper,
     known::Known,
     names::{self, Role},
@@ -115,7 +115,7 @@ impl PodHost for DockerHost {
             .map_err(|error| engine.refused(&error))?;
         match keeper::create(docker, &self.agent(plan.attempt), &pod.agent).await {
             Ok(()) => {}
-            Err(error) if status(&error) == Some(409) => self.adopt(plan.attempt).await?,
+            Err(error) if is_conflict(&error) => self.adopt(plan.attempt).await?,
             Err(error) => return Err(engine.refused(&error)),
         }
         // It has what it takes to go on, whoever finds it; this begins it.

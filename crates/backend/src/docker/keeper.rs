@@ -19,7 +19,7 @@ use pipekeeper_model::AttemptId;
 use tokio::time::{sleep, timeout};
 
 use super::{
-    engine::{is_not_found, status, told},
+    engine::{is_conflict, is_not_found, status, told},
     exec,
     host::Inner,
     judge::Status,
@@ -139,7 +139,7 @@ impl Keeper {
     async fn create(&self, docker: &Docker, role: &Role, body: &ContainerCreateBody) -> Result<(), Why> {
         match create(docker, &self.name(role), body).await {
             Ok(()) => Ok(()),
-            Err(error) if status(&error) == Some(409) => Ok(()),
+            Err(error) if is_conflict(&error) => Ok(()),
             Err(error) => {
                 let image = body.image.as_deref().unwrap_or_default();
                 let patience = self.inner.options.patience.start;

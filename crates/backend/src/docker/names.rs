@@ -121,6 +121,18 @@ pub(super) fn selector(instance: &str, attempt: Option<AttemptId>) -> HashMap<St
     HashMap::from([("label".to_owned(), labels)])
 }
 
+/// Whether labels are those that the selector means, whatever an engine makes of that.
+pub(super) fn is_selected(
+    instance: &str,
+    attempt: Option<AttemptId>,
+    labels: &HashMap<String, String>,
+) -> bool {
+    match attempt {
+        Some(_) => attempt_of(instance, labels) == attempt,
+        None => labels.get(INSTANCE).map(String::as_str) == Some(instance),
+    }
+}
+
 /// The attempt that labels tell of, if it is one of ours.
 pub(super) fn attempt_of(instance: &str, labels: &HashMap<String, String>) -> Option<AttemptId> {
     (labels.get(INSTANCE).map(String::as_str) == Some(instance))

@@ -59,10 +59,11 @@ pub(super) async fn volumes(
         .filters(&names::selector(&inner.options.instance, attempt))
         .build();
     let listed = inner.engine.client().await?.list_volumes(Some(options)).await?;
-    let volumes = listed.volumes.unwrap_or_default();
+    let volumes = listed.volumes.unwrap_or_default().into_iter();
+    let volumes = volumes.map(|volume| (volume.name, volume.labels));
+    // Podman lists what has any of several labels.
     Ok(volumes
-        .into_iter()
-        .map(|volume| (volume.name, volume.labels))
+        .filter(|(_, labels)| names::is_selected(&inner.options.instance, attempt, labels))
         .collect())
 }
 

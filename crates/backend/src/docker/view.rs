@@ -92,7 +92,14 @@ pub(super) async fn list(inner: &Inner, attempt: Option<AttemptId>) -> Result<Ve
         match docker.list_containers(Some(options.clone())).await {
             // Podman has a state of its own for a container between its end and what it does about that.
             Err(Error::JsonDataError { .. }) if begun.elapsed() < ODD_STATE => sleep(PAUSE).await,
-            listed => return listed,
+            listed => {
+                let mut containers = listed?;
+                containers.retain(|container| {
+                    let labels = container.labels.as_ref();
+                    labels.is_some_and(|labels| names::is_selected(&inner.options.instance, attempt, labels))
+                });
+                return Ok(containers);
+            }
         }
     }
 }
