@@ -5,6 +5,7 @@
 
 mod artifacts;
 mod contract;
+pub mod docker;
 pub mod dummy;
 mod local;
 pub mod pod;

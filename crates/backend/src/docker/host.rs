@@ -1,0 +1,187 @@
+//! The engine as a host of pods. Entry type: [`DockerHost`].
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bollard::{
+    container::LogOutput,
+    query_parameters::{InspectContainerOptions, LogsOptionsBuilder},
+};
+use futures_util::{TryStreamExt, future::try_join_all};
+use pipekeeper_model::AttemptId;
+use tokio::{sync::mpsc, task::AbortHandle};
+
+use super::{
+    DockerOptions,
+    agent_image::AgentImages,
+    engine::{Engine, is_conflict},
+    exec, keeper,
+    known::Known,
+    names::{self, Role},
+    remove::{self, volumes},
+    render::render,
+    view::{self, seconds_now},
+    watch,
+};
+use crate::{
+    LaunchError,
+    pod::{OpenError, PodHost, PodPlan, PodState, PodStream, StreamRole, paths},
+};
+
+/// Streams open when the supervisor was started, which is known at once; only should that go unnoticed, after so long.
+const UNNOTICED: Duration = Duration::from_secs(3);
+
+/// One Docker or Podman engine.
+pub struct DockerHost {
+    inner: Arc<Inner>,
+    watching: Mutex<Option<AbortHandle>>,
+}
+
+/// What calls, watch and keepers share.
+pub(super) struct Inner {
+    pub(super) options: DockerOptions,
+    pub(super) engine: Engine,
+    pub(super) images: AgentImages,
+    pub(super) known: Known,
+}
+
+impl DockerHost {
+    /// A host of pods on this engine. Nothing is asked of the engine yet.
+    pub fn new(options: DockerOptions) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                engine: Engine::new(options.socket.clone()),
+                images: AgentImages::new(options.agent.clone()),
+                known: Known::default(),
+                options,
+            }),
+            watching: Mutex::default(),
+        }
+    }
+
+    fn agent(&self, attempt: AttemptId) -> String {
+        names::container(&self.inner.options.instance, attempt, &Role::Agent)
+    }
+
+    /// Makes sure that a container that was there before is this attempt's.
+    async fn adopt(&self, attempt: AttemptId) -> Result<(), LaunchError> {
+        let engine = &self.inner.engine;
+        let name = self.agent(attempt);
+        let docker = engine.client().await.map_err(|error| engine.explain(&error))?;
+        let container = docker
+            .inspect_container(&name, None::<InspectContainerOptions>)
+            .await
+            .map_err(|error| engine.explain(&error))?;
+        let labels = container
+            .config
+            .and_then(|config| config.labels)
+            .unwrap_or_default();
+        if names::attempt_of(&self.inner.options.instance, &labels) == Some(attempt) {
+            return Ok(());
+        }
+        Err(LaunchError::Terminal {
+            reason: format!(
+                "`{name}` is another's container: remove it, or give this server another instance"
+            ),
+        })
+    }
+}
+
+/// The watch and the keepers end with their host; the containers do not.
+impl Drop for DockerHost {
+    fn drop(&mut self) {
+        let watching = self.watching.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(watching) = watching.take() {
+            watching.abort();
+        }
+        self.inner.known.dismiss();
+    }
+}
+
+#[async_trait]
+impl PodHost for DockerHost {
+    async fn create(&self, plan: &PodPlan) -> Result<(), LaunchError> {
+        let inner = &self.inner;
+        let engine = &inner.engine;
+        let image = inner.images.ensure(engine, &inner.options.patience).await?;
+        let pod = render(plan, &inner.options, &image, seconds_now())?;
+        let docker = engine.client().await.map_err(|error| engine.explain(&error))?;
+        try_join_all(pod.volumes.into_iter().map(|volume| docker.create_volume(volume)))
+            .await
+            .map_err(|error| engine.refused(&error))?;
+        match keeper::create(docker, &self.agent(plan.attempt), &pod.agent).await {
+            Ok(()) => {}
+            Err(error) if is_conflict(&error) => self.adopt(plan.attempt).await?,
+            Err(error) => return Err(engine.refused(&error)),
+        }
+        // It has what it takes to go on, whoever finds it; this begins it.
+        view::refresh(inner, plan.attempt)
+            .await
+            .map_err(|error| engine.explain(&error))?;
+        Ok(())
+    }
+
+    async fn open(&self, attempt: AttemptId, role: StreamRole) -> Result<Box<dyn PodStream>, OpenError> {
+        let engine = &self.inner.engine;
+        let docker = engine
+            .client()
+            .await
+            .map_err(|error| OpenError::Unreachable(engine.explain(&error).to_string()))?;
+        exec::open(docker, &self.agent(attempt), &[paths::PROGRAM, role.argument()]).await
+    }
+
+    async fn look(&self, attempt: AttemptId) -> Result<PodState, LaunchError> {
+        view::look(&self.inner, attempt)
+            .await
+            .map_err(|error| self.inner.engine.explain(&error))
+    }
+
+    async fn remove(&self, attempt: AttemptId) -> Result<(), LaunchError> {
+        self.inner.known.going(attempt);
+        remove::remove(&self.inner, attempt)
+            .await
+            .map_err(|error| self.inner.engine.explain(&error))
+    }
+
+    async fn list(&self) -> Result<Vec<AttemptId>, LaunchError> {
+        let explain = |error| self.inner.engine.explain(&error);
+        let mut attempts: BTreeSet<AttemptId> = watch::attempts(&self.inner).await.map_err(explain)?;
+        // Also those of which only volumes are left.
+        let volumes = volumes(&self.inner, None).await.map_err(explain)?;
+        let labels = volumes.values();
+        attempts.extend(labels.filter_map(|labels| names::attempt_of(&self.inner.options.instance, labels)));
+        Ok(attempts.into_iter().collect())
+    }
+
+    async fn recover_log(&self, attempt: AttemptId) -> Result<Vec<u8>, LaunchError> {
+        let engine = &self.inner.engine;
+        let docker = engine.client().await.map_err(|error| engine.explain(&error))?;
+        // Only what goes to its output is the log, whose bytes are counted.
+        let options = LogsOptionsBuilder::default().stdout(true).build();
+        docker
+            .logs(&self.agent(attempt), Some(options))
+            .try_fold(Vec::new(), |mut log, piece| {
+                if let LogOutput::StdOut { message } = piece {
+                    log.extend_from_slice(&message);
+                }
+                std::future::ready(Ok(log))
+            })
+            .await
+            .map_err(|error| engine.explain(&error))
+    }
+
+    fn watch(&self, seen: mpsc::UnboundedSender<(AttemptId, PodState)>) {
+        self.inner.known.tell_to(seen);
+        let watching = tokio::spawn(watch::watch(Arc::downgrade(&self.inner)));
+        let mut known = self.watching.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Some(watching.abort_handle());
+    }
+
+    fn usual_start(&self) -> Duration {
+        UNNOTICED
+    }
+}
