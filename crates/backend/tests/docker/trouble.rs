@@ -77,7 +77,6 @@ async fn a_service_that_ends_is_hopeless(world: EngineWorld) {
     let mut launch = world.launch(attempt(1), "true");
     launch.services = vec![LaunchService {
         name: "db".parse().unwrap(),
-        // Its condition is another user than a step's image has.
         image: image("noshell:1"),
         env: BTreeMap::from([("CODE".to_owned(), "3".to_owned())]),
         ready: None,
