@@ -19,7 +19,7 @@ use super::{
     DockerOptions,
     agent_image::AgentImages,
     engine::{Engine, is_conflict},
-    exec, keeper,
+    exec, judge, keeper,
     known::Known,
     names::{self, Role},
     remove::{self, volumes},
@@ -155,6 +155,17 @@ impl PodHost for DockerHost {
         let labels = volumes.values();
         attempts.extend(labels.filter_map(|labels| names::attempt_of(&self.inner.options.instance, labels)));
         Ok(attempts.into_iter().collect())
+    }
+
+    async fn container_end(
+        &self,
+        attempt: AttemptId,
+        container: usize,
+    ) -> Result<Option<String>, LaunchError> {
+        let view = view::view(&self.inner, attempt)
+            .await
+            .map_err(|error| self.inner.engine.explain(&error))?;
+        Ok(judge::container_end(view.status(&Role::Step(container))))
     }
 
     async fn recover_log(&self, attempt: AttemptId) -> Result<Vec<u8>, LaunchError> {

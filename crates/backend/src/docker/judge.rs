@@ -7,7 +7,7 @@ use super::{
     names::Role,
     render::{Crew, Member},
 };
-use crate::pod::{PodState, Why};
+use crate::pod::{Cause, PodState, Why};
 
 /// How a container stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,7 +112,13 @@ fn ended(code: i64, is_short: bool, error: &str, was_away: bool) -> String {
 
 /// What ended a container of the crew before its time.
 fn trouble(member: &Member, status: Option<&Status>, beside: &Beside, patience: &Patience) -> Option<Why> {
-    let why = |text, patience| Some(Why { text, patience });
+    let why = |text, patience| {
+        Some(Why {
+            cause: Cause::Container,
+            text,
+            patience,
+        })
+    };
     let image = member.image();
     let service = service(member);
     match status {
@@ -145,6 +151,21 @@ fn trouble(member: &Member, status: Option<&Status>, beside: &Beside, patience: 
     }
 }
 
+/// What ended the container of a step; none as long as it runs.
+pub(super) fn container_end(status: Option<&Status>) -> Option<String> {
+    match status {
+        Some(Status::Exited { is_short: true, .. }) => {
+            Some("out of memory: its container wanted more than its limit".to_owned())
+        }
+        Some(Status::Exited { code, error, .. }) if error.is_empty() => {
+            Some(format!("its container ended with code {code}"))
+        }
+        Some(Status::Exited { error, .. }) => Some(format!("its container ended: {error}")),
+        None => Some("its container was removed".to_owned()),
+        Some(Status::Created | Status::Running) => None,
+    }
+}
+
 fn unready(member: &Member, status: Option<&Status>, beside: &Beside, patience: &Patience) -> Option<Why> {
     let name = service(member)?;
     let is_ready = match member.ready {
@@ -152,6 +173,7 @@ fn unready(member: &Member, status: Option<&Status>, beside: &Beside, patience: 
         None => matches!(status, Some(Status::Running)),
     };
     (!is_ready).then(|| Why {
+        cause: Cause::Service,
         text: format!("the service `{name}` is not ready yet"),
         patience: patience.service,
     })

@@ -28,7 +28,7 @@ use super::{
     render::{Crew, Member},
     view::{self, View},
 };
-use crate::pod::Why;
+use crate::pod::{Cause, Why};
 
 /// The pause after something did not work, doubled for each further time.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -144,6 +144,7 @@ impl Keeper {
                 let image = body.image.as_deref().unwrap_or_default();
                 let patience = self.inner.options.patience.start;
                 Err(Why {
+                    cause: Cause::Container,
                     text: format!("the container of `{image}` cannot be made: {}", told(&error)),
                     patience: if status(&error) == Some(400) {
                         Duration::ZERO
@@ -168,6 +169,7 @@ impl Keeper {
             .start_container(&name, None::<StartContainerOptions>)
             .await
             .map_err(|error| Why {
+                cause: Cause::Container,
                 text: format!("its supervisor cannot start: {}", told(&error)),
                 patience: self.inner.options.patience.start,
             })?;
@@ -180,6 +182,7 @@ impl Keeper {
         self.create(docker, &Role::Install, body).await?;
         let name = self.name(&Role::Install);
         let failed = |reason: String| Why {
+            cause: Cause::Container,
             text: format!("the supervisor's program could not be put in place: {reason}"),
             patience: self.inner.options.patience.start,
         };
@@ -235,6 +238,7 @@ impl Keeper {
             .iter()
             .any(|words| message.to_lowercase().contains(words));
         Why {
+            cause: Cause::Container,
             text: format!("the container of `{image}` cannot start: {message}"),
             patience: if is_final {
                 Duration::ZERO
@@ -246,6 +250,7 @@ impl Keeper {
 
     fn away(&self, error: &Error) -> Why {
         Why {
+            cause: Cause::Container,
             text: self.inner.engine.explain(error).to_string(),
             patience: self.inner.options.patience.pull,
         }

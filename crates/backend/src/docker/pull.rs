@@ -12,7 +12,7 @@ use super::{
     Patience,
     engine::{is_not_found, status, told},
 };
-use crate::pod::Why;
+use crate::pod::{Cause, Why};
 
 /// People are told of progress this often.
 const PROGRESS: Duration = Duration::from_secs(2);
@@ -36,6 +36,7 @@ pub(super) async fn ensure(
     }
     let tell = |text: String| {
         progress(Why {
+            cause: Cause::Image,
             text,
             patience: patience.pulling,
         });
@@ -109,7 +110,11 @@ fn tagged(image: &str) -> String {
 fn explain(image: &str, status: Option<u16>, message: &str, patience: &Patience) -> Why {
     let told = message.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| told.contains(word));
-    let why = |text: String, patience| Why { text, patience };
+    let why = |text: String, patience| Why {
+        cause: Cause::Image,
+        text,
+        patience,
+    };
     if says(&[
         "invalid reference",
         "invalid repository name",
