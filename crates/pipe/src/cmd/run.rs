@@ -20,7 +20,7 @@ use crate::{
     local::{
         Place,
         event::{self, Occasion},
-        pods::{self, ContextFlags},
+        pods::{self, Containers, PodFlags},
         secrets::{self, Secrets},
         session::{self, Ending, Job},
         watch,
@@ -63,7 +63,7 @@ pub(crate) struct Run {
     #[arg(long, value_enum, default_value_t)]
     backend: BackendChoice,
     #[command(flatten)]
-    cluster: ContextFlags,
+    pods: PodFlags,
     /// Run again whenever a file changes
     #[arg(long, conflicts_with = "dry_run")]
     watch: bool,
@@ -100,6 +100,8 @@ enum BackendChoice {
     Auto,
     /// Processes of this machine, whatever `image:` says.
     Local,
+    /// Containers of this machine's Docker or Podman.
+    Docker,
 }
 
 impl Run {
@@ -147,7 +149,8 @@ impl Run {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
             Failure::usage(format!("failed to {}", lines.join("\nerror: failed to ")))
         })?;
-        self.settle_features(&mut plan)?;
+        let containers = self.containers(&plan)?;
+        self.settle_features(&mut plan, containers.is_some())?;
         secrets::require(&plan, secrets)?;
         let view = match output {
             Output::Json => View::Json,
@@ -163,13 +166,13 @@ impl Run {
             view,
             keep: self.keep,
             limit: self.timeout,
-            cluster: self.cluster.context.is_some().then(|| self.cluster.clone()),
+            containers,
         };
         Ok((pipeline, job))
     }
 
     /// Refuses by name and place what cannot be done here; images are set aside if the user says so.
-    fn settle_features(&self, plan: &mut Plan) -> Result<(), Failure> {
+    fn settle_features(&self, plan: &mut Plan, in_containers: bool) -> Result<(), Failure> {
         plan.features.retain(|used| !used.feature.is_trigger());
         if self.backend == BackendChoice::Local {
             let images: BTreeSet<String> = plan
@@ -188,7 +191,7 @@ impl Run {
         let missing: Vec<&FeatureUse> = plan
             .features
             .iter()
-            .filter(|used| !self.can(used.feature))
+            .filter(|used| !can(used.feature, in_containers))
             .collect();
         if missing.is_empty() {
             return Ok(());
@@ -199,7 +202,7 @@ impl Run {
             .collect();
         let only_images = missing.iter().all(|used| used.feature == Feature::Image);
         let hint = if only_images {
-            "`--context` runs the actions as pods of a cluster, `--backend local` as processes of this machine"
+            "`--context` runs the actions as pods of a cluster, `--backend docker` in containers, `--backend local` as processes of this machine"
         } else {
             "leave these out with `--action`, or run the pipeline on a server that can do them"
         };
@@ -210,8 +213,16 @@ impl Run {
         .hint(hint))
     }
 
-    fn can(&self, feature: Feature) -> bool {
-        feature == Feature::Secrets || self.cluster.context.is_some() && pods::FEATURES.contains(&feature)
+    /// The containers that it runs in: those that were asked for, or, where the pipeline names images and nothing was
+    /// said, this machine's engine if there is one.
+    fn containers(&self, plan: &Plan) -> Result<Option<Containers>, Failure> {
+        let wants_images = plan.features.iter().any(|used| used.feature == Feature::Image);
+        match (self.pods.cluster(), self.backend) {
+            (Some(cluster), _) => Ok(Some(cluster)),
+            (None, BackendChoice::Docker) => self.pods.engine().map(Some),
+            (None, BackendChoice::Auto) if wants_images => Ok(self.pods.engine().ok()),
+            (None, BackendChoice::Auto | BackendChoice::Local) => Ok(None),
+        }
     }
 
     async fn again_and_again(
@@ -246,6 +257,11 @@ impl Run {
             }
         }
     }
+}
+
+/// Whether it can be done here.
+fn can(feature: Feature, in_containers: bool) -> bool {
+    feature == Feature::Secrets || in_containers && pods::FEATURES.contains(&feature)
 }
 
 fn feature_line(file: &str, used: &FeatureUse) -> String {

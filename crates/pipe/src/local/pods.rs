@@ -1,7 +1,8 @@
-//! `pipe run --context`: the working tree's actions as pods of a cluster that the user's kubeconfig knows.
+//! `pipe run` in containers: pods of a cluster that the user's kubeconfig knows, or this machine's own engine.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    env,
     path::PathBuf,
     sync::Arc,
 };
@@ -10,9 +11,10 @@ use clap::Args;
 use kube::{Config, config::KubeConfigOptions};
 use pipekeeper_backend::{
     Backend, Observation,
-    pod::{PodBackend, PodOptions},
+    docker::{self, AgentImage, DockerHost, DockerOptions, find_socket},
+    pod::{PodBackend, PodHost, PodOptions},
 };
-use pipekeeper_backend_kube::{ClusterOptions, KubeHost, Namespaces, Patience, Profile, Profiles};
+use pipekeeper_backend_kube::{ClusterOptions, KubeHost, Namespaces, Patience, Profile, Profiles, pinned};
 use pipekeeper_controller::Layout;
 use pipekeeper_model::{
     Name,
@@ -33,32 +35,117 @@ pub(crate) const FEATURES: [Feature; 4] = [
     Feature::Resources,
 ];
 
-/// The flags about the cluster.
+/// The flags about pods and containers.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct ContextFlags {
+pub(crate) struct PodFlags {
     /// Run the actions as pods of this context of your kubeconfig
     #[arg(long, value_name = "CONTEXT", conflicts_with = "backend")]
     pub(crate) context: Option<String>,
     /// The namespace of the pods; by default the context's own
     #[arg(long, value_name = "NAMESPACE", requires = "context")]
     namespace: Option<String>,
-    /// The image of the supervisor in each pod, as `scripts/agent-image` pushes it
-    #[arg(long, value_name = "IMAGE", env = "PIPE_AGENT_IMAGE", requires = "context")]
+    /// The image of the supervisor beside the steps, as `scripts/agent-image` pushes it
+    #[arg(long, value_name = "IMAGE", env = "PIPE_AGENT_IMAGE")]
     agent_image: Option<String>,
+    /// The supervisor's static program, of which an image is made where none is named: `scripts/agent-image --program`
+    #[arg(long, value_name = "FILE", env = "PIPE_AGENT_PROGRAM")]
+    agent_program: Option<PathBuf>,
     /// A Secret in the namespace that images are pulled with; may be repeated
     #[arg(long = "pull-secret", value_name = "NAME", requires = "context")]
     pull_secrets: Vec<String>,
 }
 
-impl ContextFlags {
-    /// The backend that these flags mean. Nothing is asked of the cluster yet.
+/// Where actions run that do not run as processes of this machine.
+#[derive(Clone, Debug)]
+pub(crate) enum Containers {
+    /// In the pods of a cluster.
+    Cluster {
+        /// The context of the kubeconfig.
+        context: String,
+        /// Everything else.
+        flags: PodFlags,
+    },
+    /// In the containers of this machine's engine.
+    Engine {
+        /// Where it listens.
+        socket: String,
+        /// Where the supervisor's image comes from.
+        agent: AgentImage,
+    },
+}
+
+impl PodFlags {
+    /// The cluster, if one is named.
+    pub(crate) fn cluster(&self) -> Option<Containers> {
+        let context = self.context.clone()?;
+        let flags = self.clone();
+        Some(Containers::Cluster { context, flags })
+    }
+
+    /// This machine's container engine; what is missing is an error.
+    pub(crate) fn engine(&self) -> Result<Containers, Failure> {
+        let host = env::var("DOCKER_HOST").ok();
+        let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let socket = find_socket(host.as_deref(), runtime.as_deref()).ok_or_else(|| {
+            Failure::usage("there is no container engine here").hint(
+                "start Docker, or Podman with `systemctl --user start podman.socket`, or set DOCKER_HOST",
+            )
+        })?;
+        let agent = self.agent().ok_or_else(|| {
+            Failure::usage("containers need the supervisor that runs beside the steps")
+                .hint("build it with `scripts/agent-image --program` and set PIPE_AGENT_PROGRAM to what that prints")
+        })?;
+        Ok(Containers::Engine { socket, agent })
+    }
+
+    /// The supervisor's image, or the program to make one of: what is named, or what lies beside this program.
+    fn agent(&self) -> Option<AgentImage> {
+        if let Some(image) = &self.agent_image {
+            return Some(AgentImage::Named(pinned(image, env!("CARGO_PKG_VERSION"))));
+        }
+        let beside = || Some(env::current_exe().ok()?.with_file_name("pipekeeper-agent"));
+        let program = self.agent_program.clone().or_else(beside)?;
+        program.is_file().then_some(AgentImage::Program(program))
+    }
+}
+
+impl Containers {
+    /// The backend over them. Nothing is asked of anybody yet.
     pub(crate) async fn backend(
         &self,
-        context: &str,
         root: PathBuf,
         layout: &Layout,
         on_observation: mpsc::UnboundedSender<Observation>,
     ) -> Result<Arc<dyn Backend>, Failure> {
+        let host: Arc<dyn PodHost> = match self {
+            Self::Cluster { context, flags } => Arc::new(flags.host(context).await?),
+            Self::Engine { socket, agent } => Arc::new(DockerHost::new(DockerOptions {
+                socket: socket.clone(),
+                instance: instance()?,
+                agent: agent.clone(),
+                network: None,
+                default_resources: Resources::default(),
+                patience: docker::Patience::default(),
+            })),
+        };
+        let options = PodOptions {
+            root,
+            artifacts: layout.artifacts(),
+            default_image: None,
+            features: BTreeSet::from(FEATURES),
+            on_observation,
+        };
+        Ok(Arc::new(PodBackend::new(host, options)))
+    }
+}
+
+/// What tells this run's pods from those of every other.
+fn instance() -> Result<String, Failure> {
+    Ok(tokens::random()?.chars().take(8).collect())
+}
+
+impl PodFlags {
+    async fn host(&self, context: &str) -> Result<KubeHost, Failure> {
         let agent_image = self.agent_image.clone().ok_or_else(|| {
             Failure::usage("`--context` needs the image of the supervisor that runs in each pod")
                 .hint("push it with `scripts/agent-image REPOSITORY`, and name it with `--agent-image` or PIPE_AGENT_IMAGE")
@@ -68,30 +155,25 @@ impl ContextFlags {
             ..KubeConfigOptions::default()
         };
         let doing = format!("use the context `{context}` of your kubeconfig");
-        let config = Config::from_kubeconfig(&choice).await.or_usage(&doing)?;
+        let config = Config::from_kubeconfig(&choice).await.map_err(|error| {
+            Failure::usage(format!("failed to {doing}: {error}"))
+                .hint("`kubectl config get-contexts` lists the contexts there are")
+        })?;
         let namespace = self
             .namespace
             .clone()
             .unwrap_or_else(|| config.default_namespace.clone());
-        let options = self.cluster(agent_image, &namespace)?;
-        let host = KubeHost::new(config, options, [namespace]).or_usage(&doing)?;
-        let options = PodOptions {
-            root,
-            artifacts: layout.artifacts(),
-            default_image: None,
-            features: BTreeSet::from(FEATURES),
-            on_observation,
-        };
-        Ok(Arc::new(PodBackend::new(Arc::new(host), options)))
+        let options = self.cluster_options(agent_image, &namespace)?;
+        KubeHost::new(config, options, [namespace]).or_usage(&doing)
     }
 
     /// A tree that nobody reviewed is trusted least, wherever it is sent from.
-    fn cluster(&self, agent_image: String, namespace: &str) -> Result<ClusterOptions, Failure> {
+    fn cluster_options(&self, agent_image: String, namespace: &str) -> Result<ClusterOptions, Failure> {
         let name: Name = "context".parse().or_fail("name the cluster")?;
         let namespace = namespace.to_owned();
         Ok(ClusterOptions {
             name,
-            instance: tokens::random()?.chars().take(8).collect(),
+            instance: instance()?,
             namespaces: Namespaces {
                 protected: namespace.clone(),
                 branches: namespace.clone(),
@@ -101,7 +183,7 @@ impl ContextFlags {
                 protected: Profile::Restricted,
                 branches: Profile::Restricted,
             },
-            agent_image: pipekeeper_backend_kube::pinned(&agent_image, env!("CARGO_PKG_VERSION")),
+            agent_image: pinned(&agent_image, env!("CARGO_PKG_VERSION")),
             pull_secrets: self.pull_secrets.clone(),
             volumes: BTreeMap::new(),
             default_resources: Resources::default(),

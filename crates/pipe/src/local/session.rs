@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    desk::Desk, event, host, place::Place, pods::ContextFlags, secrets::Secrets, supplies::LocalSupplies,
+    desk::Desk, event, host, place::Place, pods::Containers, secrets::Secrets, supplies::LocalSupplies,
     watch::Changes,
 };
 use crate::{
@@ -47,8 +47,8 @@ pub(crate) struct Job {
     pub(crate) keep: bool,
     /// How long it may take.
     pub(crate) limit: Option<Millis>,
-    /// The cluster it runs in; none means this machine.
-    pub(crate) cluster: Option<ContextFlags>,
+    /// The containers it runs in; none means processes of this machine.
+    pub(crate) containers: Option<Containers>,
 }
 
 /// How a local run came to its end.
@@ -120,16 +120,8 @@ pub(crate) async fn run(place: &Place, job: Job, changes: Option<&mut Changes>) 
 async fn compose(place: &Place, job: &Job, store: &MemoryStore) -> Result<(Controller, Handle), Failure> {
     let layout = place.layout();
     let (on_observation, observations) = mpsc::unbounded_channel();
-    let backend: Arc<dyn Backend> = match job
-        .cluster
-        .as_ref()
-        .and_then(|flags| Some((flags, flags.context.as_ref()?)))
-    {
-        Some((flags, context)) => {
-            flags
-                .backend(context, place.pods(), &layout, on_observation)
-                .await?
-        }
+    let backend: Arc<dyn Backend> = match &job.containers {
+        Some(containers) => containers.backend(place.pods(), &layout, on_observation).await?,
         None => {
             let local = LocalBackend::new(LocalOptions {
                 root: place.attempts(),
@@ -145,7 +137,7 @@ async fn compose(place: &Place, job: &Job, store: &MemoryStore) -> Result<(Contr
     let supplies = LocalSupplies {
         folder: place.source(),
         secrets: job.secrets.clone(),
-        is_far: job.cluster.is_some(),
+        is_far: job.containers.is_some(),
         keep_workspace: if job.keep {
             KeepWorkspace::Always
         } else {
