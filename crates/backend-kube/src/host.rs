@@ -193,7 +193,6 @@ impl PodHost for KubeHost {
     async fn create(&self, plan: &PodPlan) -> Result<(), LaunchError> {
         let pod = render_pod(plan, &self.inner.cluster);
         let namespace = pod.namespace().unwrap_or_default();
-        self.watch_namespace(&namespace);
         render::check(plan, &self.inner.cluster)?;
         if !plan.volumes.is_empty() {
             self.make_claims(plan, &namespace).await?;
@@ -226,6 +225,8 @@ impl PodHost for KubeHost {
             let reason = format!("`{name}` in `{namespace}` is another's pod");
             return Err(LaunchError::Terminal { reason });
         }
+        // Not before: a namespace that nothing can be made in, or listed, would be in the way of all others.
+        self.watch_namespace(&namespace);
         self.inner.created(plan.attempt, &namespace);
         self.inner.saw(&made, Timestamp::now());
         Ok(())

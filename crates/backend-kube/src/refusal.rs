@@ -16,7 +16,7 @@ pub(crate) fn of_create(error: &Error, namespace: &str) -> LaunchError {
             "the quota of the namespace `{namespace}` is used up: {message}"
         )),
         403 if message.contains("is forbidden: User ") => terminal(format!(
-            "the cluster does not let this server make pods in `{namespace}`: {message}; grant it the role in deploy/"
+            "the cluster does not let this server make pods in `{namespace}`: {message}; create the namespace if it is missing, and grant the role in deploy/kubernetes"
         )),
         404 => terminal(format!(
             "the cluster has no namespace `{namespace}`: create it, or name another"

@@ -2,8 +2,9 @@
 
 use std::{fs, process::Command};
 
+use k8s_openapi::api::core::v1::ContainerStatus;
 use pipekeeper_backend::Backend as _;
-use pipekeeper_model::{AttemptOutcome, Holder, plan::Resources};
+use pipekeeper_model::{AttemptOutcome, Holder, Millis, plan::Resources};
 
 use super::scene::{Scene, must, run, says};
 
@@ -177,4 +178,30 @@ async fn a_stop_before_the_pod_can_be_reached_ends_it() {
     says(&scene.server.gone(attempt).await, &["stopped before it started"]);
     scene.close().await;
     scene.ran(attempt, 0);
+}
+
+/// It has ended only once its pod is gone, whatever its supervisor says or does not say.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_supervisor_that_does_not_stop_is_removed_with_its_pod() {
+    let Some(mut scene) = Scene::new().await else {
+        return;
+    };
+    let attempt = scene.launch(scene.plain(1, "exec sleep 1000")).await;
+    let holder = scene.server.checked_in(attempt).await;
+    scene.log_says(attempt, "starts").await;
+    run(Command::new("kill").args(["-STOP", &supervisor_of(&holder)]));
+    must(scene.server.backend.stop(attempt, Millis(0)).await);
+    let reason = scene.server.gone(attempt).await;
+    says(&reason, &["it was stopped, and its supervisor did not answer"]);
+    let running = |status: &ContainerStatus| {
+        let state = status.state.as_ref();
+        state.is_some_and(|state| state.running.is_some())
+    };
+    let pod = scene
+        .pod(attempt)
+        .await
+        .and_then(|pod| pod.status?.container_statuses);
+    assert!(!pod.unwrap_or_default().iter().any(running));
+    scene.ran(attempt, 1);
+    scene.close().await;
 }

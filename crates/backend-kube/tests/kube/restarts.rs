@@ -151,3 +151,24 @@ async fn a_server_dies_while_many_attempts_are_on_their_way() {
     }
     scene.close().await;
 }
+
+/// Nothing is taken for told that the server could not keep.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_of_the_server_is_full_for_a_while() {
+    let Some(mut scene) = Scene::new().await else {
+        return;
+    };
+    let launch = scene.plain(1, WORK);
+    std::os::unix::fs::symlink("/dev/full", &launch.log).unwrap();
+    let log = launch.log.clone();
+    let attempt = scene.launch(launch).await;
+    scene
+        .server
+        .waits(attempt, &["cannot keep its log", "disk"])
+        .await;
+    std::fs::remove_file(log).unwrap();
+    succeeded(&scene.server.finished(attempt).await);
+    assert_eq!(scene.log(attempt), log_of_work());
+    scene.ran(attempt, 1);
+    scene.close().await;
+}

@@ -76,7 +76,7 @@ async fn a_missing_image_stays_missing_while_the_cluster_backs_off() {
     let reason = scene.server.hopeless(attempt).await;
     says(&reason, &["no-such-image:7", "not found"]);
     assert!(
-        begun.elapsed() > Duration::from_secs(17) && begun.elapsed() < Duration::from_secs(25),
+        begun.elapsed() > Duration::from_secs(17) && begun.elapsed() < Duration::from_secs(18) + SLACK,
         "{:?}",
         begun.elapsed()
     );
@@ -265,7 +265,8 @@ async fn a_namespace_that_is_not_there_is_named() {
     let Err(LaunchError::Terminal { reason }) = refused else {
         panic!("to be tried again: {refused:?}")
     };
-    says(&reason, &["no namespace `pipe-no-such`", "create it"]);
+    // Who may not see a namespace does not learn whether it is there.
+    says(&reason, &["`pipe-no-such`", "create"]);
     scene.close().await;
 }
 

@@ -8,12 +8,12 @@ use std::{
 };
 
 use k8s_openapi::api::{
-    core::v1::Namespace,
+    core::v1::{Namespace, Pod},
     rbac::v1::{Role, RoleBinding, Subject},
 };
 use kube::{
     Api, Client, Config,
-    api::{DeleteParams, ObjectMeta, PostParams},
+    api::{DeleteParams, ListParams, ObjectMeta, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
 use pipekeeper_backend::{
@@ -25,6 +25,8 @@ use pipekeeper_backend_kube::{ClusterOptions, KubeHost, Namespaces, Patience, Pr
 use pipekeeper_model::{AttemptId, plan::Resources};
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::scene::eventually;
 
 /// A world on the cluster, removed at the end.
 pub(crate) struct KubeWorld {
@@ -113,6 +115,12 @@ impl KubeWorld {
         };
         namespaces.create(&PostParams::default(), &wanted).await.unwrap();
         let config = least_rights(&client, config, &namespace).await;
+        let pods: Api<Pod> = Api::namespaced(Client::try_from(config.clone()).unwrap(), &namespace);
+        // The cluster takes in a moment later what a server may do.
+        eventually("the rights of a server", async || {
+            pods.list(&ListParams::default()).await.ok()
+        })
+        .await;
         let options = ClusterOptions {
             name: "test".parse().unwrap(),
             instance: unique.chars().rev().take(6).collect(),

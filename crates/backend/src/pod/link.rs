@@ -58,6 +58,14 @@ impl Tries {
         }
     }
 
+    /// For a supervisor that runs and can wait.
+    pub(super) fn later() -> Self {
+        Self {
+            next: Some(Instant::now() + LONGEST_PAUSE),
+            ..Self::at_once()
+        }
+    }
+
     /// How many there were.
     pub(super) fn count(self) -> usize {
         self.count

@@ -8,20 +8,42 @@ use pipekeeper_model::Holder;
 use super::{Files, Job, Lane, Services};
 use crate::{
     What,
-    pod::{OpenError, StreamRole, files, link::Link, mirror::Log, mirror::Ticketed},
+    pod::{
+        OpenError, StreamRole, files,
+        link::{Link, Tries},
+        mirror::Log,
+        mirror::Ticketed,
+    },
 };
 
 impl Lane {
     pub(super) async fn hear(&mut self, incoming: Incoming) -> io::Result<()> {
         match incoming {
-            Incoming::Log { offset, bytes } => {
-                self.log()?.write(offset, &bytes)?;
-                let bytes = self.log()?.bytes();
-                self.report(What::LogGrew { bytes });
-            }
+            Incoming::Log { offset, bytes } => match self.keep_log(offset, &bytes) {
+                Ok(bytes) => self.report(What::LogGrew { bytes }),
+                Err(error) => self.read_log_later(&error),
+            },
             Incoming::Message(message) => self.hear_message(message).await?,
         }
         Ok(())
+    }
+
+    /// Keeps what came of the log; its size then.
+    fn keep_log(&mut self, offset: u64, bytes: &[u8]) -> io::Result<u64> {
+        let log = self.log()?;
+        if offset > log.bytes() {
+            return Err(io::Error::other("a part of it did not come"));
+        }
+        log.write(offset, bytes)?;
+        Ok(log.bytes())
+    }
+
+    /// Reads the log on another stream, from where it is whole, once there may be room for it.
+    fn read_log_later(&mut self, error: &io::Error) {
+        let reason = format!("the server cannot keep its log: {error}; see its disk");
+        self.report(What::Waiting { reason });
+        self.log = None;
+        self.link = Link::Awaited(Tries::later());
     }
 
     async fn hear_message(&mut self, message: FromAgent) -> io::Result<()> {
