@@ -2,6 +2,11 @@
 
 use std::fs;
 
+use rustix::process::Pid;
+
+/// Thousandths of the memory there is that a process of a step counts as using on top.
+const PREFERENCE: i32 = 100;
+
 /// How many processes of this control group were killed for want of memory; 0 where that cannot be told.
 pub(crate) fn kills() -> u64 {
     // Version 2, then version 1.
@@ -13,6 +18,19 @@ pub(crate) fn kills() -> u64 {
     .filter_map(|path| fs::read_to_string(path).ok())
     .find_map(|text| field(&text, "oom_kill"))
     .unwrap_or(0)
+}
+
+/// Has the kernel kill this process, and what it starts, before us when memory is short. What it kills first may take a
+/// moment to give its memory back, and the next in line must not be the one who tells of it.
+pub(crate) fn prefer(pid: Pid) {
+    let path = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
+    let known = fs::read_to_string(&path)
+        .ok()
+        .and_then(|text| text.trim().parse::<i32>().ok());
+    if let Some(score) = known {
+        // It may have ended; and without this it is killed all the same, only less surely first.
+        drop(fs::write(path, (score + PREFERENCE).min(1000).to_string()));
+    }
 }
 
 /// Why a step was killed for want of memory, with the limit.

@@ -168,6 +168,7 @@ impl Runner {
         };
         match program.spawn(&self.output) {
             Ok(pid) => {
+                memory::prefer(pid);
                 self.running = Some(Running {
                     pid,
                     status: None,

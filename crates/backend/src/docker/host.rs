@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -13,12 +13,12 @@ use bollard::{
 };
 use futures_util::{TryStreamExt, future::try_join_all};
 use pipekeeper_model::AttemptId;
-use tokio::{sync::mpsc, task::AbortHandle};
+use tokio::{sync::mpsc, task::AbortHandle, time::sleep};
 
 use super::{
     DockerOptions,
     agent_image::AgentImages,
-    engine::{Engine, is_conflict},
+    engine::{Engine, is_conflict, is_not_found, told},
     exec, judge, keeper,
     known::Known,
     names::{self, Role},
@@ -34,6 +34,16 @@ use crate::{
 
 /// Streams open when the supervisor was started, which is known at once; only should that go unnoticed, after so long.
 const UNNOTICED: Duration = Duration::from_secs(3);
+
+/// How long a name may be taken by a container that is not there: one that is about to be, or to be gone.
+const TAKEN: Duration = Duration::from_secs(10);
+const TAKEN_PAUSE: Duration = Duration::from_millis(50);
+
+/// Whether a container that was there before is the attempt's.
+enum Adopted {
+    Yes,
+    NotThere,
+}
 
 /// One Docker or Podman engine.
 pub struct DockerHost {
@@ -68,20 +78,24 @@ impl DockerHost {
     }
 
     /// Makes sure that a container that was there before is this attempt's.
-    async fn adopt(&self, attempt: AttemptId) -> Result<(), LaunchError> {
+    async fn adopt(&self, attempt: AttemptId) -> Result<Adopted, LaunchError> {
         let engine = &self.inner.engine;
         let name = self.agent(attempt);
         let docker = engine.client().await.map_err(|error| engine.explain(&error))?;
-        let container = docker
+        let container = match docker
             .inspect_container(&name, None::<InspectContainerOptions>)
             .await
-            .map_err(|error| engine.explain(&error))?;
+        {
+            Ok(container) => container,
+            Err(error) if is_not_found(&error) => return Ok(Adopted::NotThere),
+            Err(error) => return Err(engine.explain(&error)),
+        };
         let labels = container
             .config
             .and_then(|config| config.labels)
             .unwrap_or_default();
         if names::attempt_of(&self.inner.options.instance, &labels) == Some(attempt) {
-            return Ok(());
+            return Ok(Adopted::Yes);
         }
         Err(LaunchError::Terminal {
             reason: format!(
@@ -110,13 +124,26 @@ impl PodHost for DockerHost {
         let image = inner.images.ensure(engine, &inner.options.patience).await?;
         let pod = render(plan, &inner.options, &image, seconds_now())?;
         let docker = engine.client().await.map_err(|error| engine.explain(&error))?;
-        try_join_all(pod.volumes.into_iter().map(|volume| docker.create_volume(volume)))
-            .await
-            .map_err(|error| engine.refused(&error))?;
-        match keeper::create(docker, &self.agent(plan.attempt), &pod.agent).await {
-            Ok(()) => {}
-            Err(error) if is_conflict(&error) => self.adopt(plan.attempt).await?,
-            Err(error) => return Err(engine.refused(&error)),
+        try_join_all(pod.volumes.into_iter().map(async |volume| {
+            match docker.create_volume(volume).await {
+                // Podman's answer to the second of two who make it at once.
+                Err(error) if told(&error).contains("already exists") => Ok(()),
+                made => made.map(|_| ()),
+            }
+        }))
+        .await
+        .map_err(|error| engine.refused(&error))?;
+        let begun = Instant::now();
+        loop {
+            match keeper::create(docker, &self.agent(plan.attempt), &pod.agent).await {
+                Ok(()) => break,
+                Err(error) if is_conflict(&error) => match self.adopt(plan.attempt).await? {
+                    Adopted::Yes => break,
+                    Adopted::NotThere if begun.elapsed() < TAKEN => sleep(TAKEN_PAUSE).await,
+                    Adopted::NotThere => return Err(engine.refused(&error)),
+                },
+                Err(error) => return Err(engine.refused(&error)),
+            }
         }
         // It has what it takes to go on, whoever finds it; this begins it.
         view::refresh(inner, plan.attempt)

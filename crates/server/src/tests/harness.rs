@@ -148,7 +148,7 @@ impl TestServer {
             store: Arc::new(store.clone()),
             backend: Arc::clone(&backend) as Arc<dyn Backend>,
             observations,
-            supplies: Arc::new(NoSupplies::default()),
+            supplies: Arc::new(NoSupplies),
             intake: Some(Arc::new(Wishes)),
             clock: Arc::new(Frozen),
             rules: Arc::new(EngineRules),
