@@ -34,7 +34,7 @@ pub fn render_pod(plan: &PodPlan, cluster: &ClusterOptions) -> Pod {
     let steps = plan.containers.iter().enumerate();
     let steps = steps.map(|(index, container)| step(plan, cluster, index, container, waits_in_shell));
     let services = plan.services.iter().map(service);
-    let containers: Vec<Container> = std::iter::once(agent(cluster))
+    let containers: Vec<Container> = std::iter::once(agent(plan, cluster))
         .chain(steps)
         .chain(services)
         .map(|container| security::confine(container, profile))
@@ -108,7 +108,7 @@ pub(crate) fn claims(plan: &PodPlan, cluster: &ClusterOptions) -> Vec<Persistent
 }
 
 /// The supervisor: first, so that it runs first.
-fn agent(cluster: &ClusterOptions) -> Container {
+fn agent(plan: &PodPlan, cluster: &ClusterOptions) -> Container {
     let own_uid = EnvVarSource {
         field_ref: Some(ObjectFieldSelector {
             api_version: None,
@@ -116,17 +116,23 @@ fn agent(cluster: &ClusterOptions) -> Container {
         }),
         ..EnvVarSource::default()
     };
+    let holder = EnvVar {
+        name: "PIPE_HOLDER".to_owned(),
+        value: None,
+        value_from: Some(own_uid),
+    };
+    let folders = volumes::folders(plan, cluster).map(|folders| EnvVar {
+        name: "PIPE_VOLUMES".to_owned(),
+        value: Some(folders),
+        value_from: None,
+    });
     Container {
         name: names::AGENT.to_owned(),
         image: Some(cluster.agent_image.clone()),
         command: Some(vec![paths::PROGRAM.to_owned(), "supervise".to_owned()]),
-        env: Some(vec![EnvVar {
-            name: "PIPE_HOLDER".to_owned(),
-            value: None,
-            value_from: Some(own_uid),
-        }]),
+        env: Some(std::iter::once(holder).chain(folders).collect()),
         resources: Some(requests("5m", "16Mi")),
-        volume_mounts: Some(volumes::of_agent()),
+        volume_mounts: Some(volumes::of_agent(plan, cluster)),
         ..Container::default()
     }
 }

@@ -10,7 +10,7 @@ use k8s_openapi::{
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
 use pipekeeper_backend::{
-    Placement,
+    Placement, VolumeMount as CacheVolume,
     pod::{PodPlan, paths},
 };
 use pipekeeper_model::Name;
@@ -22,16 +22,42 @@ const TOOLS: &str = "tools";
 /// The volumes that come and go with the pod.
 const OWN: [&str; 5] = ["attempt", TOOLS, "workspace", "home", "out"];
 
-/// What the supervisor's container has.
-pub(super) fn of_agent() -> Vec<VolumeMount> {
+/// What the supervisor's container has: also the caches, whole, to make their folders for whichever user a step has.
+pub(super) fn of_agent(plan: &PodPlan, cluster: &ClusterOptions) -> Vec<VolumeMount> {
     let below = |name: &str| mount(name, &format!("{}/{name}", paths::ATTEMPT));
-    vec![
+    let own = [
         mount("attempt", paths::ATTEMPT),
         below("workspace"),
         below("home"),
         below("out"),
         tools(false),
-    ]
+    ];
+    let caches = known(plan, cluster).map(|volume| {
+        let place = format!("{}/volumes/{}", paths::ATTEMPT, volume.cache);
+        mount(&volume_name(&volume.cache), &place)
+    });
+    own.into_iter().chain(caches).collect()
+}
+
+/// The folders of caches that the supervisor makes, below `volumes`, as its environment names them.
+pub(super) fn folders(plan: &PodPlan, cluster: &ClusterOptions) -> Option<String> {
+    let folders: Vec<String> = known(plan, cluster)
+        .flat_map(|volume| {
+            let cache = &volume.cache;
+            (0..volume.paths.len()).map(move |index| format!("{cache}/{}", folder(cache, index)))
+        })
+        .collect();
+    (!folders.is_empty()).then(|| folders.join(":"))
+}
+
+fn known<'a>(plan: &'a PodPlan, cluster: &'a ClusterOptions) -> impl Iterator<Item = &'a CacheVolume> {
+    let volumes = plan.volumes.iter();
+    volumes.filter(|volume| cluster.volumes.contains_key(&volume.volume))
+}
+
+/// Each path is a folder of the volume, so that one volume serves several.
+fn folder(cache: &Name, index: usize) -> String {
+    format!("{cache}/{index}")
 }
 
 /// What the container of a step has.
@@ -42,15 +68,10 @@ pub(super) fn of_step(plan: &PodPlan, cluster: &ClusterOptions) -> Vec<VolumeMou
         mount("out", paths::OUT),
         tools(true),
     ];
-    let known = plan
-        .volumes
-        .iter()
-        .filter(|volume| cluster.volumes.contains_key(&volume.volume));
-    let caches = known.flat_map(|volume| {
+    let caches = known(plan, cluster).flat_map(|volume| {
         let paths = volume.paths.iter().enumerate();
         paths.map(move |(index, path)| VolumeMount {
-            // Each path is a folder of the volume, so that one volume serves several.
-            sub_path: Some(format!("{}/{index}", volume.cache)),
+            sub_path: Some(folder(&volume.cache, index)),
             ..mount(&volume_name(&volume.cache), &place(path))
         })
     });

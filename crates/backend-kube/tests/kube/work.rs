@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::ListParams};
-use pipekeeper_backend::{CacheMount, InputArtifact, Launch, LaunchScript, LaunchService, SecretValue, Tier};
+use pipekeeper_backend::{
+    CacheMount, InputArtifact, Launch, LaunchScript, LaunchService, SecretValue, Tier, VolumeMount,
+};
+use pipekeeper_backend_kube::{Volume, VolumeSource};
 use pipekeeper_model::{
     AttemptOutcome, Digest, Millis, Name,
     plan::{Artifact, SecretTarget},
@@ -387,5 +390,49 @@ async fn the_source_is_there_for_every_image() {
     let attempt = launch.attempt;
     succeeded(&scene.record_of(launch).await);
     assert_eq!(scene.log(attempt), "user code starts\ntext of a\nb\nc\n");
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_keeps_what_a_user_wrote_for_the_next_attempt() {
+    let volume = tempfile::tempdir().unwrap();
+    let folder = volume.path().join("shared");
+    let with_volume = |world: &mut super::world::KubeWorld| {
+        let source = VolumeSource::HostPath(folder.display().to_string());
+        let nodes = BTreeMap::new();
+        world.options.volumes.insert(name("m2"), Volume { source, nodes });
+    };
+    let Some(mut scene) = Scene::with(with_volume).await else {
+        return;
+    };
+    let mount = VolumeMount {
+        cache: name("maven"),
+        volume: name("m2"),
+        paths: vec!["~/.m2/repository".to_owned(), "target".to_owned()],
+    };
+    for (node, text, said) in [
+        (
+            1,
+            "id -u; echo kept > ~/.m2/repository/file; echo built > target/out; touch ~/own",
+            "1000\n",
+        ),
+        (
+            2,
+            "cat ~/.m2/repository/file target/out; ls ~/own || echo gone",
+            "kept\nbuilt\ngone\n",
+        ),
+    ] {
+        let mut launch = scene.plain(node, "");
+        launch.steps = vec![step(
+            Some(image("nonroot:1")),
+            command(&format!("{text} 2>/dev/null")),
+        )];
+        launch.volumes = vec![mount.clone()];
+        let attempt = launch.attempt;
+        succeeded(&scene.record_of(launch).await);
+        assert_eq!(scene.log(attempt), said);
+    }
+    let of_project = folder.join("suite/protected/maven");
+    assert_eq!(fs::read_to_string(of_project.join("0/file")).unwrap(), "kept\n");
     scene.close().await;
 }

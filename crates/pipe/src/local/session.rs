@@ -10,7 +10,7 @@ use pipekeeper_source::working_tree::snapshot;
 use pipekeeper_store::{MemoryStore, Store};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::{broadcast, mpsc},
+    sync::{OnceCell, broadcast, mpsc},
     time::{Duration, Instant, MissedTickBehavior, interval, sleep_until},
 };
 
@@ -138,6 +138,7 @@ async fn compose(place: &Place, job: &Job, store: &MemoryStore) -> Result<(Contr
         folder: place.source(),
         secrets: job.secrets.clone(),
         is_far: job.containers.is_some(),
+        archive: OnceCell::new(),
         keep_workspace: if job.keep {
             KeepWorkspace::Always
         } else {

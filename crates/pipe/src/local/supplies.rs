@@ -1,14 +1,20 @@
 //! What attempts of a local run are given.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use async_trait::async_trait;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use ignore::WalkBuilder;
+use pipekeeper_agent::archive;
 use pipekeeper_backend::{KeepWorkspace, LaunchError, Orphan, SecretValue, SourceInput, Tier};
 use pipekeeper_controller::{CacheTiers, Habits, Supplies};
 use pipekeeper_engine::RunRequest;
 use pipekeeper_model::{Digest, Millis, plan::Secret};
+use tokio::sync::OnceCell;
 
 use super::secrets::Secrets;
 
@@ -26,6 +32,8 @@ pub(crate) struct LocalSupplies {
     pub(crate) secrets: Secrets,
     /// Whether attempts run elsewhere, and may lose sight of us for a while.
     pub(crate) is_far: bool,
+    /// The copy's archive, once something far away wants it.
+    pub(crate) archive: OnceCell<PathBuf>,
     /// Whether workspaces are kept.
     pub(crate) keep_workspace: KeepWorkspace,
 }
@@ -33,7 +41,12 @@ pub(crate) struct LocalSupplies {
 #[async_trait]
 impl Supplies for LocalSupplies {
     async fn source(&self, _: &RunRequest) -> Result<SourceInput, LaunchError> {
-        Ok(SourceInput::Folder(self.folder.clone()))
+        if !self.is_far {
+            return Ok(SourceInput::Folder(self.folder.clone()));
+        }
+        // Every action is sent the same archive.
+        let archive = self.archive.get_or_try_init(|| pack(&self.folder)).await?;
+        Ok(SourceInput::Archive(archive.clone()))
     }
 
     async fn digest_files(&self, _: &RunRequest, globs: &[String]) -> Result<Digest, LaunchError> {
@@ -71,6 +84,21 @@ impl Supplies for LocalSupplies {
             }),
         }
     }
+}
+
+/// Packs a folder into an archive beside it.
+async fn pack(folder: &Path) -> Result<PathBuf, LaunchError> {
+    let (folder, archive) = (folder.to_owned(), folder.with_extension("tar.zst"));
+    let made = archive.clone();
+    tokio::task::spawn_blocking(move || archive::pack(&folder, &["**".to_owned()], &made))
+        .await
+        .map_err(|error| LaunchError::Transient {
+            reason: error.to_string(),
+        })?
+        .map_err(|error| LaunchError::Terminal {
+            reason: format!("failed to pack the working tree: {error}"),
+        })?;
+    Ok(archive)
 }
 
 /// Globs over paths from the root; `*` does not cross folders.
