@@ -8,7 +8,7 @@ use std::{
 
 use bollard::{
     errors::Error,
-    models::{ContainerSummary, ContainerSummaryStateEnum},
+    models::{ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum},
     query_parameters::{InspectContainerOptions, ListContainersOptionsBuilder},
 };
 use pipekeeper_model::AttemptId;
@@ -59,7 +59,8 @@ pub(super) async fn view(inner: &Inner, attempt: AttemptId) -> Result<View, Erro
         let status = match container.state {
             Some(ContainerSummaryStateEnum::REMOVING) => None,
             Some(ContainerSummaryStateEnum::EXITED | ContainerSummaryStateEnum::DEAD) => {
-                end_of(inner, container.id.as_deref().unwrap_or_default()).await?
+                let ended = inspect(inner, container.id.as_deref().unwrap_or_default()).await?;
+                ended.map(|(status, _)| status)
             }
             Some(ContainerSummaryStateEnum::CREATED | ContainerSummaryStateEnum::EMPTY) | None => {
                 Some(Status::Created)
@@ -77,7 +78,35 @@ pub(super) async fn view(inner: &Inner, attempt: AttemptId) -> Result<View, Erro
         }
         view.shown.push(Shown { role, status });
     }
+    confirm(inner, attempt, &mut view).await?;
     Ok(view)
+}
+
+/// Asks for each container that the list lacks by its name: a list that was made while others came and went may miss
+/// one, and an attempt must not end for that.
+async fn confirm(inner: &Inner, attempt: AttemptId, view: &mut View) -> Result<(), Error> {
+    let name = |role: &Role| names::container(&inner.options.instance, attempt, role);
+    if view.status(&Role::Agent).is_none()
+        && let Some((status, labels)) = inspect(inner, &name(&Role::Agent)).await?
+    {
+        view.crew = crew_of(attempt, &labels);
+        let role = Role::Agent;
+        view.shown.push(Shown { role, status });
+    }
+    if !inner.known.beside(attempt).is_made {
+        return Ok(());
+    }
+    let members = view.crew.iter().flat_map(|crew| &crew.members);
+    let missing: Vec<Role> = members
+        .filter_map(|member| Role::of_label(&member.role))
+        .filter(|role| view.status(role).is_none())
+        .collect();
+    for role in missing {
+        if let Some((status, _)) = inspect(inner, &name(&role)).await? {
+            view.shown.push(Shown { role, status });
+        }
+    }
+    Ok(())
 }
 
 /// The containers of ours, of one attempt or of all.
@@ -87,19 +116,22 @@ pub(super) async fn list(inner: &Inner, attempt: Option<AttemptId>) -> Result<Ve
         .filters(&names::selector(&inner.options.instance, attempt))
         .build();
     let docker = inner.engine.client().await?;
+    let mut containers = understood(|| docker.list_containers(Some(options.clone()))).await?;
+    containers.retain(|container| {
+        let labels = container.labels.as_ref();
+        labels.is_some_and(|labels| names::is_selected(&inner.options.instance, attempt, labels))
+    });
+    Ok(containers)
+}
+
+/// Asks until the answer can be understood: Podman has a state of its own for a container between its end and what it
+/// does about that.
+async fn understood<T, F: Future<Output = Result<T, Error>>>(mut ask: impl FnMut() -> F) -> Result<T, Error> {
     let begun = Instant::now();
     loop {
-        match docker.list_containers(Some(options.clone())).await {
-            // Podman has a state of its own for a container between its end and what it does about that.
+        match ask().await {
             Err(Error::JsonDataError { .. }) if begun.elapsed() < ODD_STATE => sleep(PAUSE).await,
-            listed => {
-                let mut containers = listed?;
-                containers.retain(|container| {
-                    let labels = container.labels.as_ref();
-                    labels.is_some_and(|labels| names::is_selected(&inner.options.instance, attempt, labels))
-                });
-                return Ok(containers);
-            }
+            answered => return answered,
         }
     }
 }
@@ -136,22 +168,33 @@ pub(super) fn seconds_now() -> i64 {
     i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// How a container ended; none if it is gone meanwhile.
-async fn end_of(inner: &Inner, id: &str) -> Result<Option<Status>, Error> {
+/// A container by its name or id, and its labels; none if it is not there.
+async fn inspect(inner: &Inner, name: &str) -> Result<Option<(Status, HashMap<String, String>)>, Error> {
     let docker = inner.engine.client().await?;
-    let state = match docker
-        .inspect_container(id, None::<InspectContainerOptions>)
-        .await
+    let container = match understood(|| docker.inspect_container(name, None::<InspectContainerOptions>)).await
     {
-        Ok(container) => container.state.unwrap_or_default(),
+        Ok(container) => container,
         Err(error) if is_not_found(&error) => return Ok(None),
         Err(error) => return Err(error),
     };
-    Ok(Some(Status::Exited {
-        code: state.exit_code.unwrap_or_default(),
-        is_short: state.oom_killed.unwrap_or_default(),
-        error: state.error.unwrap_or_default(),
-    }))
+    let state = container.state.unwrap_or_default();
+    let status = match state.status {
+        Some(ContainerStateStatusEnum::REMOVING) => return Ok(None),
+        Some(ContainerStateStatusEnum::CREATED | ContainerStateStatusEnum::EMPTY) | None => Status::Created,
+        Some(
+            ContainerStateStatusEnum::RUNNING
+            | ContainerStateStatusEnum::PAUSED
+            | ContainerStateStatusEnum::RESTARTING
+            | ContainerStateStatusEnum::STOPPING,
+        ) => Status::Running,
+        Some(ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD) => Status::Exited {
+            code: state.exit_code.unwrap_or_default(),
+            is_short: state.oom_killed.unwrap_or_default(),
+            error: state.error.unwrap_or_default(),
+        },
+    };
+    let labels = container.config.and_then(|config| config.labels);
+    Ok(Some((status, labels.unwrap_or_default())))
 }
 
 fn crew_of(attempt: AttemptId, labels: &HashMap<String, String>) -> Option<Arc<Crew>> {
