@@ -87,7 +87,8 @@ pub(crate) fn image(name: &str) -> String {
 
 /// The image that `scripts/agent-image` pushed, to a repository of the test registry.
 fn agent_image() -> String {
-    let repository = std::env::var("PIPE_TEST_AGENT").unwrap_or_else(|_| "pipekeeper/agent".to_owned());
+    let repository =
+        std::env::var("PIPE_TEST_AGENT_REPOSITORY").unwrap_or_else(|_| "pipekeeper/agent".to_owned());
     image(&format!("{repository}:{}", env!("CARGO_PKG_VERSION")))
 }
 

@@ -53,7 +53,7 @@ impl EngineWorld {
             }
             value
         };
-        let (socket, agent) = (read(variable)?, read("PIPE_TEST_AGENT")?);
+        let (socket, agent) = (read(variable)?, read("PIPE_TEST_AGENT_PROGRAM")?);
         read("PIPE_TEST_REGISTRY")?;
         let folder = tempfile::tempdir().unwrap();
         let unique = folder.path().file_name().unwrap().to_str().unwrap();
