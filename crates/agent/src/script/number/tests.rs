@@ -122,6 +122,8 @@ proptest::proptest! {
             let mut plain = numbered;
             for line in 7..60 {
                 let mark = format!("${{__pk#$((__pk_line={line}))}}");
+                // As the value of an assignment it brings no space of its own.
+                plain = plain.replace(&format!("={mark}"), "=");
                 plain = plain.replace(&format!("{mark} "), "\u{1}").replace(&mark, "");
             }
             proptest::prop_assert_eq!(plain.replace('\u{1}', ""), text);
