@@ -86,7 +86,7 @@ fn explain(error: &Error) -> OpenError {
     if is_refusal || refusal::is_not_found(error) {
         OpenError::NotRunning
     } else {
-        OpenError::Unreachable(error.to_string())
+        OpenError::Unreachable(refusal::cause(error))
     }
 }
 

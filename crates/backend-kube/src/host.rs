@@ -181,7 +181,7 @@ impl KubeHost {
             {
                 Ok(_) => {}
                 Err(error) if refusal::is_conflict(&error) => {}
-                Err(error) => return Err(refusal::of_create(&error, namespace)),
+                Err(error) => return Err(refusal::of_create(&self.inner.cluster.name, &error, namespace)),
             }
         }
         Ok(())
@@ -216,9 +216,9 @@ impl PodHost for KubeHost {
                 self.inner
                     .bounded(pods.get(&name))
                     .await
-                    .map_err(|error| refusal::of_call(&error))?
+                    .map_err(|error| refusal::of_call(&self.inner.cluster.name, &error))?
             }
-            Err(error) => return Err(refusal::of_create(&error, &namespace)),
+            Err(error) => return Err(refusal::of_create(&self.inner.cluster.name, &error, &namespace)),
         };
         if names::attempt_of(&self.inner.cluster.instance, &made) != Some(plan.attempt) {
             let name = self.name(plan.attempt);
@@ -263,7 +263,7 @@ impl PodHost for KubeHost {
                 Ok(watch::state_of(&self.inner, &pod, now))
             }
             Err(error) if refusal::is_not_found(&error) => Ok(PodState::Absent),
-            Err(error) => Err(refusal::of_call(&error)),
+            Err(error) => Err(refusal::of_call(&self.inner.cluster.name, &error)),
         }
     }
 
@@ -295,7 +295,7 @@ impl PodHost for KubeHost {
                 self.inner.known().pods.remove(&attempt);
                 Ok(())
             }
-            Err(error) => Err(refusal::of_call(&error)),
+            Err(error) => Err(refusal::of_call(&self.inner.cluster.name, &error)),
         }
     }
 
@@ -305,7 +305,7 @@ impl PodHost for KubeHost {
             self.inner
                 .bounded(watch::list(&self.inner, &self.pods(&namespace), &namespace))
                 .await
-                .map_err(|error| refusal::of_call(&error))?;
+                .map_err(|error| refusal::of_call(&self.inner.cluster.name, &error))?;
         }
         let known = self.inner.known();
         let staying = known.pods.iter().filter(|(_, seen)| !seen.is_going);
@@ -335,7 +335,7 @@ impl PodHost for KubeHost {
         self.inner
             .bounded(reading)
             .await
-            .map_err(|error| refusal::of_call(&error))
+            .map_err(|error| refusal::of_call(&self.inner.cluster.name, &error))
     }
 
     async fn container_end(
@@ -348,7 +348,7 @@ impl PodHost for KubeHost {
         };
         let pods = self.pods(&namespace);
         let pod = self.inner.bounded(pods.get(&self.name(attempt))).await;
-        let pod = pod.map_err(|error| refusal::of_call(&error))?;
+        let pod = pod.map_err(|error| refusal::of_call(&self.inner.cluster.name, &error))?;
         Ok(judge::container_end(&pod, container))
     }
 

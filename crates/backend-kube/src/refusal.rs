@@ -2,11 +2,12 @@
 
 use kube::Error;
 use pipekeeper_backend::LaunchError;
+use pipekeeper_model::Name;
 
 /// Judges an error of a call that creates something in this namespace.
-pub(crate) fn of_create(error: &Error, namespace: &str) -> LaunchError {
+pub(crate) fn of_create(cluster: &Name, error: &Error, namespace: &str) -> LaunchError {
     let Error::Api(status) = error else {
-        return unreachable(error);
+        return unreachable(cluster, error);
     };
     let message = &status.message;
     let terminal = |reason: String| LaunchError::Terminal { reason };
@@ -16,23 +17,30 @@ pub(crate) fn of_create(error: &Error, namespace: &str) -> LaunchError {
             "the quota of the namespace `{namespace}` is used up: {message}"
         )),
         403 if message.contains("is forbidden: User ") => terminal(format!(
-            "the cluster does not let this server make pods in `{namespace}`: {message}; create the namespace if it is missing, and grant the role in deploy/kubernetes"
+            "the cluster `{cluster}` does not let this server make pods in `{namespace}`: {message}; create the namespace if it is missing, and grant the role in deploy/kubernetes"
         )),
         404 => terminal(format!(
-            "the cluster has no namespace `{namespace}`: create it, or name another"
+            "the cluster `{cluster}` has no namespace `{namespace}`: create it, or name another"
         )),
-        400 | 403 | 405 | 413 | 422 => terminal(format!("the cluster refuses the pod: {message}")),
-        _ => transient(format!("the cluster does not take the pod now: {message}")),
+        400 | 403 | 405 | 413 | 422 => {
+            terminal(format!("the cluster `{cluster}` refuses the pod: {message}"))
+        }
+        _ => transient(format!(
+            "the cluster `{cluster}` does not take the pod now: {message}"
+        )),
     }
 }
 
 /// Judges an error of any other call.
-pub(crate) fn of_call(error: &Error) -> LaunchError {
+pub(crate) fn of_call(cluster: &Name, error: &Error) -> LaunchError {
     let Error::Api(status) = error else {
-        return unreachable(error);
+        return unreachable(cluster, error);
     };
     LaunchError::Transient {
-        reason: format!("the cluster answers {}: {}", status.code, status.message),
+        reason: format!(
+            "the cluster `{cluster}` answers {}: {}",
+            status.code, status.message
+        ),
     }
 }
 
@@ -51,15 +59,53 @@ pub(crate) fn is_conflict(error: &Error) -> bool {
     matches!(error, Error::Api(status) if status.code == 409)
 }
 
-fn unreachable(error: &Error) -> LaunchError {
-    let mut reason = format!("the cluster cannot be reached: {error}");
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !reason.contains(&cause_text) {
-            reason = format!("{reason}: {cause_text}");
-        }
-        source = cause.source();
+fn unreachable(cluster: &Name, error: &Error) -> LaunchError {
+    LaunchError::Transient {
+        reason: format!("the cluster `{cluster}` cannot be reached: {}", cause(error)),
     }
-    LaunchError::Transient { reason }
+}
+
+/// What is at the bottom of an error: the layers above only say that there is one.
+pub(crate) fn cause(error: &Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn refused(code: u16, message: &str) -> LaunchError {
+        let status = Status::failure(message, "").with_code(code);
+        let error = Error::Api(Box::new(status));
+        of_create(&"dev".parse().unwrap(), &error, "ci-web")
+    }
+
+    #[test]
+    fn only_what_may_get_better_is_tried_again() {
+        let is_final = |code, message| matches!(refused(code, message), LaunchError::Terminal { .. });
+        assert!(!is_final(403, "pods \"x\" is forbidden: exceeded quota: pods"));
+        assert!(is_final(
+            403,
+            "pods is forbidden: User \"x\" cannot create resource"
+        ));
+        assert!(is_final(403, "admission webhook denied the request"));
+        assert!(is_final(404, "namespaces \"ci-web\" not found"));
+        assert!(is_final(422, "spec is invalid"));
+        assert!(!is_final(429, "too many requests"));
+        assert!(!is_final(500, "internal error"));
+    }
+
+    #[test]
+    fn who_cannot_be_reached_is_named_with_the_deepest_cause() {
+        let low = std::io::Error::other("connection refused");
+        let error = Error::Service(Box::new(std::io::Error::other(low)));
+        let told = of_call(&"dev".parse().unwrap(), &error).to_string();
+        assert_eq!(told, "the cluster `dev` cannot be reached: connection refused");
+    }
 }

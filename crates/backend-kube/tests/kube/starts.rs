@@ -250,7 +250,7 @@ async fn what_the_cluster_never_admits_is_not_tried_again() {
         }
     })
     .await;
-    says(&reason, &["the cluster refuses the pod", "memory", "64Mi", "1Gi"]);
+    says(&reason, &["refuses the pod", "memory", "64Mi", "1Gi"]);
     scene.close().await;
     scene.ran(launch(&scene).attempt, 0);
 }

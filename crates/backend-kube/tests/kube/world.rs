@@ -85,11 +85,10 @@ pub(crate) fn image(name: &str) -> String {
     format!("{}/{name}", std::env::var("PIPE_TEST_REGISTRY").unwrap())
 }
 
-/// The image that `scripts/agent-image` pushed, to a repository of the test registry.
+/// The image that `scripts/agent-image` pushed.
 fn agent_image() -> String {
-    let repository =
-        std::env::var("PIPE_TEST_AGENT_REPOSITORY").unwrap_or_else(|_| "pipekeeper/agent".to_owned());
-    image(&format!("{repository}:{}", env!("CARGO_PKG_VERSION")))
+    let of_version = || image(&format!("pipekeeper/agent:{}", env!("CARGO_PKG_VERSION")));
+    std::env::var("PIPE_TEST_AGENT_IMAGE").unwrap_or_else(|_| of_version())
 }
 
 impl KubeWorld {

@@ -161,5 +161,5 @@ async fn a_step_removed_by_hand_is_told(world: EngineWorld) {
     let record = session.finished(attempt(1)).await;
     assert!(!matches!(record.outcome, AttemptOutcome::Succeeded), "{record:?}");
     let reason = record.reason.unwrap_or_default();
-    assert!(reason.contains("its container ended"), "{reason}");
+    assert!(reason.contains("its container was removed"), "{reason}");
 }
