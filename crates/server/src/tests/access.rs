@@ -18,6 +18,7 @@ GET /api/v1/runs Read
 GET /api/v1/runs/{run} Read
 GET /api/v1/runs/{run}/events Read
 GET /api/v1/runs/{run}/why Read
+GET /api/v1/runs/{run}/top Read
 GET /api/v1/runs/{run}/nodes/{node}/log Read
 GET /api/v1/runs/{run}/nodes/{node}/artifacts/{artifact} Read
 GET /api/v1/live Read
