@@ -100,7 +100,7 @@ end_group() {
     local mount pids _
     for _ in {1..100}; do
         # A process of another pid namespace reads as 0, which kill would take for our own process group.
-        mapfile -t pids < <(find "$(tracking_mount)/$1" -name cgroup.procs -exec cat {} + 2>/dev/null | sed "/^0$/d")
+        mapfile -t pids < <(find "$(tracking_mount)/$1" -name cgroup.procs -exec cat {} + 2>/dev/null | sed "/^0$/d" || true)
         [ ${#pids[@]} -gt 0 ] || break
         kill -9 "${pids[@]}" 2>/dev/null || true
         sleep 0.05
