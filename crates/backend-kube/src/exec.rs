@@ -79,6 +79,13 @@ pub(crate) async fn open(
 
 /// A container that does not run yet is told apart only by text that differs between versions.
 fn explain(error: &Error) -> OpenError {
+    if let Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(status)) = error
+        && matches!(status.as_u16(), 401 | 403)
+    {
+        return OpenError::Unreachable(format!(
+            "the cluster answers {status} to a stream: grant the role in deploy/kubernetes, which allows `pods/exec`"
+        ));
+    }
     let is_refusal = matches!(
         error,
         Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(_))

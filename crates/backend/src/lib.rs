@@ -7,6 +7,7 @@ mod artifacts;
 mod contract;
 pub mod docker;
 pub mod dummy;
+mod lanes;
 mod local;
 pub mod pod;
 mod processes;

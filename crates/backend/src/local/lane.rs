@@ -103,7 +103,7 @@ impl Lane {
                 Happening::Message(None) => self.link = Link::Lost(FIRST_LOOK),
                 Happening::TimeToLook => self.settle().await,
             }
-            if matches!(self.link, Link::Down) && self.shared.retire(self.attempt, &requests) {
+            if matches!(self.link, Link::Down) && self.shared.lanes.retire(self.attempt, &requests) {
                 return;
             }
         }

@@ -25,7 +25,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use async_trait::async_trait;
@@ -39,7 +39,7 @@ use self::{
     lane::{Lane, Order, Request},
     spares::Spares,
 };
-use crate::{Backend, Launch, LaunchError, Observation, Ticket};
+use crate::{Backend, Launch, LaunchError, Observation, Ticket, lanes::Lanes};
 
 /// What a local backend is made with.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ pub struct LocalBackend {
 #[derive(Debug)]
 struct Shared {
     options: LocalOptions,
-    lanes: Mutex<BTreeMap<AttemptId, mpsc::UnboundedSender<Request>>>,
+    lanes: Lanes<Request>,
     spares: Spares,
 }
 
@@ -92,7 +92,7 @@ impl LocalBackend {
         Self {
             shared: Arc::new(Shared {
                 options,
-                lanes: Mutex::default(),
+                lanes: Lanes::default(),
                 spares: Spares::default(),
             }),
             features: BTreeSet::from([Feature::Secrets]),
@@ -172,7 +172,7 @@ impl Backend for LocalBackend {
 /// The lanes end with their backend; the attempts do not.
 impl Drop for LocalBackend {
     fn drop(&mut self) {
-        self.shared.lanes().clear();
+        self.shared.lanes.clear();
     }
 }
 
@@ -181,45 +181,21 @@ impl Shared {
         self.options.root.join("attempts")
     }
 
-    fn lanes(&self) -> MutexGuard<'_, BTreeMap<AttemptId, mpsc::UnboundedSender<Request>>> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn send(self: &Arc<Self>, attempt: AttemptId, request: Request) {
-        let mut lanes = self.lanes();
-        let request = match lanes.get(&attempt) {
-            Some(lane) => match lane.send(request) {
-                Ok(()) => return,
-                Err(closed) => closed.0,
-            },
-            None => request,
-        };
-        let (lane, requests) = mpsc::unbounded_channel();
-        tokio::spawn(Lane::new(Arc::clone(self), attempt).run(requests));
-        if lane.send(request).is_ok() {
-            lanes.insert(attempt, lane);
-        }
+        self.lanes.send(attempt, request, |requests| {
+            tokio::spawn(Lane::new(Arc::clone(self), attempt).run(requests));
+        });
     }
 
     /// Sees to it that the next launches find a supervisor waiting.
     fn refill(self: &Arc<Self>) {
         let shared = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
-            let attempts = shared.lanes().len();
+            let attempts = shared.lanes.count();
             if let Err(error) = shared.spares.refill(&shared.options, attempts) {
                 tracing::debug!(%error, "no spare supervisor was started");
             }
         });
-    }
-
-    /// Lets an idle lane end, unless something is on its way to it.
-    fn retire(&self, attempt: AttemptId, requests: &mpsc::UnboundedReceiver<Request>) -> bool {
-        let mut lanes = self.lanes();
-        let idle = requests.is_empty();
-        if idle {
-            lanes.remove(&attempt);
-        }
-        idle
     }
 }
 

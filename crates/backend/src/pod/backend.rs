@@ -1,10 +1,10 @@
 //! The backend over any host of pods. Entry type: [`PodBackend`].
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     io,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -18,7 +18,7 @@ use super::{
     PodHost, PodState,
     lane::{Call, Lane, Order, Request},
 };
-use crate::{Backend, Launch, LaunchError, Observation, Ticket};
+use crate::{Backend, Launch, LaunchError, Observation, Ticket, lanes::Lanes};
 
 /// What a backend of pods is made with.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ pub struct PodBackend {
 pub(super) struct Shared {
     pub(super) options: PodOptions,
     pub(super) host: Arc<dyn PodHost>,
-    lanes: Mutex<BTreeMap<AttemptId, mpsc::UnboundedSender<Request>>>,
+    pub(super) lanes: Lanes<Request>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -58,7 +58,7 @@ impl PodBackend {
         let shared = Arc::new(Shared {
             options,
             host,
-            lanes: Mutex::default(),
+            lanes: Lanes::default(),
             tasks: Mutex::default(),
         });
         let watched = Arc::downgrade(&shared);
@@ -139,7 +139,7 @@ impl Backend for PodBackend {
 impl Drop for PodBackend {
     fn drop(&mut self) {
         self.watching.abort();
-        self.shared.lanes().clear();
+        self.shared.lanes.clear();
         let mut tasks = self.shared.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.abort_all();
     }
@@ -150,43 +150,16 @@ impl Shared {
         self.options.root.join("attempts")
     }
 
-    fn lanes(&self) -> MutexGuard<'_, BTreeMap<AttemptId, mpsc::UnboundedSender<Request>>> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn pass_on(&self, attempt: AttemptId, state: PodState) {
         // An attempt that nobody asked for yet is looked at when somebody does.
-        if let Some(lane) = self.lanes().get(&attempt) {
-            // A lane that just ended has nothing to wait for.
-            let _ = lane.send(Request::Seen(state));
-        }
+        self.lanes.send_if_open(attempt, Request::Seen(state));
     }
 
     fn send(self: &Arc<Self>, attempt: AttemptId, request: Request) {
-        let mut lanes = self.lanes();
-        let request = match lanes.get(&attempt) {
-            Some(lane) => match lane.send(request) {
-                Ok(()) => return,
-                Err(closed) => closed.0,
-            },
-            None => request,
-        };
-        let (lane, requests) = mpsc::unbounded_channel();
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn(Lane::new(Arc::clone(self), attempt).run(requests));
-        if lane.send(request).is_ok() {
-            lanes.insert(attempt, lane);
-        }
-    }
-
-    /// Lets an idle lane end, unless something is on its way to it.
-    pub(super) fn retire(&self, attempt: AttemptId, requests: &mpsc::UnboundedReceiver<Request>) -> bool {
-        let mut lanes = self.lanes();
-        let idle = requests.is_empty();
-        if idle {
-            lanes.remove(&attempt);
-        }
-        idle
+        self.lanes.send(attempt, request, |requests| {
+            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            while tasks.try_join_next().is_some() {}
+            tasks.spawn(Lane::new(Arc::clone(self), attempt).run(requests));
+        });
     }
 }

@@ -192,7 +192,7 @@ impl Lane {
             }
             let is_idle =
                 matches!(self.link, Link::Down) && self.jobs.is_empty() && self.next_due().is_none();
-            if is_idle && self.shared.retire(self.attempt, &requests) {
+            if is_idle && self.shared.lanes.retire(self.attempt, &requests) {
                 return;
             }
         }
