@@ -31,7 +31,8 @@ pub enum PodRole {
 /// only whether it could start; everything else stands in the exit record.
 #[must_use]
 pub fn main(dir: &Path) -> ExitCode {
-    supervise(start(AttemptDir::new(dir)))
+    let started = start(AttemptDir::new(dir));
+    exit(started.map(|supervisor| drop(supervisor.and_then(Supervisor::run))))
 }
 
 /// Plays a role in a pod whose volumes are mounted below `root`.
@@ -40,7 +41,7 @@ pub fn main_in_pod(root: &Path, role: PodRole) -> ExitCode {
     let dir = AttemptDir::in_pod(root);
     let tools = dir.tools().unwrap_or(root);
     match role {
-        PodRole::Supervisor => supervise(pod::start(root)),
+        PodRole::Supervisor => exit(pod::serve(root)),
         PodRole::Runner(container) => runner::run(tools, container),
         PodRole::Attach => attach::run(&dir.socket()),
         PodRole::Put => bulk::put(&dir),
@@ -52,13 +53,11 @@ pub fn main_in_pod(root: &Path, role: PodRole) -> ExitCode {
     }
 }
 
-fn supervise(started: Result<Option<Supervisor>, StartError>) -> ExitCode {
-    match started {
-        Ok(Some(supervisor)) => supervisor.run(),
-        Ok(None) => {}
-        Err(error) => return fail(&error),
+fn exit(ended: Result<(), StartError>) -> ExitCode {
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
     }
-    ExitCode::SUCCESS
 }
 
 fn fail(error: &dyn std::error::Error) -> ExitCode {

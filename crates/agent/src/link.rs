@@ -101,6 +101,11 @@ impl Link {
         self.reader = Some(reader);
     }
 
+    /// The connected controller reads no log any more.
+    pub(crate) fn forget_log(&mut self) {
+        self.reader = None;
+    }
+
     /// Whether the connected controller has, or is about to have, the whole log so far; so it is if it reads none.
     pub(crate) fn has_log(&self, log: &LogSink) -> bool {
         let reader = self.reader.as_ref().filter(|_| self.connection.is_some());

@@ -54,9 +54,13 @@ impl LogSink {
         })
     }
 
-    /// Writes everything to standard output too, where the log of a container is.
-    pub(crate) fn copy_to_stdout(&mut self) {
-        self.copy = Some(Echo::start(io::stdout()));
+    /// Writes everything to standard output too, where the log of a container is, behind this mark.
+    pub(crate) fn copy_to_stdout(&mut self, mark: Option<&str>) {
+        let mut copy = Echo::start(io::stdout());
+        if let Some(mark) = mark {
+            copy.put(mark.as_bytes());
+        }
+        self.copy = Some(copy);
     }
 
     /// Waits a moment until the copy is out.

@@ -36,6 +36,7 @@ fn name(leash: &mut UnixStream) -> Option<AttemptDir> {
                 ToAgent::Assign { .. }
                 | ToAgent::ReadLog { .. }
                 | ToAgent::Leave
+                | ToAgent::Recycle
                 | ToAgent::Look
                 | ToAgent::Go { .. }
                 | ToAgent::Exit

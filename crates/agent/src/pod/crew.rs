@@ -33,7 +33,11 @@ struct Member {
     end: Option<StepEnd>,
     processes: Option<Processes>,
     is_terminated: bool,
+    cleaned: Option<Cleaned>,
 }
+
+/// What became of a runner's cleaning: what was in the way, if anything was.
+type Cleaned = Result<(), String>;
 
 /// What a runner told of its processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,8 +65,13 @@ impl Crew {
     }
 
     /// Whether a runner is there for each of so many containers.
-    pub(crate) fn is_complete(&self, containers: usize) -> bool {
-        (0..containers).all(|container| self.runners.iter().any(|runner| runner.container == container))
+    pub(crate) fn is_complete(&mut self, containers: usize) -> bool {
+        (0..containers).all(|container| self.member_mut(container).is_some_and(Member::is_there))
+    }
+
+    /// The containers whose runners came.
+    pub(crate) fn containers(&self) -> Vec<usize> {
+        self.runners.iter().map(|member| member.container).collect()
     }
 
     /// What to poll while runners are awaited.
@@ -98,6 +107,7 @@ impl Crew {
                     end: None,
                     processes: None,
                     is_terminated: false,
+                    cleaned: None,
                 }),
                 (Ok(Stream::Open), None) => self.strangers.push(connection),
                 (Ok(Stream::Ended) | Err(_), _) | (Ok(Stream::Open), Some(_)) => {}
@@ -148,6 +158,23 @@ impl Crew {
         })
     }
 
+    /// What became of the cleaning that a runner was told to do, once that is known.
+    pub(crate) fn take_cleaned(&mut self, container: usize) -> Option<Cleaned> {
+        let member = self.member_mut(container)?;
+        let is_there = member.is_there();
+        let gone = (!is_there).then(|| Err(CONTAINER_ENDED.to_owned()));
+        member.cleaned.take().or(gone)
+    }
+
+    /// Forgets what the runners told of the last attempt.
+    pub(crate) fn begin_anew(&mut self) {
+        for member in &mut self.runners {
+            member.end = None;
+            member.processes = None;
+            member.cleaned = None;
+        }
+    }
+
     /// Whether something else than its step, or than us, ended what ran in this container.
     pub(crate) fn was_ended(&self, container: usize) -> bool {
         self.member(container)
@@ -177,8 +204,7 @@ impl Crew {
 
     /// Sends all away.
     pub(crate) fn dismiss(&mut self, code: u8) {
-        let containers: Vec<usize> = self.runners.iter().map(|member| member.container).collect();
-        for container in containers {
+        for container in self.containers() {
             self.tell(container, &ToRunner::Leave { code });
         }
     }
@@ -195,6 +221,11 @@ impl Crew {
 }
 
 impl Member {
+    fn is_there(&mut self) -> bool {
+        self.listen();
+        self.connection.is_some() && !self.is_terminated
+    }
+
     fn listen(&mut self) {
         let Some(connection) = self.connection.as_mut() else {
             return;
@@ -211,6 +242,7 @@ impl Member {
                 FromRunner::Here { .. } => {}
                 FromRunner::Ended(end) => self.end = Some(end),
                 FromRunner::Terminated => self.is_terminated = true,
+                FromRunner::Cleaned { problem } => self.cleaned = Some(problem.map_or(Ok(()), Err)),
                 FromRunner::Processes { count, cpu_ms, text } => {
                     self.processes = Some(Processes { count, cpu_ms, text });
                 }

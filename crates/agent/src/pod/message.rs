@@ -25,6 +25,11 @@ pub(crate) enum ToRunner {
     },
     /// Tell what runs.
     Look,
+    /// Empty the container's own temporary folders.
+    Clean {
+        /// The folders.
+        folders: Vec<PathBuf>,
+    },
     /// End with this code.
     Leave {
         /// The code.
@@ -49,6 +54,11 @@ pub(crate) enum FromRunner {
     Ended(StepEnd),
     /// The cluster told its container to end, so what it runs is ended too.
     Terminated,
+    /// The temporary folders are empty, or why they are not.
+    Cleaned {
+        /// What is in the way.
+        problem: Option<String>,
+    },
     /// What runs.
     Processes {
         /// How many.

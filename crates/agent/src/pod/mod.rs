@@ -11,12 +11,13 @@
 pub(crate) mod attach;
 pub(crate) mod bulk;
 pub(crate) mod crew;
+pub(crate) mod empty;
 mod lobby;
 pub(crate) mod message;
 mod own;
 pub(crate) mod runner;
 
-pub(crate) use lobby::{install, start};
+pub(crate) use lobby::{install, serve};
 pub(crate) use message::StepEnd;
 
 impl From<crate::spawn::SpawnError> for StepEnd {

@@ -19,6 +19,7 @@ use rustix::process::{
     DumpableBehavior, Pid, WaitStatus, getgid, getpid, getuid, set_child_subreaper, set_dumpable_behavior,
 };
 
+use super::empty::empty_temporary;
 use super::message::{FromRunner, StepEnd, ToRunner};
 use crate::connection::{Connection, Stream};
 use crate::ending::{Ending, LEFTOVER_GRACE};
@@ -145,6 +146,11 @@ impl Runner {
                 ToRunner::Run { argv, env, folder } => self.begin(&argv, env, &folder)?,
                 ToRunner::Stop { grace_ms } => self.stop(Duration::from_millis(grace_ms)),
                 ToRunner::Look => self.tell_processes()?,
+                ToRunner::Clean { folders } => {
+                    let problem = empty_temporary(&folders).err();
+                    let problem = problem.map(|error| error.to_string());
+                    self.tell(&FromRunner::Cleaned { problem })?;
+                }
                 ToRunner::Leave { code } => {
                     self.leave = Some(code);
                     self.stop(Duration::ZERO);

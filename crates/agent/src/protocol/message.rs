@@ -29,6 +29,9 @@ pub enum ToAgent {
     },
     /// A supervisor in a pod, whose record and files were fetched, may end.
     Leave,
+    /// A supervisor in a pod, whose record and files were fetched, makes room for a further attempt, and says so with
+    /// [`FromAgent::Ready`]; one that cannot leaves.
+    Recycle,
     /// Answer with [`FromAgent::Processes`].
     Look,
     /// The ticket: user code may start. Repeated ones are ignored.
@@ -60,7 +63,7 @@ pub enum ToAgent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum FromAgent {
-    /// The first message of a supervisor in a pod that has no attempt yet.
+    /// The first message of a supervisor in a pod that has no attempt, or none any more.
     Ready {
         /// The version it speaks.
         version: u32,

@@ -26,5 +26,8 @@ pub use spec::{
 /// Why a step failed whose container ended under it; the container's host may know more.
 pub const CONTAINER_ENDED: &str = "its container ended";
 
+/// What a line of a container's own log begins with behind which a further attempt of its pod writes; its id follows.
+pub const CONTAINER_MARK: &str = "pipekeeper: from here on this pod serves ";
+
 /// The version of specs, records and messages that this build speaks.
 pub const PROTOCOL_VERSION: u32 = 1;

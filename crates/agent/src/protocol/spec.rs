@@ -71,6 +71,15 @@ pub struct PodSpec {
     pub out: PathBuf,
     /// Where the steps see the folder of tools.
     pub tools: PathBuf,
+    /// Whether the pod may serve a further attempt when this one has succeeded: then its runners stay.
+    #[serde(default)]
+    pub stays: bool,
+    /// The temporary folders of the containers, which are emptied then.
+    #[serde(default)]
+    pub temporary: Vec<PathBuf>,
+    /// Where volumes that outlive the pod are mounted in the containers of the steps.
+    #[serde(default)]
+    pub mounts: Vec<PathBuf>,
 }
 
 impl AttemptSpec {

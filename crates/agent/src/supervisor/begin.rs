@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{getpid, set_child_subreaper, setsid};
 
-use super::{Begun, Clock, OutputPipe, Panicked, Supervisor, Ticket, now_ms, to_ms};
+use super::{Begun, Clock, Equipment, Farewell, OutputPipe, Panicked, Supervisor, Ticket, now_ms, to_ms};
 use crate::interrupt::Interrupt;
 use crate::link::Link;
 use crate::log::LogSink;
@@ -89,16 +89,24 @@ pub(crate) fn start(dir: AttemptDir) -> Result<Option<Supervisor>, StartError> {
 }
 
 impl Supervisor {
-    /// Takes charge of an attempt in a pod whose runners are all there.
+    /// Takes charge of an attempt in a pod whose runners are all there. `mark` stands before its output in the log of
+    /// the container.
     pub(crate) fn in_pod(
-        dir: AttemptDir,
+        equipment: Equipment,
         spec: AttemptSpec,
-        lock: File,
-        holder: String,
-        (link, crew, output, signals): (Link, Crew, OutputPipe, Signals),
+        mark: Option<&str>,
     ) -> Result<Self, StartError> {
+        let Equipment {
+            dir,
+            lock,
+            holder,
+            link,
+            crew,
+            output,
+            signals,
+        } = equipment;
         let mut supervisor = Self::new(dir, spec, lock, holder, (link, Some(crew), output, signals))?;
-        supervisor.log.copy_to_stdout();
+        supervisor.log.copy_to_stdout(mark);
         Ok(supervisor)
     }
 
@@ -112,7 +120,7 @@ impl Supervisor {
         let now = Instant::now();
         Ok(Self {
             holder,
-            _lock: lock,
+            lock,
             signals,
             link,
             crew,
@@ -136,7 +144,7 @@ impl Supervisor {
                 silent_at: now,
             },
             record: None,
-            may_leave: false,
+            farewell: Farewell::Awaited,
             dir,
             spec: Arc::new(spec),
         })

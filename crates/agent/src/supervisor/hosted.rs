@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::{Supervisor, step::DRAIN_READS};
+use super::{Farewell, Supervisor, step::DRAIN_READS};
 use crate::pod::StepEnd;
 use crate::pod::message::ToRunner;
 use crate::protocol::{Orphan, PodSpec, Script, StepSpec};
@@ -154,14 +154,16 @@ impl Supervisor {
             .collect()
     }
 
-    /// Sends the runners away, and waits until a controller has fetched what there is.
-    pub(super) fn linger(&mut self) {
+    /// Sends the runners away, unless the pod may serve a further attempt, and waits until a controller has fetched what
+    /// there is; what it asks for then.
+    pub(super) fn linger(&mut self, succeeded: bool) -> Farewell {
         for path in self.secret_paths().collect::<Vec<_>>() {
             // The volumes go with the pod.
             drop(std::fs::remove_file(path));
         }
-        if let Some(crew) = self.crew.as_mut() {
-            crew.dismiss(0);
+        let stays = succeeded && self.spec.pod.as_ref().is_some_and(|pod| pod.stays);
+        if !stays {
+            self.dismiss();
         }
         // Nobody will come for what was started from a laptop that is closed now.
         let linger = match self.spec.orphan {
@@ -169,9 +171,20 @@ impl Supervisor {
             Orphan::WorkOn => LINGER,
         };
         let until = Instant::now() + linger;
-        while !self.may_leave && Instant::now() < until {
+        while self.farewell == Farewell::Awaited && Instant::now() < until {
             self.turn(None, Some(until));
         }
+        if stays && self.farewell == Farewell::Recycle {
+            return Farewell::Recycle;
+        }
+        self.dismiss();
         self.log.finish_copy(FAREWELL);
+        Farewell::Leave
+    }
+
+    fn dismiss(&mut self) {
+        if let Some(crew) = self.crew.as_mut() {
+            crew.dismiss(0);
+        }
     }
 }

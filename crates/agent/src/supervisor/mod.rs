@@ -6,6 +6,7 @@
 mod begin;
 mod end;
 mod hosted;
+mod recycle;
 mod step;
 mod turn;
 
@@ -38,7 +39,7 @@ pub(crate) struct Supervisor {
     spec: Arc<AttemptSpec>,
     holder: String,
     /// Locked until this process ends.
-    _lock: File,
+    lock: File,
     signals: Signals,
     link: Link,
     /// The runners of a pod; none where steps are our own processes.
@@ -60,8 +61,30 @@ pub(crate) struct Supervisor {
     clock: Clock,
     /// What became of the attempt, once that is on disk.
     record: Option<Box<ExitRecord>>,
-    /// Whether a controller fetched all there is.
-    may_leave: bool,
+    /// What a controller that fetched all there is asks for.
+    farewell: Farewell,
+}
+
+/// What a pod's supervisor has before its attempt, and after it for the next.
+pub(crate) struct Equipment {
+    pub(crate) dir: AttemptDir,
+    pub(crate) lock: File,
+    pub(crate) holder: String,
+    pub(crate) link: Link,
+    pub(crate) crew: Crew,
+    pub(crate) output: OutputPipe,
+    pub(crate) signals: Signals,
+}
+
+/// What comes after the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Farewell {
+    /// Not all is fetched yet.
+    Awaited,
+    /// The end.
+    Leave,
+    /// A further attempt.
+    Recycle,
 }
 
 /// Where the ticket is.
@@ -125,18 +148,23 @@ pub(crate) struct OutputPipe {
 struct Panicked;
 
 impl Supervisor {
-    /// Runs the attempt, and cleans up after the record is out.
-    pub(crate) fn run(mut self) {
+    /// Runs the attempt, and cleans up after the record is out; what serves a further attempt in this pod, if one may
+    /// come.
+    pub(crate) fn run(mut self) -> Option<Equipment> {
         let outcome = self.attempt();
         if self.stop.is_some_and(|stop| stop.cause == StopCause::PodEnds) {
-            return self.part();
+            self.part();
+            return None;
         }
         let succeeded = outcome == RecordOutcome::Succeeded;
         self.publish(outcome);
-        if self.crew.is_some() {
-            self.linger();
-        } else {
+        if self.crew.is_none() {
             self.clean_up(succeeded);
+            return None;
+        }
+        match self.linger(succeeded) {
+            Farewell::Awaited | Farewell::Leave => None,
+            Farewell::Recycle => self.recycle(),
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::{Begun, StopCause, Supervisor, Ticket};
+use super::{Begun, Farewell, StopCause, Supervisor, Ticket};
 use crate::pod::message::ToRunner;
 use crate::process::{Children, Tree, describe, reap};
 use crate::protocol::{FromAgent, Orphan, ToAgent};
@@ -48,7 +48,7 @@ impl Supervisor {
             self.signals.clear();
         }
         if self.signals.take_terminate() {
-            self.may_leave = self.record.is_some();
+            self.bid_farewell(Farewell::Leave);
             if self.crew.is_some() {
                 self.request_stop(StopCause::PodEnds, self.grace().min(POD_GRACE));
             } else {
@@ -133,8 +133,16 @@ impl Supervisor {
                 Err(error) => self.log.note(&format!("the log cannot be read: {error}")),
             },
             ToAgent::Look => self.ask_for_processes(),
-            ToAgent::Leave => self.may_leave = self.record.is_some(),
+            ToAgent::Leave => self.bid_farewell(Farewell::Leave),
+            ToAgent::Recycle => self.bid_farewell(Farewell::Recycle),
             ToAgent::Begin { .. } | ToAgent::Assign { .. } | ToAgent::Unknown => {}
+        }
+    }
+
+    /// Nobody may say what comes after a record that is not there.
+    fn bid_farewell(&mut self, farewell: Farewell) {
+        if self.record.is_some() {
+            self.farewell = farewell;
         }
     }
 

@@ -67,6 +67,9 @@ impl Pod {
             home: dir.home(),
             out: dir.path().join("out"),
             tools: dir.tools().unwrap().to_owned(),
+            stays: false,
+            temporary: vec![self.root.path().join("tmp")],
+            mounts: Vec::new(),
         };
         Box::new(AttemptSpec {
             steps,
@@ -363,4 +366,80 @@ fn a_step_that_ends_its_own_container_fails() {
         panic!("{:?}", record.outcome)
     };
     assert_eq!((at, signal), (0, Some(15)));
+}
+
+/// What a pod serves next finds nothing of what it served before, but what is mounted.
+#[test]
+fn a_pod_serves_one_attempt_after_the_other() {
+    let mut pod = Pod::start(2);
+    let tmp = pod.root.path().join("tmp");
+    let mounted = pod.dir().home().join(".m2/repository");
+    std::fs::create_dir(&tmp).unwrap();
+    let mut reader = pod.connect();
+    let stays = |attempt: &str, text: &str, pod: &Pod| {
+        let mut spec = pod.spec(vec![in_container(0, text), in_container(1, text)]);
+        spec.attempt = attempt.to_owned();
+        let own = spec.pod.as_mut().unwrap();
+        own.stays = true;
+        own.mounts = vec![mounted.clone()];
+        spec
+    };
+    let leave = format!(
+        "echo first\nmkdir -p ~/.m2/repository \"$PIPE_WORKSPACE/deep\" {0}/x\necho x | tee file ~/own \
+         ~/.m2/repository/jar {0}/x/y > \"$PIPE_WORKSPACE/deep/file\"\necho \"a=b\" >> \"$PIPE_OUTPUT\"\necho s > \
+         \"$PIPE_SUMMARY\"",
+        tmp.display()
+    );
+    reader.begin(stays("r1-n1-a1", &leave, &pod));
+    let first = reader.finished();
+    assert_eq!(first.outcome, RecordOutcome::Succeeded);
+    assert!(first.summary && first.outputs.contains_key("a"));
+    reader.tell(&ToAgent::Recycle);
+    reader.log.clear();
+
+    let look = format!("echo second\nfind . ~ {} | sort", tmp.display());
+    reader.begin(stays("r1-n2-a1", &look, &pod));
+    let second = reader.finished();
+    let log = String::from_utf8(reader.log.clone()).unwrap();
+    assert_eq!(
+        (&second.outcome, second.attempt.as_str()),
+        (&RecordOutcome::Succeeded, "r1-n2-a1")
+    );
+    assert!(second.outputs.is_empty() && !second.summary, "{second:?}");
+    assert!(!log.contains("first"), "{log}");
+    let found: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains('/') && !line.starts_with('+'))
+        .collect();
+    let home = pod.dir().home().display().to_string();
+    let expected = [
+        home.clone(),
+        format!("{home}/.m2"),
+        format!("{home}/.m2/repository"),
+        format!("{home}/.m2/repository/jar"),
+        tmp.display().to_string(),
+    ];
+    assert_eq!(found, [&expected[..], &expected[..]].concat(), "{log}");
+    reader.tell(&ToAgent::Leave);
+    pod.wait();
+}
+
+/// A pod that cannot be emptied, or whose attempt did not succeed, serves nobody else.
+#[test]
+fn a_pod_that_is_not_as_before_leaves() {
+    for (text, moves) in [("exit 3", false), ("mv ~/.m2 ~/.m3", true)] {
+        let mut pod = Pod::start(1);
+        let mounted = pod.dir().home().join(".m2/repository");
+        std::fs::create_dir_all(&mounted).unwrap();
+        let mut spec = pod.spec(vec![in_container(0, text)]);
+        let own = spec.pod.as_mut().unwrap();
+        own.stays = true;
+        own.mounts.extend(moves.then_some(mounted));
+        let mut reader = pod.connect();
+        reader.begin(spec);
+        reader.finished();
+        reader.tell(&ToAgent::Recycle);
+        reader.rest();
+        pod.wait();
+    }
 }
