@@ -3,9 +3,11 @@
 //! The cluster is observed, never trusted to remember: what an attempt is stands in the store, and who may start it in its
 //! ticket. Entry type: [`KubeHost`], a [`PodHost`](pipekeeper_backend::pod::PodHost).
 
+mod calls;
 mod exec;
 mod host;
 mod judge;
+mod known;
 mod names;
 mod options;
 mod refusal;

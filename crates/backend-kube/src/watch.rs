@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::Arc,
+    sync::Weak,
     time::{Duration, Instant},
 };
 
@@ -12,14 +12,10 @@ use kube::{
     Api, Error, ResourceExt,
     api::{ListParams, WatchEvent, WatchParams},
 };
-use pipekeeper_backend::pod::PodState;
 use pipekeeper_model::AttemptId;
 use tokio::time::{sleep, timeout};
 
-use crate::{
-    host::{Inner, bounded},
-    judge, names,
-};
+use crate::{calls::bounded, known::Known};
 
 /// The cluster ends a watch after so many seconds; then a new one begins where it ended.
 const WATCH_SECONDS: u32 = 280;
@@ -31,17 +27,26 @@ const SHORT: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Watches a namespace for as long as its host lives.
-pub(crate) async fn watch(inner: std::sync::Weak<Inner>, pods: Api<Pod>, namespace: String) {
+/// What a watch is about.
+pub(crate) struct Watched {
+    pub(crate) pods: Api<Pod>,
+    pub(crate) namespace: String,
+    /// The labels of our pods.
+    pub(crate) selector: String,
+}
+
+/// Watches a namespace for as long as there is somebody to know.
+pub(crate) async fn watch(known: Weak<Known>, watched: Watched) {
+    let namespace = watched.namespace.as_str();
     let mut pause = FIRST_PAUSE;
     loop {
-        let Some(host) = inner.upgrade() else { return };
-        let listed = list(&host, &pods, &namespace).await;
-        drop(host);
+        let Some(listener) = known.upgrade() else { return };
+        let listed = list(&listener, &watched).await;
+        drop(listener);
         match listed {
             Ok(version) => {
                 pause = FIRST_PAUSE;
-                if let Err(error) = follow(&inner, &pods, &namespace, version).await {
+                if let Err(error) = follow(&known, &watched, version).await {
                     tracing::debug!(namespace, "the watch ended: {error}");
                 }
             }
@@ -53,42 +58,36 @@ pub(crate) async fn watch(inner: std::sync::Weak<Inner>, pods: Api<Pod>, namespa
 }
 
 /// Lists all pods; those that were known and are not there are gone. The version to watch from.
-pub(crate) async fn list(host: &Arc<Inner>, pods: &Api<Pod>, namespace: &str) -> Result<String, Error> {
-    let known_before: BTreeSet<AttemptId> = host.known_in(namespace);
-    let parameters = ListParams::default().labels(&names::selector(&host.cluster.instance));
-    let found = bounded(pods.list(&parameters)).await?;
+pub(crate) async fn list(known: &Known, watched: &Watched) -> Result<String, Error> {
+    let known_before: BTreeSet<AttemptId> = known.inside(&watched.namespace);
+    let parameters = ListParams::default().labels(&watched.selector);
+    let found = bounded(watched.pods.list(&parameters)).await?;
     let version = found.metadata.resource_version.unwrap_or_default();
     let mut there = BTreeSet::new();
     for pod in found.items {
-        there.extend(host.saw(&pod, Timestamp::now()));
+        there.extend(known.saw(&pod, Timestamp::now()));
     }
     for attempt in known_before.difference(&there) {
-        host.lost(*attempt);
+        known.lost(*attempt);
     }
-    host.listed(namespace);
+    known.listed(&watched.namespace);
     Ok(version)
 }
 
 /// Follows the watch until it breaks or falls silent.
-async fn follow(
-    inner: &std::sync::Weak<Inner>,
-    pods: &Api<Pod>,
-    namespace: &str,
-    mut version: String,
-) -> Result<(), Error> {
-    loop {
-        let Some(host) = inner.upgrade() else {
-            return Ok(());
-        };
+async fn follow(known: &Weak<Known>, watched: &Watched, mut version: String) -> Result<(), Error> {
+    while known.strong_count() > 0 {
         let parameters = WatchParams::default()
-            .labels(&names::selector(&host.cluster.instance))
+            .labels(&watched.selector)
             .timeout(WATCH_SECONDS);
-        drop(host);
         let begun = Instant::now();
-        let mut events = bounded(pods.watch(&parameters, &version)).await?.boxed();
+        let mut events = bounded(watched.pods.watch(&parameters, &version)).await?.boxed();
         loop {
             let Ok(event) = timeout(SILENCE, events.try_next()).await else {
-                tracing::info!(namespace, "the watch is silent and is begun anew");
+                tracing::info!(
+                    namespace = watched.namespace,
+                    "the watch is silent and is begun anew"
+                );
                 return Ok(());
             };
             let Some(event) = event? else {
@@ -98,28 +97,22 @@ async fn follow(
                 }
                 break;
             };
-            let Some(host) = inner.upgrade() else {
+            let Some(known) = known.upgrade() else {
                 return Ok(());
             };
             match event {
                 WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
                     version = pod.resource_version().unwrap_or(version);
-                    host.saw(&pod, Timestamp::now());
+                    known.saw(&pod, Timestamp::now());
                 }
                 WatchEvent::Deleted(pod) => {
                     version = pod.resource_version().unwrap_or(version);
-                    if let Some(attempt) = names::attempt_of(&host.cluster.instance, &pod) {
-                        host.deleted(attempt, &pod);
-                    }
+                    known.deleted(&pod, Timestamp::now());
                 }
                 WatchEvent::Bookmark(bookmark) => version = bookmark.metadata.resource_version,
                 WatchEvent::Error(status) => return Err(Error::Api(status)),
             }
         }
     }
-}
-
-/// What a pod's state is now.
-pub(crate) fn state_of(host: &Inner, pod: &Pod, now: Timestamp) -> PodState {
-    judge::judge(pod, now, &host.cluster.patience)
+    Ok(())
 }
