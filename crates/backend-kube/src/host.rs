@@ -14,7 +14,7 @@ use kube::{
 };
 use pipekeeper_backend::{
     LaunchError,
-    pod::{OpenError, PodHost, PodPlan, PodState, PodStream, StreamRole},
+    pod::{OpenError, PodHost, PodPlan, PodSharing, PodState, PodStream, StreamRole},
 };
 use pipekeeper_model::AttemptId;
 use tokio::{sync::mpsc, time::timeout};
@@ -23,7 +23,7 @@ use crate::{
     ClusterOptions,
     calls::{self, Calls},
     exec, judge,
-    known::Known,
+    known::{Known, PodPlace},
     names, refusal, render, render_pod, watch,
 };
 
@@ -76,17 +76,25 @@ impl KubeHost {
         self.calls.so_far()
     }
 
-    fn pods(&self, namespace: &str) -> Api<Pod> {
+    pub(crate) fn cluster(&self) -> &ClusterOptions {
+        &self.cluster
+    }
+
+    pub(crate) fn counted(&self) -> &Calls {
+        &self.calls
+    }
+
+    pub(crate) fn known(&self) -> &Known {
+        &self.known
+    }
+
+    pub(crate) fn pods(&self, namespace: &str) -> Api<Pod> {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    fn name(&self, attempt: AttemptId) -> String {
-        names::pod_name(&self.cluster.instance, attempt)
-    }
-
-    /// The namespace of an attempt's pod. One that nothing is known of yet is looked for in all that may hold it.
-    async fn namespace(&self, attempt: AttemptId) -> Result<Option<String>, LaunchError> {
-        let known = self.known.namespace_of(attempt);
+    /// Where an attempt's pod is. One that nothing is known of yet is looked for in all namespaces that may hold it.
+    pub(crate) async fn place(&self, attempt: AttemptId) -> Result<Option<PodPlace>, LaunchError> {
+        let known = self.known.place_of(attempt);
         if known.is_some() {
             return Ok(known);
         }
@@ -96,7 +104,14 @@ impl KubeHost {
                 format!("the pods in `{unlisted}` are not known yet: the cluster does not list them");
             return Err(LaunchError::Transient { reason });
         }
-        Ok(self.known.namespace_of(attempt))
+        Ok(self.known.place_of(attempt))
+    }
+
+    /// Whether an attempt has another pod than the one that would be made for it: one that served another before.
+    async fn has_been_handed(&self, attempt: AttemptId, made: &PodPlace) -> bool {
+        // A namespace that cannot be listed shows nothing, and says so elsewhere.
+        let _ = timeout(calls::LIMIT, self.known.listed_once(&made.namespace)).await;
+        self.known.place_of(attempt).is_some_and(|place| place != *made)
     }
 
     /// Watches a namespace, if nobody does yet.
@@ -145,6 +160,13 @@ impl PodHost for KubeHost {
         if !plan.volumes.is_empty() {
             self.make_claims(plan, &namespace).await?;
         }
+        let place = PodPlace {
+            name: pod.name_any(),
+            namespace: namespace.clone(),
+        };
+        if self.has_been_handed(plan.attempt, &place).await {
+            return Ok(());
+        }
         let pods = self.pods(&namespace);
         let mut created = self
             .calls
@@ -159,33 +181,30 @@ impl PodHost for KubeHost {
         }
         let made = match created {
             Ok(made) => made,
-            Err(error) if refusal::is_conflict(&error) => {
-                let name = self.name(plan.attempt);
-                self.calls
-                    .bounded(pods.get(&name))
-                    .await
-                    .map_err(|error| refusal::of_call(&self.cluster.name, &error))?
-            }
+            Err(error) if refusal::is_conflict(&error) => self
+                .calls
+                .bounded(pods.get(&place.name))
+                .await
+                .map_err(|error| refusal::of_call(&self.cluster.name, &error))?,
             Err(error) => return Err(refusal::of_create(&self.cluster.name, &error, &namespace)),
         };
         if names::attempt_of(&self.cluster.instance, &made) != Some(plan.attempt) {
-            let name = self.name(plan.attempt);
-            let reason = format!("`{name}` in `{namespace}` is another's pod");
+            let reason = format!("`{}` in `{namespace}` is another's pod", place.name);
             return Err(LaunchError::Terminal { reason });
         }
         // Not before: a namespace that nothing can be made in, or listed, would be in the way of all others.
         self.watch_namespace(&namespace);
-        self.known.created(plan.attempt, &namespace);
+        self.known.created(plan.attempt, place);
         self.known.saw(&made, Timestamp::now());
         Ok(())
     }
 
     async fn open(&self, attempt: AttemptId, role: StreamRole) -> Result<Box<dyn PodStream>, OpenError> {
         let unreachable = |error: LaunchError| OpenError::Unreachable(error.to_string());
-        let namespace = self.namespace(attempt).await.map_err(unreachable)?;
-        let namespace = namespace.ok_or(OpenError::NotRunning)?;
+        let place = self.place(attempt).await.map_err(unreachable)?;
+        let PodPlace { namespace, name } = place.ok_or(OpenError::NotRunning)?;
         let pods = Api::namespaced(self.streams.clone(), &namespace);
-        let opened = exec::open(&pods, &self.name(attempt), role).await;
+        let opened = exec::open(&pods, &name, role).await;
         match &opened {
             Err(OpenError::NotRunning) => self.calls.early(),
             Ok(_) | Err(OpenError::Unreachable(_)) => self.calls.answered(),
@@ -196,14 +215,10 @@ impl PodHost for KubeHost {
     }
 
     async fn look(&self, attempt: AttemptId) -> Result<PodState, LaunchError> {
-        let Some(namespace) = self.namespace(attempt).await? else {
+        let Some(PodPlace { namespace, name }) = self.place(attempt).await? else {
             return Ok(PodState::Absent);
         };
-        match self
-            .calls
-            .bounded(self.pods(&namespace).get(&self.name(attempt)))
-            .await
-        {
+        match self.calls.bounded(self.pods(&namespace).get(&name)).await {
             Ok(pod) => {
                 let now = Timestamp::now();
                 self.known.saw(&pod, now);
@@ -215,7 +230,7 @@ impl PodHost for KubeHost {
     }
 
     async fn remove(&self, attempt: AttemptId) -> Result<(), LaunchError> {
-        let Some(namespace) = self.namespace(attempt).await? else {
+        let Some(PodPlace { namespace, name }) = self.place(attempt).await? else {
             return Ok(());
         };
         if self.known.is_going(attempt) {
@@ -229,7 +244,7 @@ impl PodHost for KubeHost {
         };
         match self
             .calls
-            .bounded(self.pods(&namespace).delete(&self.name(attempt), &how))
+            .bounded(self.pods(&namespace).delete(&name, &how))
             .await
         {
             Ok(_) => {
@@ -259,12 +274,12 @@ impl PodHost for KubeHost {
         let missing = || LaunchError::Terminal {
             reason: "there is no pod".to_owned(),
         };
-        let namespace = self.namespace(attempt).await?.ok_or_else(missing)?;
+        let PodPlace { namespace, name } = self.place(attempt).await?.ok_or_else(missing)?;
         let how = LogParams {
             container: Some(names::AGENT.to_owned()),
             ..LogParams::default()
         };
-        let (pods, name) = (self.pods(&namespace), self.name(attempt));
+        let pods = self.pods(&namespace);
         let reading = async {
             let mut bytes = Vec::new();
             let stream = pods.log_stream(&name, &how).await?;
@@ -286,11 +301,11 @@ impl PodHost for KubeHost {
         attempt: AttemptId,
         container: usize,
     ) -> Result<Option<String>, LaunchError> {
-        let Some(namespace) = self.namespace(attempt).await? else {
+        let Some(PodPlace { namespace, name }) = self.place(attempt).await? else {
             return Ok(None);
         };
         let pods = self.pods(&namespace);
-        let pod = self.calls.bounded(pods.get(&self.name(attempt))).await;
+        let pod = self.calls.bounded(pods.get(&name)).await;
         let pod = pod.map_err(|error| refusal::of_call(&self.cluster.name, &error))?;
         Ok(judge::container_end(&pod, container))
     }
@@ -304,5 +319,9 @@ impl PodHost for KubeHost {
 
     fn usual_start(&self) -> Duration {
         self.known.usual_start().saturating_sub(HEAD_START)
+    }
+
+    fn sharing(&self) -> Option<&dyn PodSharing> {
+        Some(self)
     }
 }

@@ -32,13 +32,22 @@ struct State {
     pods: BTreeMap<AttemptId, Seen>,
     /// The namespaces that are watched, and whether each was listed.
     namespaces: BTreeMap<String, bool>,
+    /// The pods that were handed over, and to whom. A watch may still tell of how they were called before.
+    handed: BTreeMap<PodPlace, AttemptId>,
     seen: Option<mpsc::UnboundedSender<(AttemptId, PodState)>>,
     usual_start: Option<Duration>,
 }
 
+/// Where a pod is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PodPlace {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
 /// What is known of a pod.
 struct Seen {
-    namespace: String,
+    place: PodPlace,
     state: PodState,
     created: Option<Instant>,
     /// Whether it was told to go, and will.
@@ -103,6 +112,17 @@ impl Known {
         unlisted.map(|(namespace, _)| namespace.clone()).collect()
     }
 
+    /// Waits until a namespace was listed, if it is watched at all.
+    pub(crate) async fn listed_once(&self, namespace: &str) {
+        loop {
+            let listed = self.listed.notified();
+            if self.lock().namespaces.get(namespace).is_none_or(|listed| *listed) {
+                return;
+            }
+            listed.await;
+        }
+    }
+
     /// Waits until every namespace was listed once.
     pub(crate) async fn all_listed(&self) {
         loop {
@@ -114,15 +134,29 @@ impl Known {
         }
     }
 
-    /// The namespace of an attempt's pod.
-    pub(crate) fn namespace_of(&self, attempt: AttemptId) -> Option<String> {
-        self.lock().pods.get(&attempt).map(|seen| seen.namespace.clone())
+    /// Where an attempt's pod is.
+    pub(crate) fn place_of(&self, attempt: AttemptId) -> Option<PodPlace> {
+        self.lock().pods.get(&attempt).map(|seen| seen.place.clone())
+    }
+
+    /// The pod of an attempt is another's from now on.
+    pub(crate) fn handed_over(&self, from: AttemptId, to: AttemptId) {
+        let mut state = self.lock();
+        let Some(seen) = state.pods.remove(&from) else {
+            return;
+        };
+        state.handed.insert(seen.place.clone(), to);
+        let seen = Seen {
+            created: None,
+            ..seen
+        };
+        state.pods.insert(to, seen);
     }
 
     /// The attempts whose pods are in a namespace.
     pub(crate) fn inside(&self, namespace: &str) -> BTreeSet<AttemptId> {
         let state = self.lock();
-        let here = state.pods.iter().filter(|(_, seen)| seen.namespace == namespace);
+        let here = (state.pods.iter()).filter(|(_, seen)| seen.place.namespace == namespace);
         here.map(|(attempt, _)| *attempt).collect()
     }
 
@@ -142,10 +176,10 @@ impl Known {
     }
 
     /// We made its pod, or found it made.
-    pub(crate) fn created(&self, attempt: AttemptId, namespace: &str) {
+    pub(crate) fn created(&self, attempt: AttemptId, place: PodPlace) {
         let seen = Seen {
             created: Some(Instant::now()),
-            ..Seen::new(namespace.to_owned())
+            ..Seen::new(place)
         };
         self.lock().pods.entry(attempt).or_insert(seen);
     }
@@ -159,7 +193,7 @@ impl Known {
 
     /// Its pod was not there when it was told to go.
     pub(crate) fn forget(&self, attempt: AttemptId) {
-        self.lock().pods.remove(&attempt);
+        self.lock().drop_pod(attempt);
     }
 
     /// Learns how long it took until the supervisor could be reached.
@@ -192,12 +226,14 @@ impl Known {
     /// Takes in what a list or a watch shows; the attempt, if it is one of ours.
     pub(crate) fn saw(&self, pod: &Pod, now: Timestamp) -> Option<AttemptId> {
         let attempt = names::attempt_of(&self.instance, pod)?;
+        let place = PodPlace::of(pod);
         let state = self.state_of(pod, now);
         let mut known = self.lock();
-        let seen = known
-            .pods
-            .entry(attempt)
-            .or_insert_with(|| Seen::new(pod.namespace().unwrap_or_default()));
+        let handed = known.handed.get(&place).copied();
+        if handed.is_some_and(|to| to != attempt) {
+            return handed;
+        }
+        let seen = known.pods.entry(attempt).or_insert_with(|| Seen::new(place));
         seen.is_going = pod.metadata.deletion_timestamp.is_some() && !matches!(state, PodState::Ended { .. });
         seen.is_stuck = judge::is_stuck(pod, now);
         if seen.state != state {
@@ -210,7 +246,7 @@ impl Known {
     /// A pod that was known is not there any more.
     pub(crate) fn lost(&self, attempt: AttemptId) {
         let mut known = self.lock();
-        if known.pods.remove(&attempt).is_some() {
+        if known.drop_pod(attempt) {
             known.tell(attempt, PodState::Absent);
         }
     }
@@ -222,7 +258,8 @@ impl Known {
         };
         let last = self.state_of(pod, now);
         let mut known = self.lock();
-        known.pods.remove(&attempt);
+        let attempt = known.handed.get(&PodPlace::of(pod)).copied().unwrap_or(attempt);
+        known.drop_pod(attempt);
         let state = match last {
             PodState::Ended { reason } => PodState::Ended { reason },
             PodState::Absent | PodState::Waiting(_) | PodState::Running(_) => PodState::Absent,
@@ -231,10 +268,19 @@ impl Known {
     }
 }
 
-impl Seen {
-    fn new(namespace: String) -> Self {
+impl PodPlace {
+    fn of(pod: &Pod) -> Self {
         Self {
-            namespace,
+            namespace: pod.namespace().unwrap_or_default(),
+            name: pod.name_any(),
+        }
+    }
+}
+
+impl Seen {
+    fn new(place: PodPlace) -> Self {
+        Self {
+            place,
             state: PodState::Waiting(None),
             created: None,
             is_going: false,
@@ -244,6 +290,15 @@ impl Seen {
 }
 
 impl State {
+    /// Whether it was known.
+    fn drop_pod(&mut self, attempt: AttemptId) -> bool {
+        let dropped = self.pods.remove(&attempt);
+        if let Some(seen) = &dropped {
+            self.handed.remove(&seen.place);
+        }
+        dropped.is_some()
+    }
+
     fn tell(&self, attempt: AttemptId, state: PodState) {
         if let Some(seen) = &self.seen {
             // Its backend is gone, or about to be.

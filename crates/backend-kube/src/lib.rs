@@ -12,6 +12,7 @@ mod names;
 mod options;
 mod refusal;
 mod render;
+mod sharing;
 mod watch;
 
 pub use host::KubeHost;

@@ -3,7 +3,7 @@
 
 mod security;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod volumes;
 
 use std::collections::BTreeMap;

@@ -106,6 +106,9 @@ pub struct Launch {
     pub resources: Resources,
     /// The volumes that are its caches.
     pub volumes: Vec<VolumeMount>,
+    /// Whether what it runs in may serve other attempts after it: it holds no secret, waited for nobody's consent and is
+    /// no stranger's.
+    pub may_share: bool,
 }
 
 /// Where an attempt belongs.

@@ -52,6 +52,7 @@ impl Draft {
         };
         let caches = self.caches(work, supplies, layout).await?;
         let habits = supplies.habits();
+        let tier = supplies.cache_tiers(&request).writes;
         Ok(Launch {
             attempt: self.attempt,
             env: self.env(node),
@@ -71,13 +72,28 @@ impl Draft {
                 project: request.project.clone(),
                 pipeline: request.plan.pipeline.clone(),
                 action: node.name.clone(),
-                tier: supplies.cache_tiers(&request).writes,
+                tier,
                 cluster: work.cluster.clone(),
             },
             services: self.services(work),
             resources: work.resources.clone().unwrap_or_default(),
             volumes: self.volumes(work),
+            may_share: self.may_share(work, tier),
         })
+    }
+
+    /// Whether what an action runs in may serve others after it. What held a secret or a borrowed right, or ran behind
+    /// somebody's consent, may not, and nothing that strangers wrote.
+    fn may_share(&self, work: &Work, tier: Tier) -> bool {
+        let is_known = match tier {
+            Tier::Protected | Tier::Branches => true,
+            Tier::Forks | Tier::Local => false,
+        };
+        is_known
+            && work.secrets.is_empty()
+            && work.credentials.is_empty()
+            && work.environment.is_none()
+            && !self.request.plan.waits_for_people(self.attempt.node)
     }
 
     /// The variables of every step: the file's, and the facts of the run, which win.

@@ -14,7 +14,7 @@ fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
-fn plan() -> PodPlan {
+pub(crate) fn plan() -> PodPlan {
     PodPlan {
         attempt: AttemptId {
             run: RunId(57),
@@ -43,7 +43,7 @@ fn container(image: &str, has_shell: bool) -> PodContainer {
     }
 }
 
-fn cluster() -> ClusterOptions {
+pub(crate) fn cluster() -> ClusterOptions {
     ClusterOptions {
         name: name("main"),
         instance: "a1b2c3".to_owned(),

@@ -72,7 +72,7 @@ pub(super) fn of_step(plan: &PodPlan, cluster: &ClusterOptions) -> Vec<VolumeMou
         let paths = volume.paths.iter().enumerate();
         paths.map(move |(index, path)| VolumeMount {
             sub_path: Some(folder(&volume.cache, index)),
-            ..mount(&volume_name(&volume.cache), &place(path))
+            ..mount(&volume_name(&volume.cache), &paths::place(path))
         })
     });
     own.into_iter().chain(caches).collect()
@@ -172,13 +172,4 @@ fn own_folder(placement: &Placement) -> String {
 
 fn volume_name(cache: &Name) -> String {
     format!("cache-{cache}")
-}
-
-/// Where a path of the pipeline file is in the container of a step.
-fn place(path: &str) -> String {
-    match path.strip_prefix("~/") {
-        Some(below) => format!("{}/{below}", paths::HOME),
-        None if path.starts_with('/') => path.to_owned(),
-        None => format!("{}/{path}", paths::WORKSPACE),
-    }
 }

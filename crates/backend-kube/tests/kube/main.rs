@@ -12,5 +12,6 @@ mod proxy;
 mod restarts;
 mod scene;
 mod starts;
+mod warm;
 mod work;
 mod world;

@@ -18,7 +18,7 @@ use kube::{
 };
 use pipekeeper_backend::{
     Backend, Observation,
-    pod::{PodBackend, PodOptions},
+    pod::{PodBackend, PodOptions, PoolOptions},
     suite::{Act, World},
 };
 use pipekeeper_backend_kube::{ClusterOptions, KubeHost, Namespaces, Patience, Profile, Profiles};
@@ -35,6 +35,7 @@ pub(crate) struct KubeWorld {
     pub(crate) client: Client,
     pub(crate) options: ClusterOptions,
     pub(crate) namespace: String,
+    pub(crate) pool: Option<PoolOptions>,
 }
 
 /// How the test cluster is reached; none, with a word about it, if there is no such cluster.
@@ -144,6 +145,7 @@ impl KubeWorld {
             config,
             client,
             options,
+            pool: None,
             namespace,
         })
     }
@@ -170,6 +172,7 @@ impl KubeWorld {
             artifacts: self.folder.path().join("artifacts"),
             default_image: Some(image("busybox:1")),
             features: BTreeSet::new(),
+            pool: self.pool,
             on_observation,
         };
         let backend = PodBackend::new(Arc::<KubeHost>::clone(&host), options);

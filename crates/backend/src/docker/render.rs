@@ -318,7 +318,7 @@ impl Frame<'_> {
                     &volume.cache,
                     index,
                 );
-                mount(name, &place(path), false)
+                mount(name, &paths::place(path), false)
             })
         })
     }
@@ -367,14 +367,5 @@ fn log(limit: Option<&str>) -> HostConfigLogConfig {
     HostConfigLogConfig {
         typ: Some("json-file".to_owned()),
         config: Some(HashMap::from_iter(limit)),
-    }
-}
-
-/// Where a path of the pipeline file is in the container of a step.
-fn place(path: &str) -> String {
-    match path.strip_prefix("~/") {
-        Some(below) => format!("{}/{below}", paths::HOME),
-        None if path.starts_with('/') => path.to_owned(),
-        None => format!("{}/{path}", paths::WORKSPACE),
     }
 }

@@ -15,8 +15,9 @@ use tokio::{
 };
 
 use super::{
-    PodHost, PodState,
+    PodHost, PodState, PoolOptions,
     lane::{Call, Lane, Order, Request},
+    pool::Pool,
 };
 use crate::{Backend, Launch, LaunchError, Observation, Ticket, lanes::Lanes};
 
@@ -31,6 +32,8 @@ pub struct PodOptions {
     pub default_image: Option<String>,
     /// What plans may ask of it.
     pub features: BTreeSet<Feature>,
+    /// How pods stand by for further attempts; none means that each serves one.
+    pub pool: Option<PoolOptions>,
     /// Where observations go.
     pub on_observation: mpsc::UnboundedSender<Observation>,
 }
@@ -47,6 +50,7 @@ pub(super) struct Shared {
     pub(super) options: PodOptions,
     pub(super) host: Arc<dyn PodHost>,
     pub(super) lanes: Lanes<Request>,
+    pub(super) pool: Pool,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -59,6 +63,7 @@ impl PodBackend {
             options,
             host,
             lanes: Lanes::default(),
+            pool: Pool::default(),
             tasks: Mutex::default(),
         });
         let watched = Arc::downgrade(&shared);
@@ -130,6 +135,7 @@ impl Backend for PodBackend {
             })?;
         // Pods of ours that nothing here knows of are to be removed too.
         let pods = self.shared.host.list().await?;
+        let pods = pods.into_iter().filter(|pod| !self.shared.pool.holds(*pod));
         let all: BTreeSet<AttemptId> = kept.into_iter().chain(pods).collect();
         Ok(all.into_iter().collect())
     }
@@ -157,9 +163,14 @@ impl Shared {
 
     fn send(self: &Arc<Self>, attempt: AttemptId, request: Request) {
         self.lanes.send(attempt, request, |requests| {
-            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-            while tasks.try_join_next().is_some() {}
-            tasks.spawn(Lane::new(Arc::clone(self), attempt).run(requests));
+            self.spawn(Lane::new(Arc::clone(self), attempt).run(requests));
         });
+    }
+
+    /// Does something that ends with the backend at the latest.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
     }
 }

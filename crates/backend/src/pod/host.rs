@@ -67,6 +67,24 @@ pub trait PodHost: Send + Sync + 'static {
 
     /// How long a pod took lately from its creation until its supervisor could be reached.
     fn usual_start(&self) -> Duration;
+
+    /// How pods of this host serve more than one attempt; none if each serves one.
+    fn sharing(&self) -> Option<&dyn PodSharing> {
+        None
+    }
+}
+
+/// Pods that serve one attempt after the other.
+#[async_trait]
+pub trait PodSharing: Send + Sync {
+    /// What two pods have in common of which either could do the other's work; none if nobody else may have this one.
+    fn likeness(&self, pod: &PodPlan) -> Option<String>;
+
+    /// Makes the pod of an attempt that ended another's, as which it is known from then on. It may be repeated.
+    ///
+    /// # Errors
+    /// If the pod is not there any more, or the cluster does not take it.
+    async fn hand_over(&self, from: AttemptId, to: &PodPlan) -> Result<(), LaunchError>;
 }
 
 /// A stream into a pod.

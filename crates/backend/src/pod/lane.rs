@@ -73,6 +73,8 @@ pub(super) struct Lane {
     /// What its supervisor told of its end, while the files it names are fetched.
     record: Option<Box<ExitRecord>>,
     lookers: Lookers,
+    /// When its pod was made, as far as that is known here.
+    made_at: Option<Instant>,
     /// When the cluster itself was last asked.
     looked_at: Option<Instant>,
     /// What keeps its pod from going on, and since when.
@@ -145,6 +147,7 @@ impl Lane {
             files: Files::Unknown,
             record: None,
             lookers: Lookers::default(),
+            made_at: None,
             looked_at: None,
             why: None,
             services: Services::Unknown,

@@ -19,8 +19,10 @@ mod link;
 mod mirror;
 mod order;
 mod patient;
+mod pool;
 mod wire;
 
 pub use backend::{PodBackend, PodOptions};
-pub use host::{Cause, OpenError, PodHost, PodState, PodStream, StreamRole, Why};
+pub use host::{Cause, OpenError, PodHost, PodSharing, PodState, PodStream, StreamRole, Why};
 pub use order::{PodContainer, PodPlan, paths};
+pub use pool::PoolOptions;

@@ -32,6 +32,17 @@ pub mod paths {
     pub const HOME: &str = "/pipe/home";
     /// Outputs and the summary, as steps see them.
     pub const OUT: &str = "/pipe/out";
+    /// The temporary folders of steps.
+    pub const TEMPORARY: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
+
+    /// Where a path of the pipeline file is, as steps see it.
+    pub fn place(path: &str) -> String {
+        match path.strip_prefix("~/") {
+            Some(below) => format!("{HOME}/{below}"),
+            None if path.starts_with('/') => path.to_owned(),
+            None => format!("{WORKSPACE}/{path}"),
+        }
+    }
 }
 
 /// What a host makes for an attempt.
@@ -75,6 +86,9 @@ pub(super) struct Order {
     pub(super) caches: BTreeMap<String, PathBuf>,
     /// Whether containers stand beside the steps.
     pub(super) has_services: bool,
+    /// What another attempt must have in common with it to be served by its pod; none if none may.
+    #[serde(default)]
+    pub(super) likeness: Option<String>,
 }
 
 /// The time that an ended pod may wait for a server to fetch what it made.
@@ -137,6 +151,12 @@ pub(super) fn plan(
         home: PathBuf::from(paths::HOME),
         out: PathBuf::from(paths::OUT),
         tools: PathBuf::from(paths::TOOLS),
+        stays: false,
+        temporary: paths::TEMPORARY.map(PathBuf::from).to_vec(),
+        mounts: (launch.volumes.iter())
+            .flat_map(|volume| &volume.paths)
+            .map(|path| PathBuf::from(paths::place(path)))
+            .collect(),
     });
     let pod = PodPlan {
         attempt: launch.attempt,
@@ -159,8 +179,19 @@ pub(super) fn plan(
         uploads,
         caches: saved,
         has_services: !launch.services.is_empty(),
+        likeness: None,
     };
     Ok((pod, order))
+}
+
+impl Order {
+    /// Lets the pod serve others who want the like.
+    pub(super) fn share(&mut self, likeness: Option<String>) {
+        if let Some(pod) = self.spec.pod.as_mut() {
+            pod.stays = likeness.is_some();
+        }
+        self.likeness = likeness;
+    }
 }
 
 /// One container for each image, and each step in its own's.

@@ -102,6 +102,7 @@ pub fn launch_of(attempt: AttemptId, text: &str, log: &Path) -> Launch {
         keep_workspace: KeepWorkspace::Never,
         orphan: Orphan::WorkOn,
         placement: placement(),
+        may_share: true,
         services: Vec::new(),
         resources: Resources::default(),
         volumes: Vec::new(),

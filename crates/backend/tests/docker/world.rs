@@ -136,6 +136,7 @@ impl World for EngineWorld {
             artifacts: self.artifacts(),
             default_image: Some(image("busybox:1")),
             features: BTreeSet::new(),
+            pool: None,
             on_observation,
         };
         (Arc::new(PodBackend::new(Arc::new(host), options)), observations)

@@ -64,6 +64,28 @@ impl Plan {
             .find_map(|(id, node)| (node.name == name).then_some(id))
     }
 
+    /// Whether a person has a say before this node runs: it is started by hand, or stands behind what is or asks for an
+    /// approval.
+    pub fn waits_for_people(&self, node: NodeId) -> bool {
+        let mut seen = BTreeSet::from([node]);
+        let mut open = vec![node];
+        while let Some(node) = open.pop().and_then(|id| self.node(id)) {
+            let is_by_hand = match node.start {
+                Start::Manual | Start::Confirm { .. } => true,
+                Start::Auto | Start::Timed(_) => false,
+            };
+            let is_gate = match node.body {
+                Body::Approve(_) | Body::Promote(_) => true,
+                Body::Work(_) | Body::Wait(_) | Body::Sync(_) | Body::Call(_) => false,
+            };
+            if is_by_hand || is_gate {
+                return true;
+            }
+            open.extend(node.needs.iter().copied().filter(|need| seen.insert(*need)));
+        }
+        false
+    }
+
     /// The nodes of one action: one, or every cell of its matrix.
     pub fn cells<'a>(&'a self, action: &'a str) -> impl Iterator<Item = NodeId> + 'a {
         self.ids()

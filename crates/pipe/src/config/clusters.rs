@@ -2,13 +2,18 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use pipekeeper_backend::pod::PoolOptions;
 use pipekeeper_backend_kube::{
     ClusterOptions, Namespaces, Patience, Profile, Profiles, Volume, VolumeSource, pinned,
 };
-use pipekeeper_model::{Name, plan::Resources};
+use pipekeeper_model::{Millis, Name, ParseMillisError, plan::Resources};
 
-use super::raw::{RawCluster, RawProfile, RawVolume};
+use super::raw::{RawCluster, RawPool, RawProfile, RawVolume};
 use crate::failure::Failure;
+
+/// How long pods stand by, and how many, where the configuration asks for them and says no more.
+const DEFAULT_IDLE: Millis = Millis::minutes(5);
+const DEFAULT_MAX: usize = 4;
 
 /// A cluster, and how it is reached.
 #[derive(Clone, Debug)]
@@ -19,6 +24,8 @@ pub(crate) struct ClusterConfig {
     pub(crate) context: Option<String>,
     /// The image of steps that name none.
     pub(crate) default_image: Option<String>,
+    /// How pods stand by for further actions; none means that each serves one.
+    pub(crate) pool: Option<PoolOptions>,
     /// Everything else; `instance` is still empty.
     pub(crate) options: ClusterOptions,
 }
@@ -61,6 +68,11 @@ fn cluster(text: &str, raw: RawCluster) -> Result<ClusterConfig, Failure> {
         kubeconfig: raw.kubeconfig,
         context: raw.context,
         default_image: raw.default_image,
+        pool: raw
+            .pool
+            .map(pool)
+            .transpose()
+            .map_err(|error| wrong(format!("has a wrong `pool.idle`: {error}")))?,
         options: ClusterOptions {
             name,
             instance: String::new(),
@@ -88,6 +100,14 @@ fn cluster(text: &str, raw: RawCluster) -> Result<ClusterConfig, Failure> {
             },
             patience: Patience::default(),
         },
+    })
+}
+
+fn pool(raw: RawPool) -> Result<PoolOptions, ParseMillisError> {
+    let idle = raw.idle.map_or(Ok(DEFAULT_IDLE), |idle| idle.parse())?;
+    Ok(PoolOptions {
+        idle: idle.to_duration(),
+        max: raw.max.unwrap_or(DEFAULT_MAX),
     })
 }
 

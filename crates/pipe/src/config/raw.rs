@@ -73,6 +73,15 @@ pub(super) struct RawCluster {
     pub(super) pull_secrets: Vec<String>,
     pub(super) volumes: BTreeMap<String, RawVolume>,
     pub(super) resources: RawResources,
+    pub(super) pool: Option<RawPool>,
+}
+
+/// `pool` of a cluster: pods that stand by.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPool {
+    pub(super) idle: Option<String>,
+    pub(super) max: Option<usize>,
 }
 
 /// `namespaces` of a cluster.

@@ -133,6 +133,7 @@ impl Containers {
             artifacts: layout.artifacts(),
             default_image: None,
             features: BTreeSet::from(FEATURES),
+            pool: None,
             on_observation,
         };
         Ok(Arc::new(PodBackend::new(host, options)))

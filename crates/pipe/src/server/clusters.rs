@@ -59,6 +59,7 @@ pub(super) async fn router(
                 artifacts: layout.artifacts(),
                 default_image: cluster.default_image.clone(),
                 features: BTreeSet::from(FEATURES),
+                pool: cluster.pool,
                 on_observation: on_observation.clone(),
             },
         );

@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use pipekeeper_agent::protocol::{CONTAINER_ENDED, ExitRecord, RecordOutcome, ToAgent};
+use pipekeeper_agent::protocol::{CONTAINER_ENDED, CONTAINER_MARK, ExitRecord, RecordOutcome};
 use pipekeeper_model::{AttemptId, Holder};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -14,6 +14,7 @@ use crate::{
         link::Link,
         mirror::{Log, Missing, Ticketed},
         order::Order,
+        pool::send_away,
     },
     record::collect,
 };
@@ -23,8 +24,6 @@ const FETCH_AGAIN: Duration = Duration::from_secs(1);
 /// The pause before the cluster is asked again how a container ended, and how long it may take to know.
 const END_AGAIN: Duration = Duration::from_millis(300);
 const END_PATIENCE: Duration = Duration::from_secs(15);
-/// How long a supervisor may take to leave.
-const FAREWELL: Duration = Duration::from_secs(2);
 
 impl Lane {
     /// Whether nothing more will be learned of it.
@@ -113,8 +112,9 @@ impl Lane {
             self.record = Some(record);
             return self.fetch(FETCH_AGAIN);
         }
+        // The record is here: the pod is free before anybody hears of it, and may serve who waits for that.
+        self.let_go(record.outcome == RecordOutcome::Succeeded);
         self.finish(*record).await;
-        self.let_go();
         Ok(())
     }
 
@@ -166,7 +166,7 @@ impl Lane {
         self.mirror.ticket(&Ticketed::Void)?;
         self.mirror.set_gone(&reason)?;
         self.report(What::Gone { reason });
-        self.let_go();
+        self.let_go(false);
         Ok(())
     }
 
@@ -180,27 +180,33 @@ impl Lane {
         }
         self.mirror.set_gone(&reason)?;
         self.report(What::Hopeless { reason });
-        self.let_go();
+        self.let_go(false);
         Ok(())
     }
 
-    /// Sends the supervisor away and removes the pod, beside everything else; a sweep repeats it.
-    fn let_go(&mut self) {
+    /// Keeps the pod of an attempt that succeeded for others, if they may have it; or sends the supervisor away and removes
+    /// the pod, beside everything else; a sweep repeats it.
+    fn let_go(&mut self, succeeded: bool) {
         let link = std::mem::replace(&mut self.link, Link::Down);
         self.why = None;
         self.end_due = None;
         self.removal_due = None;
         self.look_due = None;
+        let likeness = self.order.as_ref().and_then(|order| order.likeness.clone());
+        let likeness = likeness.filter(|_| succeeded && self.stopping.is_none());
+        let link = match (link, likeness.zip(self.made_at)) {
+            (Link::Up(wire), Some((likeness, made_at))) => {
+                match self.shared.keep_pod(self.attempt, likeness, wire, made_at) {
+                    Ok(()) => return,
+                    Err(wire) => Link::Up(wire),
+                }
+            }
+            (link @ (Link::Up(_) | Link::Down | Link::Awaited(_) | Link::Opening(_)), _) => link,
+        };
         let (host, attempt) = (Arc::clone(&self.shared.host), self.attempt);
         self.jobs.spawn(async move {
-            if let Link::Up(mut wire) = link {
-                // A cluster takes its time to end containers that do not end themselves.
-                let leaving = async {
-                    if wire.send(&ToAgent::Leave).await.is_ok() {
-                        while wire.next().await.is_some() {}
-                    }
-                };
-                let _ = timeout(FAREWELL, leaving).await;
+            if let Link::Up(wire) = link {
+                send_away(wire).await;
             }
             if let Err(error) = host.remove(attempt).await {
                 tracing::info!(attempt.id = %attempt, "its pod is removed later: {error}");
@@ -212,6 +218,7 @@ impl Lane {
     /// Takes from the cluster what of the log never came, and says so in it.
     async fn recover_log(&mut self, reason: &str) {
         let recovered = self.shared.host.recover_log(self.attempt).await;
+        let recovered = recovered.map(|log| own_part(log, self.attempt));
         match self.keep_recovered(recovered, reason) {
             Ok(Some(bytes)) => self.report(What::LogGrew { bytes }),
             Ok(None) => {}
@@ -248,6 +255,16 @@ impl Lane {
         self.log = Some(log);
         Ok(Some(bytes))
     }
+}
+
+/// What of a container's log is of this attempt, if its pod served others before.
+fn own_part(mut log: Vec<u8>, attempt: AttemptId) -> Vec<u8> {
+    let mark = format!("{CONTAINER_MARK}{attempt}\n");
+    let at = log
+        .windows(mark.len())
+        .rposition(|window| window == mark.as_bytes());
+    log.drain(..at.map_or(0, |at| at + mark.len()));
+    log
 }
 
 fn note_of(text: &str, rest: &[u8]) -> Vec<u8> {

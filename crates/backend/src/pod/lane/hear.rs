@@ -46,7 +46,7 @@ impl Lane {
         self.link = Link::Awaited(Tries::later());
     }
 
-    async fn hear_message(&mut self, message: FromAgent) -> io::Result<()> {
+    pub(super) async fn hear_message(&mut self, message: FromAgent) -> io::Result<()> {
         match message {
             FromAgent::Ready { holder, .. } => {
                 self.seen.holder = Some(Holder(holder));

@@ -6,14 +6,15 @@ use pipekeeper_agent::{archive, protocol::ToAgent};
 use pipekeeper_model::{Holder, Millis};
 use tokio::time::Instant;
 
-use super::{Files, LOOK_AGAIN, LOOK_EVERY, Lane, Order};
+use super::{Files, LOOK_AGAIN, LOOK_EVERY, Lane, Order, Seen};
 use crate::{
     Launch, LaunchError, SourceInput, Ticket, What,
     pod::{
-        PodState,
+        PodPlan, PodState,
         link::{Link, Tries},
         mirror::{Ticketed, beside},
         order::plan,
+        pool::Warm,
     },
     spec::to_answer,
 };
@@ -71,7 +72,7 @@ impl Lane {
             .archive_source(&launch)
             .await
             .map_err(|error| self.explain(&error))?;
-        let (pod, order) = {
+        let (pod, mut order) = {
             let options = &self.shared.options;
             plan(
                 &launch,
@@ -80,6 +81,9 @@ impl Lane {
                 source,
             )?
         };
+        let sharing = self.shared.options.pool.and(self.shared.host.sharing());
+        let sharing = sharing.filter(|_| launch.may_share && !order.has_services);
+        order.share(sharing.and_then(|sharing| sharing.likeness(&pod)));
         if !is_known {
             let mirror = self.mirror.clone();
             let written = order.clone();
@@ -90,6 +94,9 @@ impl Lane {
             .await?;
             self.order = Some(Arc::new(order));
         }
+        if self.take_over(&pod).await? {
+            return Ok(());
+        }
         let created = self.shared.host.create(&pod).await;
         if let Err(LaunchError::Transient { reason }) = &created {
             let reason = reason.clone();
@@ -97,9 +104,42 @@ impl Lane {
         }
         created?;
         self.looked_at = Some(Instant::now());
+        self.made_at = self.looked_at;
         self.link = Link::Awaited(Tries::early(self.shared.host.usual_start()));
         self.look_due = Some(Instant::now() + LOOK_EVERY);
         Ok(())
+    }
+
+    /// Goes on in a pod that stands by, if there is one of this kind.
+    async fn take_over(&mut self, pod: &PodPlan) -> Result<bool, LaunchError> {
+        let likeness = self.order.as_ref().and_then(|order| order.likeness.clone());
+        let shared = Arc::clone(&self.shared);
+        let (Some(likeness), Some(sharing)) = (likeness, shared.host.sharing()) else {
+            return Ok(false);
+        };
+        let Some(Warm {
+            from,
+            wire,
+            ready,
+            made_at,
+        }) = shared.pool.take(&likeness).await
+        else {
+            return Ok(false);
+        };
+        if let Err(error) = sharing.hand_over(from, pod).await {
+            tracing::info!(attempt.id = %self.attempt, "the pod of {from} is not taken over: {error}");
+            shared.discard(from, Some(wire)).await;
+            return Ok(false);
+        }
+        shared.pool.release(from);
+        self.made_at = Some(made_at);
+        self.looked_at = Some(Instant::now());
+        self.look_due = Some(Instant::now() + LOOK_EVERY);
+        self.seen = Seen::default();
+        self.link = Link::Up(wire);
+        let heard = self.hear_message(ready).await;
+        heard.map_err(|error| self.explain(&error))?;
+        Ok(true)
     }
 
     /// A folder is sent as an archive, which is made once.
@@ -223,7 +263,10 @@ impl Lane {
     async fn forget(&mut self) -> Result<(), LaunchError> {
         self.link = Link::Down;
         self.jobs.shutdown().await;
-        self.shared.host.remove(self.attempt).await?;
+        // What stands by for others, under this attempt's name still, is theirs.
+        if !self.shared.pool.holds(self.attempt) {
+            self.shared.host.remove(self.attempt).await?;
+        }
         self.mirror.remove().map_err(|error| self.explain(&error))?;
         self.files = Files::Unknown;
         self.order = None;
