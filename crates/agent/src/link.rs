@@ -137,7 +137,8 @@ impl Link {
         }
     }
 
-    fn hang_up(&mut self) {
+    /// Ends the connection.
+    pub(crate) fn hang_up(&mut self) {
         self.connection = None;
         self.reader = None;
         self.alone_since = Instant::now();

@@ -34,6 +34,7 @@ fn name(leash: &mut UnixStream) -> Option<AttemptDir> {
             Ok(Some(ToAgent::Begin { dir })) => return Some(AttemptDir::new(dir)),
             Ok(Some(
                 ToAgent::Assign { .. }
+                | ToAgent::File { .. }
                 | ToAgent::ReadLog { .. }
                 | ToAgent::Leave
                 | ToAgent::Recycle

@@ -50,7 +50,7 @@ fn likeness(plan: &PodPlan, cluster: &ClusterOptions) -> Option<String> {
         return None;
     }
     let Pod { metadata, spec, .. } = render_pod(plan, cluster);
-    let Some(mut spec) = spec else { return None };
+    let mut spec = spec?;
     // A pod that stands by is replaced long before its deadline, if that is about the same.
     spec.active_deadline_seconds = None;
     let placement = &plan.placement;

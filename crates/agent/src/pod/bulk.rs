@@ -31,6 +31,15 @@ pub(crate) fn get(dir: &AttemptDir) -> ExitCode {
     ))
 }
 
+/// Keeps a file that came on the control stream among the incoming ones.
+pub(crate) fn keep(dir: &AttemptDir, name: &str, content: &str) -> io::Result<()> {
+    let target = beneath(&dir.incoming(), name)?;
+    let bytes = hex::decode(content).map_err(io::Error::other)?;
+    let temporary = dir.incoming().join(format!(".{name}-control"));
+    fs::write(&temporary, bytes)?;
+    fs::rename(temporary, target)
+}
+
 fn exit(result: io::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,

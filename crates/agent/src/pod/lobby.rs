@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::bulk;
 use super::crew::Crew;
 use crate::link::Link;
 use crate::protocol::{AttemptDir, AttemptSpec, CONTAINER_MARK, FromAgent, PROTOCOL_VERSION, ToAgent};
@@ -162,6 +163,11 @@ impl Lobby {
             match message {
                 ToAgent::Assign { spec } => {
                     self.spec.get_or_insert(spec);
+                }
+                ToAgent::File { name, content } => {
+                    if bulk::keep(&equipment.dir, &name, &content).is_err() {
+                        equipment.link.hang_up();
+                    }
                 }
                 ToAgent::Exit | ToAgent::Leave | ToAgent::Stop { .. } => return Ok(Turn::Leave),
                 ToAgent::Ping => equipment.link.send(&FromAgent::Pong),

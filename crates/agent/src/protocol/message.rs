@@ -22,6 +22,14 @@ pub enum ToAgent {
         /// The spec, with the pod's paths.
         spec: Box<AttemptSpec>,
     },
+    /// A file that the attempt needs, small enough to come here; it may be repeated. A supervisor that cannot keep it
+    /// hangs up.
+    File {
+        /// Its name in the folder of incoming files.
+        name: String,
+        /// Its bytes, in hex.
+        content: String,
+    },
     /// From now on this connection gets the log's bytes, from this offset on.
     ReadLog {
         /// The offset.

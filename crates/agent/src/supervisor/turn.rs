@@ -8,6 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::{Begun, Farewell, StopCause, Supervisor, Ticket};
+use crate::pod::bulk;
 use crate::pod::message::ToRunner;
 use crate::process::{Children, Tree, describe, reap};
 use crate::protocol::{FromAgent, Orphan, ToAgent};
@@ -132,6 +133,12 @@ impl Supervisor {
                 Ok(reader) => self.link.read_log(reader),
                 Err(error) => self.log.note(&format!("the log cannot be read: {error}")),
             },
+            ToAgent::File { name, content } => {
+                let is_early = matches!(self.ticket, Ticket::Awaited);
+                if is_early && bulk::keep(&self.dir, &name, &content).is_err() {
+                    self.link.hang_up();
+                }
+            }
             ToAgent::Look => self.ask_for_processes(),
             ToAgent::Leave => self.bid_farewell(Farewell::Leave),
             ToAgent::Recycle => self.bid_farewell(Farewell::Recycle),

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use pipekeeper_agent::protocol::{Answer, ExitRecord, Offer, Wanted, encode, try_decode};
+use pipekeeper_agent::protocol::{Answer, ExitRecord, Offer, ToAgent, Wanted, encode, try_decode};
 use serde::de::DeserializeOwned;
 use tokio::{
     fs,
@@ -21,8 +21,30 @@ use super::{
     patient::Patient,
 };
 
+/// Bytes that come on the control stream.
+const SMALL: u64 = 512 << 10;
 /// A stream on which nothing moves for so long is broken.
 const STILL: Duration = Duration::from_secs(30);
+
+/// The messages that bring files on the control stream, if they are few bytes; a stream of their own costs more.
+pub(super) async fn small(uploads: &BTreeMap<String, PathBuf>) -> io::Result<Option<Vec<ToAgent>>> {
+    let mut left = SMALL;
+    let mut messages = Vec::with_capacity(uploads.len());
+    for (name, path) in uploads {
+        let mut content = Vec::new();
+        open(path).await?.take(left + 1).read_to_end(&mut content).await?;
+        let bytes = u64::try_from(content.len()).unwrap_or(u64::MAX);
+        let Some(rest) = left.checked_sub(bytes) else {
+            return Ok(None);
+        };
+        left = rest;
+        messages.push(ToAgent::File {
+            name: name.clone(),
+            content: hex::encode(content),
+        });
+    }
+    Ok(Some(messages))
+}
 
 /// Sends files that the pod does not have yet.
 pub(super) async fn put(stream: Box<dyn PodStream>, uploads: &BTreeMap<String, PathBuf>) -> io::Result<()> {

@@ -106,7 +106,27 @@ struct Seen {
 enum Files {
     Unknown,
     UnderWay,
+    /// They went out on the control stream, which may break before they arrive.
+    Sent,
     InPlace,
+}
+
+impl Files {
+    /// Whether what is sent from now on comes after them.
+    fn are_there(self) -> bool {
+        match self {
+            Self::Sent | Self::InPlace => true,
+            Self::Unknown | Self::UnderWay => false,
+        }
+    }
+
+    /// What is known of them on another stream.
+    fn on_another_stream(self) -> Self {
+        match self {
+            Self::Sent => Self::Unknown,
+            Self::Unknown | Self::UnderWay | Self::InPlace => self,
+        }
+    }
 }
 
 /// Whether what stands beside the steps is ready for them.
@@ -243,6 +263,7 @@ impl Lane {
         self.link = match opened {
             Ok(stream) => {
                 self.seen = Seen::default();
+                self.files = self.files.on_another_stream();
                 Link::Up(Wire::new(stream))
             }
             Err(error) => {

@@ -145,19 +145,7 @@ pub(super) fn plan(
         uploads.extend(found.map(|path| (name, path.clone())));
         saved.extend(cache.save_to.clone().map(|path| (cache.name.to_string(), path)));
     }
-    spec.pod = Some(PodSpec {
-        containers: containers.len(),
-        workspace: PathBuf::from(paths::WORKSPACE),
-        home: PathBuf::from(paths::HOME),
-        out: PathBuf::from(paths::OUT),
-        tools: PathBuf::from(paths::TOOLS),
-        stays: false,
-        temporary: paths::TEMPORARY.map(PathBuf::from).to_vec(),
-        mounts: (launch.volumes.iter())
-            .flat_map(|volume| &volume.paths)
-            .map(|path| PathBuf::from(paths::place(path)))
-            .collect(),
-    });
+    spec.pod = Some(as_seen(launch, containers.len()));
     let pod = PodPlan {
         attempt: launch.attempt,
         placement: launch.placement.clone(),
@@ -182,6 +170,21 @@ pub(super) fn plan(
         likeness: None,
     };
     Ok((pod, order))
+}
+
+/// How the attempt stands in its pod.
+fn as_seen(launch: &Launch, containers: usize) -> PodSpec {
+    let volumes = launch.volumes.iter().flat_map(|volume| &volume.paths);
+    PodSpec {
+        containers,
+        workspace: PathBuf::from(paths::WORKSPACE),
+        home: PathBuf::from(paths::HOME),
+        out: PathBuf::from(paths::OUT),
+        tools: PathBuf::from(paths::TOOLS),
+        stays: false,
+        temporary: paths::TEMPORARY.map(PathBuf::from).to_vec(),
+        mounts: volumes.map(|path| PathBuf::from(paths::place(path))).collect(),
+    }
 }
 
 impl Order {

@@ -52,7 +52,7 @@ impl Lane {
                 self.seen.holder = Some(Holder(holder));
                 let spec = Box::new(self.spec()?);
                 self.tell(&ToAgent::Assign { spec }).await;
-                self.send_files()?;
+                self.send_files().await?;
             }
             FromAgent::CheckedIn {
                 attempt,
@@ -72,7 +72,7 @@ impl Lane {
                 if let Some(grace) = self.stopping {
                     self.tell(&ToAgent::Stop { grace_ms: grace.0 }).await;
                 }
-                self.send_files()?;
+                self.send_files().await?;
                 self.check_in();
             }
             FromAgent::StepStarted { index: step, .. } => {
@@ -95,25 +95,35 @@ impl Lane {
     }
 
     /// Sends the pod what it needs, unless it has it or is past needing it.
-    fn send_files(&mut self) -> io::Result<()> {
+    async fn send_files(&mut self) -> io::Result<()> {
         if self.files != Files::Unknown {
             return Ok(());
         }
         let is_past = matches!(self.mirror.ticketed()?, Ticketed::Pod(_));
-        match self.order()? {
-            Some(order) if !is_past && !order.uploads.is_empty() => {
-                self.files = Files::UnderWay;
-                let (host, attempt) = (Arc::clone(&self.shared.host), self.attempt);
-                self.jobs.spawn(async move {
-                    let put = async {
-                        let stream = host.open(attempt, StreamRole::Put).await.map_err(unreachable)?;
-                        files::put(stream, &order.uploads).await
-                    };
-                    Job::Put(put.await)
-                });
+        let order = self
+            .order()?
+            .filter(|order| !is_past && !order.uploads.is_empty());
+        let Some(order) = order else {
+            self.files = Files::InPlace;
+            return Ok(());
+        };
+        // What cannot be read shows when it is sent the other way.
+        if let Ok(Some(files)) = files::small(&order.uploads).await {
+            self.files = Files::Sent;
+            for file in files {
+                self.tell(&file).await;
             }
-            Some(_) | None => self.files = Files::InPlace,
+            return Ok(());
         }
+        self.files = Files::UnderWay;
+        let (host, attempt) = (Arc::clone(&self.shared.host), self.attempt);
+        self.jobs.spawn(async move {
+            let put = async {
+                let stream = host.open(attempt, StreamRole::Put).await.map_err(unreachable)?;
+                files::put(stream, &order.uploads).await
+            };
+            Job::Put(put.await)
+        });
         Ok(())
     }
 
@@ -138,7 +148,7 @@ impl Lane {
     /// Asks for the ticket, once everything is there.
     pub(super) fn check_in(&self) {
         let wants_services = self.order.as_ref().is_some_and(|order| order.has_services);
-        if self.files == Files::InPlace
+        if self.files.are_there()
             && self.seen.checked_in
             && (!wants_services || self.services == Services::Ready)
             && let Some(holder) = self.seen.holder.clone()
