@@ -31,9 +31,14 @@ pub(crate) struct Served {
 impl Served {
     /// Starts `pipe server` for one project over this repository.
     pub(crate) fn start(user: &User, repository: &Path) -> Result<Self> {
+        Self::start_with(user, repository, "trusted = true", "")
+    }
+
+    /// The same with this in the project's part of the configuration, and more behind it.
+    pub(crate) fn start_with(user: &User, repository: &Path, project: &str, more: &str) -> Result<Self> {
         let config = format!(
             "[log]\nlevel = \"warn\"\n[projects.web]\nforge = \"gitea\"\nrepository = \"{}\"\nhook_secret = \"{SECRET}\"\n\
-             trusted = true\n",
+             {project}\n{more}\n",
             repository.display()
         );
         let file = user.path("config.toml");

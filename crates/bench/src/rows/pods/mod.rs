@@ -1,0 +1,175 @@
+//! Actions as pods, beside bare pods made by a bare client that watches their status. Needs a cluster: KUBECONFIG, and
+//! PIPE_TEST_REGISTRY with the test images and the supervisor's (or PIPE_TEST_AGENT_IMAGE).
+
+mod bare;
+mod team;
+
+use std::{env, fmt::Write as _, time::Instant};
+
+use anyhow::{Context as _, Result};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client, Config, api::DeleteParams};
+
+use self::team::Team;
+use crate::{
+    figure::{Figure, Samples, Target},
+    user::{User, millis, pipe, time},
+};
+
+const ACTIONS: usize = 10;
+const ROUNDS: usize = 5;
+const PARALLEL: usize = 100;
+const HELD: usize = 200;
+const NAMESPACE: &str = "pipe-bench";
+/// How pods stand by on the server that keeps them.
+const POOL: &str = "pool = { idle = \"5m\", max = 4 }";
+
+pub(super) fn measure() -> Result<Vec<Figure>> {
+    let (Ok(registry), Some(_)) = (env::var("PIPE_TEST_REGISTRY"), env::var_os("KUBECONFIG")) else {
+        // A table without this row says so by itself.
+        return Ok(Vec::new());
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start a runtime")?;
+    runtime.block_on(async {
+        let config = Config::infer().await.context("read the kubeconfig")?;
+        let client = Client::try_from(config).context("make a client")?;
+        bare::make_namespace(&client).await?;
+        let measured = all(&client, &registry).await;
+        let namespaces: Api<Namespace> = Api::all(client);
+        let removed = namespaces.delete(NAMESPACE, &DeleteParams::default()).await;
+        let figures = measured?;
+        removed.context("remove the namespace")?;
+        Ok(figures)
+    })
+}
+
+async fn all(client: &Client, registry: &str) -> Result<Vec<Figure>> {
+    let mut figures = in_turns(client, registry).await?;
+    figures.push(at_once(registry).await?);
+    figures.push(held(registry).await?);
+    Ok(figures)
+}
+
+/// Chains through a server with and without pods that stand by, chains by hand, and bare pods, one after the other.
+async fn in_turns(client: &Client, registry: &str) -> Result<Vec<Figure>> {
+    let image = format!("{registry}/busybox:1");
+    let chain = numbered(1..=ACTIONS, "  ", "true");
+    let user = User::new()?;
+    user.write_pipeline(&format!(
+        "on: {{ manual: true }}\nimage: {image}\nactions:\n{chain}"
+    ))?;
+    let mut cold_team = Team::start(registry, "", &chain, ROUNDS + 1)?;
+    let mut warm_team = Team::start(registry, POOL, &chain, ROUNDS + 1)?;
+    let (mut bare, mut by_hand) = (Samples::default(), Samples::default());
+    let (mut cold, mut warm) = (Samples::default(), Samples::default());
+    let each = |took: f64| took / ACTIONS as f64;
+    for round in 0..=ROUNDS {
+        let started = Instant::now();
+        for number in 0..ACTIONS {
+            bare::pod(client, &image, &format!("bare-{round}-{number}")).await?;
+        }
+        let took = [
+            millis(started.elapsed()),
+            run(&user, registry)?,
+            cold_team.run().await?,
+            warm_team.run().await?,
+        ];
+        // The first round fetches images and learns.
+        if round > 0 {
+            for (samples, took) in [&mut bare, &mut by_hand, &mut cold, &mut warm]
+                .into_iter()
+                .zip(took)
+            {
+                samples.add(each(took));
+            }
+        }
+    }
+    cold_team.served.stop()?;
+    warm_team.served.stop()?;
+    let figure = |what, ours, ratio| Figure {
+        what,
+        unit: "ms",
+        ours,
+        floor: Some(("a bare pod, its end seen in its status", bare.clone())),
+        target: Target::RatioAtMost(ratio),
+    };
+    Ok(vec![
+        figure(
+            "a server's run of 10 actions in a chain, from its webhook to its end, per action",
+            cold,
+            0.7,
+        ),
+        figure("the same with pods that stand by", warm, 0.15),
+        figure(
+            "`pipe run --context`, the same chain, whole call, per action",
+            by_hand,
+            0.7,
+        ),
+    ])
+}
+
+async fn at_once(registry: &str) -> Result<Figure> {
+    let actions = format!("  - parallel:\n{}", numbered(1..=PARALLEL, "      ", "true"));
+    let mut team = Team::start(registry, "", &actions, 1)?;
+    let mut ours = Samples::default();
+    ours.add(team.run().await? / 1_000.0);
+    team.served.stop()?;
+    Ok(Figure {
+        what: "100 actions at once, from the webhook to the run's end",
+        unit: "s",
+        ours,
+        floor: None,
+        target: Target::None,
+    })
+}
+
+/// The memory of a server while so many pods run; they go with the namespace.
+async fn held(registry: &str) -> Result<Figure> {
+    let actions = format!(
+        "  - parallel:\n{}",
+        numbered(1..=HELD, "      ", "echo there; exec sleep 3600")
+    );
+    let mut team = Team::start(registry, "", &actions, 1)?;
+    team.push().await?;
+    team.all_run(HELD).await?;
+    let mut ours = Samples::default();
+    ours.add(team.served.memory()?.0);
+    team.served.stop()?;
+    Ok(Figure {
+        what: "resident, 200 pods that run",
+        unit: "MB",
+        ours,
+        floor: None,
+        target: Target::None,
+    })
+}
+
+/// Actions that run a command, as a list.
+fn numbered(numbers: std::ops::RangeInclusive<usize>, indent: &str, command: &str) -> String {
+    numbers.fold(String::new(), |mut text, number| {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{indent}- {{ name: a{number}, run: '{command}' }}");
+        text
+    })
+}
+
+fn agent_image(registry: &str) -> String {
+    env::var("PIPE_TEST_AGENT_IMAGE").unwrap_or_else(|_| format!("{registry}/pipekeeper/agent"))
+}
+
+/// How long `pipe run` takes in pods.
+fn run(user: &User, registry: &str) -> Result<f64> {
+    let context = kube::config::Kubeconfig::read()
+        .context("read the kubeconfig")?
+        .current_context
+        .context("the kubeconfig has no current context")?;
+    let mut command = user.command(&pipe()?);
+    command
+        .env("KUBECONFIG", env::var_os("KUBECONFIG").unwrap_or_default())
+        .args(["run", "--context", &context, "--namespace", NAMESPACE])
+        .args(["--agent-image", &agent_image(registry)]);
+    Ok(millis(time(&mut command)?))
+}
