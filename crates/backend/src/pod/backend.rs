@@ -10,16 +10,19 @@ use std::{
 use async_trait::async_trait;
 use pipekeeper_model::{AttemptId, Holder, Millis, Name, plan::Feature};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, SemaphorePermit, mpsc, oneshot},
     task::{AbortHandle, JoinSet},
 };
 
 use super::{
-    PodHost, PodState, PoolOptions,
+    PodHost, PodState, PodStream, PoolOptions, StreamRole,
     lane::{Call, Lane, Order, Request},
     pool::Pool,
 };
 use crate::{Backend, Launch, LaunchError, Observation, Ticket, lanes::Lanes};
+
+/// Streams that carry files at once; more would only keep the cluster's API server busy.
+const BULK_STREAMS: usize = 8;
 
 /// What a backend of pods is made with.
 #[derive(Debug)]
@@ -51,6 +54,8 @@ pub(super) struct Shared {
     pub(super) host: Arc<dyn PodHost>,
     pub(super) lanes: Lanes<Request>,
     pub(super) pool: Pool,
+    /// For the streams that carry files.
+    bulk: Semaphore,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -64,6 +69,7 @@ impl PodBackend {
             host,
             lanes: Lanes::default(),
             pool: Pool::default(),
+            bulk: Semaphore::new(BULK_STREAMS),
             tasks: Mutex::default(),
         });
         let watched = Arc::downgrade(&shared);
@@ -165,6 +171,18 @@ impl Shared {
         self.lanes.send(attempt, request, |requests| {
             self.spawn(Lane::new(Arc::clone(self), attempt).run(requests));
         });
+    }
+
+    /// Opens a stream that carries files, once there are few enough of them; the permit is kept as long as it is.
+    pub(super) async fn open_bulk(
+        &self,
+        attempt: AttemptId,
+        role: StreamRole,
+    ) -> io::Result<(SemaphorePermit<'_>, Box<dyn PodStream>)> {
+        let permit = self.bulk.acquire().await.map_err(io::Error::other)?;
+        let opened = self.host.open(attempt, role).await;
+        let stream = opened.map_err(|error| io::Error::new(io::ErrorKind::NotConnected, error))?;
+        Ok((permit, stream))
     }
 
     /// Does something that ends with the backend at the latest.

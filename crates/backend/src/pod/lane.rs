@@ -2,6 +2,7 @@
 
 mod end;
 mod hear;
+mod news;
 mod obey;
 
 use std::{io, sync::Arc, time::Duration};
@@ -10,15 +11,15 @@ use pipekeeper_agent::protocol::{AttemptSpec, ExitRecord, ToAgent};
 use pipekeeper_model::{AttemptId, Holder, Millis};
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
 
 use super::{
-    Cause, OpenError, PodState, PodStream, StreamRole, Why,
+    OpenError, PodState, PodStream, StreamRole, Why,
     backend::Shared,
     link::{Link, Said, Tries},
-    mirror::{Log, Mirror, Ticketed},
+    mirror::{Log, Mirror},
     order,
     wire::{Need, Wire},
 };
@@ -28,10 +29,6 @@ use crate::{Launch, LaunchError, Observation, Ticket, What, processes::Lookers};
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// How often the cluster is asked about a pod that cannot be reached, in case a watch misses something.
 const LOOK_EVERY: Duration = Duration::from_secs(25);
-/// How many tries to reach a supervisor that runs are nobody's business.
-const QUIET_TRIES: usize = 3;
-/// The pause before a pod is removed again.
-const REMOVE_AGAIN: Duration = Duration::from_secs(10);
 /// How long a pod that ended may still have a record on its way.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
@@ -72,6 +69,8 @@ pub(super) struct Lane {
     files: Files,
     /// What its supervisor told of its end, while the files it names are fetched.
     record: Option<Box<ExitRecord>>,
+    /// How often its pod gave nothing of that away.
+    vain_fetches: u32,
     lookers: Lookers,
     /// When its pod was made, as far as that is known here.
     made_at: Option<Instant>,
@@ -143,6 +142,8 @@ enum Job {
     Got(io::Result<()>, Option<String>),
     Looked(Result<PodState, LaunchError>),
     Removed,
+    /// Something of ours is wrong; which work it was is not known.
+    Broke(JoinError),
 }
 
 enum Happening {
@@ -166,6 +167,7 @@ impl Lane {
             jobs: JoinSet::new(),
             files: Files::Unknown,
             record: None,
+            vain_fetches: 0,
             lookers: Lookers::default(),
             made_at: None,
             looked_at: None,
@@ -188,7 +190,9 @@ impl Lane {
                 said = self.link.next() => Happening::Said(said),
                 Some(done) = self.jobs.join_next() => match done {
                     Ok(job) => Happening::Done(job),
-                    Err(error) => Happening::Done(Job::Put(Err(io::Error::other(error)))),
+                    // That was us, below.
+                    Err(error) if error.is_cancelled() => continue,
+                    Err(error) => Happening::Done(Job::Broke(error)),
                 },
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Happening::Due,
             };
@@ -253,9 +257,27 @@ impl Lane {
                 tracing::debug!(attempt.id = %self.attempt, "its pod cannot be looked at: {error}");
             }
             Job::Put(result) => return self.was_put(result).await,
+            Job::Broke(error) => {
+                tracing::error!(attempt.id = %self.attempt, "looking after an attempt broke: {error}");
+                return self.begin_again();
+            }
             Job::Got(result, end) => return self.was_fetched(result, end).await,
         }
         Ok(())
+    }
+
+    /// Begins whatever is under way once more.
+    fn begin_again(&mut self) -> io::Result<()> {
+        self.jobs.abort_all();
+        if self.files == Files::UnderWay {
+            self.files = Files::Unknown;
+        }
+        if let Link::Opening(tries) | Link::Awaited(tries) = self.link {
+            self.link = Link::Awaited(tries.failed());
+        } else if let Link::Up(_) = self.link {
+            self.link = Link::Awaited(Tries::at_once().failed());
+        }
+        self.fetch_again()
     }
 
     fn was_opened(&mut self, opened: Result<Box<dyn PodStream>, OpenError>) {
@@ -271,29 +293,6 @@ impl Lane {
                 Link::Awaited(tries.failed())
             }
         };
-    }
-
-    /// A supervisor that ran and cannot be reached any more is asked after, or people are told what is in the way.
-    fn explain_try(&mut self, tries: Tries, error: OpenError) {
-        match error {
-            OpenError::NotRunning if tries.knows_it_runs() => self.look(),
-            OpenError::NotRunning => {}
-            OpenError::Unreachable(reason) if tries.count() == QUIET_TRIES => {
-                let reason = format!("its supervisor cannot be reached: {reason}");
-                self.report(What::Waiting { reason });
-            }
-            OpenError::Unreachable(reason) => {
-                tracing::debug!(attempt.id = %self.attempt, "no stream yet: {reason}");
-            }
-        }
-    }
-
-    /// Asks the cluster about the pod, beside everything else.
-    fn look(&mut self) {
-        self.look_due = Some(Instant::now() + LOOK_EVERY);
-        let (host, attempt) = (Arc::clone(&self.shared.host), self.attempt);
-        self.jobs
-            .spawn(async move { Job::Looked(host.look(attempt).await) });
     }
 
     /// Sends a message; false if there is nobody to hear it.
@@ -317,60 +316,6 @@ impl Lane {
             return self.end(reason).await;
         }
         Ok(())
-    }
-
-    /// Takes news of the pod.
-    async fn note(&mut self, state: PodState) -> io::Result<()> {
-        // What was forgotten, or never launched here, has no end to tell.
-        if self.order()?.is_none() {
-            return Ok(());
-        }
-        match state {
-            PodState::Waiting(why) => self.note_why(why),
-            PodState::Running(why) => {
-                if why.is_none() {
-                    self.services = Services::Ready;
-                }
-                self.note_why(why);
-                self.check_in();
-                self.link = match std::mem::replace(&mut self.link, Link::Down) {
-                    Link::Awaited(tries) => Link::Awaited(tries.now_runs()),
-                    Link::Down if self.record.is_none() && !self.is_over()? => {
-                        Link::Awaited(Tries::at_once())
-                    }
-                    other @ (Link::Down | Link::Opening(_) | Link::Up(_)) => other,
-                };
-                self.look_due.get_or_insert_with(|| Instant::now() + LOOK_EVERY);
-            }
-            PodState::Ended { reason } => return self.pod_ended(reason).await,
-            PodState::Absent => return self.pod_ended("its pod was deleted".to_owned()).await,
-        }
-        Ok(())
-    }
-
-    /// What keeps the pod from going on matters until the attempt has its ticket; from then on its steps tell.
-    fn note_why(&mut self, why: Option<Why>) {
-        let is_past = matches!(self.mirror.ticketed(), Ok(Ticketed::Pod(_)));
-        match why.filter(|_| !is_past) {
-            None => self.why = None,
-            Some(why) => {
-                let known = self
-                    .why
-                    .take()
-                    .filter(|(known, _)| known.cause.is_same(why.cause));
-                let (known, since) =
-                    known.map_or((None, Instant::now()), |(known, since)| (Some(known), since));
-                let why = match known {
-                    Some(known) if why.cause == Cause::ImagePause || known.text == why.text => known,
-                    Some(_) | None => {
-                        let reason = why.text.clone();
-                        self.report(What::Waiting { reason });
-                        why
-                    }
-                };
-                self.why = Some((why, since));
-            }
-        }
     }
 
     fn next_due(&self) -> Option<Instant> {
@@ -413,29 +358,6 @@ impl Lane {
             Need::End => return self.hung_up().await,
         }
         Ok(())
-    }
-
-    /// Whether there is a pod of which its supervisor does not tell all that matters: as long as no step runs, what
-    /// keeps the other containers from starting.
-    fn wants_looks(&self) -> bool {
-        match self.link {
-            Link::Down => false,
-            Link::Awaited(_) | Link::Opening(_) => true,
-            Link::Up(_) => self.seen.step.is_none() && self.record.is_none(),
-        }
-    }
-
-    /// A supervisor that does not stop is removed with its pod. Only once that is gone has it ended.
-    fn remove_stopped(&mut self, now: Instant) {
-        self.removal_due = Some(now + REMOVE_AGAIN);
-        self.is_removed = true;
-        let (host, attempt) = (Arc::clone(&self.shared.host), self.attempt);
-        self.jobs.spawn(async move {
-            if let Err(error) = host.remove(attempt).await {
-                tracing::info!(attempt.id = %attempt, "its pod cannot be removed yet: {error}");
-            }
-            Job::Looked(host.look(attempt).await)
-        });
     }
 
     /// Tells again what this stream told.

@@ -12,12 +12,16 @@ use pipekeeper_agent::protocol::{AttemptDir, ExitRecord, FileError};
 use pipekeeper_model::{AttemptId, Holder};
 
 use super::order::Order;
+use crate::What;
 
 /// How much of a log's end is looked for in another copy of it, and how much is looked through for the end of that copy.
 const MARK: usize = 512;
 const TAIL: usize = 1 << 20;
 /// What stands in the ticket of an attempt that may never start.
 const VOID: &str = "void";
+/// The files that say why there is no record.
+const GONE: &str = "gone";
+const HOPELESS: &str = "hopeless";
 
 /// The folder of one attempt.
 #[derive(Clone, Debug)]
@@ -111,19 +115,30 @@ impl Mirror {
         })
     }
 
-    /// Why it is gone without a record, if that was said.
-    pub(super) fn gone(&self) -> io::Result<Option<String>> {
-        match fs::read_to_string(self.dir.path().join("gone")) {
+    /// How it ended without a record, if that was said.
+    pub(super) fn end(&self) -> io::Result<Option<What>> {
+        let read = |name| match fs::read_to_string(self.dir.path().join(name)) {
             Ok(reason) => Ok(Some(reason)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
+        };
+        if let Some(reason) = read(HOPELESS)? {
+            return Ok(Some(What::Hopeless { reason }));
         }
+        Ok(read(GONE)?.map(|reason| What::Gone { reason }))
     }
 
-    /// Says why there will be no record.
-    pub(super) fn set_gone(&self, reason: &str) -> io::Result<()> {
+    /// Says how it ended without a record; other observations are no end.
+    pub(super) fn set_end(&self, end: &What) -> io::Result<()> {
+        let (name, reason) = if let What::Hopeless { reason } = end {
+            (HOPELESS, reason)
+        } else if let What::Gone { reason } = end {
+            (GONE, reason)
+        } else {
+            return Err(ErrorKind::InvalidInput.into());
+        };
         self.create()?;
-        write_whole(&self.dir.path().join("gone"), reason.as_bytes())
+        write_whole(&self.dir.path().join(name), reason.as_bytes())
     }
 
     pub(super) fn remove(&self) -> io::Result<()> {

@@ -6,7 +6,7 @@ use pipekeeper_agent::protocol::{CONTAINER_ENDED, CONTAINER_MARK, ExitRecord, Re
 use pipekeeper_model::{AttemptId, Holder};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Job, LAST_WORDS, Lane, hear::unreachable};
+use super::{Job, LAST_WORDS, Lane};
 use crate::{
     LaunchError, What,
     pod::{
@@ -19,7 +19,9 @@ use crate::{
     record::collect,
 };
 
-/// The pause before files are fetched again.
+/// How often files are fetched in vain from a pod that can be reached.
+const VAIN_FETCHES: u32 = 12;
+/// The pause before files are fetched again, doubled each time that a pod gave nothing.
 const FETCH_AGAIN: Duration = Duration::from_secs(1);
 /// The pause before the cluster is asked again how a container ended, and how long it may take to know.
 const END_AGAIN: Duration = Duration::from_millis(300);
@@ -28,7 +30,7 @@ const END_PATIENCE: Duration = Duration::from_secs(15);
 impl Lane {
     /// Whether nothing more will be learned of it.
     pub(super) fn is_over(&self) -> io::Result<bool> {
-        Ok(self.mirror.record()?.is_some() || self.mirror.gone()?.is_some())
+        Ok(self.mirror.record()?.is_some() || self.mirror.end()?.is_some())
     }
 
     /// Its supervisor told how it ended; the log came before. What it made is fetched before anybody hears of it.
@@ -62,20 +64,25 @@ impl Lane {
         let (Some(record), Some(order)) = (self.record.clone(), self.order()?) else {
             return Ok(());
         };
-        let (host, attempt, mirror) = (Arc::clone(&self.shared.host), self.attempt, self.mirror.clone());
+        let (shared, attempt, mirror) = (Arc::clone(&self.shared), self.attempt, self.mirror.clone());
         self.jobs.spawn(async move {
             sleep(pause).await;
-            let end = end_of_container(&*host, attempt, &order, &record).await;
+            let end = end_of_container(&*shared.host, attempt, &order, &record).await;
             if !files::names_any(&mirror, &order, &record) {
                 return Job::Got(Ok(()), end);
             }
             let got = async {
-                let stream = host.open(attempt, StreamRole::Get).await.map_err(unreachable)?;
+                let (_permit, stream) = shared.open_bulk(attempt, StreamRole::Get).await?;
                 files::get(stream, &mirror, &order, &record).await
             };
             Job::Got(got.await, end)
         });
         Ok(())
+    }
+
+    /// Fetches once more what a record names, if there is one.
+    pub(super) fn fetch_again(&mut self) -> io::Result<()> {
+        self.fetch(FETCH_AGAIN)
     }
 
     pub(super) async fn was_fetched(
@@ -85,10 +92,15 @@ impl Lane {
     ) -> io::Result<()> {
         if let Err(error) = &result {
             let reason = format!("what it made cannot be fetched: {error}");
+            // A pod that cannot be reached may be so later; one that gives nothing away does so for ever.
+            if error.kind() != io::ErrorKind::NotConnected {
+                self.vain_fetches += 1;
+            }
             let state = self.shared.host.look(self.attempt).await;
-            if !matches!(state, Ok(PodState::Absent | PodState::Ended { .. })) {
+            let is_there = !matches!(state, Ok(PodState::Absent | PodState::Ended { .. }));
+            if is_there && self.vain_fetches < VAIN_FETCHES {
                 self.report(What::Waiting { reason });
-                return self.fetch(FETCH_AGAIN);
+                return self.fetch(FETCH_AGAIN * 2_u32.pow(self.vain_fetches.min(5)));
             }
             if let Some(record) = self.record.as_mut() {
                 record.outcome = RecordOutcome::Errored { reason };
@@ -164,8 +176,9 @@ impl Lane {
             self.recover_log(&reason).await;
         }
         self.mirror.ticket(&Ticketed::Void)?;
-        self.mirror.set_gone(&reason)?;
-        self.report(What::Gone { reason });
+        let end = What::Gone { reason };
+        self.mirror.set_end(&end)?;
+        self.report(end);
         self.let_go(false);
         Ok(())
     }
@@ -178,8 +191,9 @@ impl Lane {
         if let Ticketed::Pod(_) = self.mirror.ticket(&Ticketed::Void)? {
             return self.end(reason).await;
         }
-        self.mirror.set_gone(&reason)?;
-        self.report(What::Hopeless { reason });
+        let end = What::Hopeless { reason };
+        self.mirror.set_end(&end)?;
+        self.report(end);
         self.let_go(false);
         Ok(())
     }

@@ -9,7 +9,7 @@ use super::{Files, Job, Lane, Services};
 use crate::{
     What,
     pod::{
-        OpenError, StreamRole, files,
+        StreamRole, files,
         link::{Link, Tries},
         mirror::Log,
         mirror::Ticketed,
@@ -116,10 +116,10 @@ impl Lane {
             return Ok(());
         }
         self.files = Files::UnderWay;
-        let (host, attempt) = (Arc::clone(&self.shared.host), self.attempt);
+        let (shared, attempt) = (Arc::clone(&self.shared), self.attempt);
         self.jobs.spawn(async move {
             let put = async {
-                let stream = host.open(attempt, StreamRole::Put).await.map_err(unreachable)?;
+                let (_permit, stream) = shared.open_bulk(attempt, StreamRole::Put).await?;
                 files::put(stream, &order.uploads).await
             };
             Job::Put(put.await)
@@ -167,8 +167,4 @@ impl Lane {
             .as_mut()
             .ok_or_else(|| io::Error::other("there is no log"))
     }
-}
-
-pub(super) fn unreachable(error: OpenError) -> io::Error {
-    io::Error::new(io::ErrorKind::NotConnected, error)
 }

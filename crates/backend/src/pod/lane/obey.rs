@@ -48,8 +48,8 @@ impl Lane {
             self.finish(record).await;
             return Ok(true);
         }
-        if let Some(reason) = self.mirror.gone()? {
-            self.report(What::Gone { reason });
+        if let Some(end) = self.mirror.end()? {
+            self.report(end);
             return Ok(true);
         }
         Ok(false)
@@ -217,12 +217,11 @@ impl Lane {
         self.link = Link::Down;
         self.why = None;
         self.shared.host.remove(self.attempt).await?;
-        self.mirror
-            .set_gone(reason)
-            .map_err(|error| self.explain(&error))?;
-        self.report(What::Gone {
+        let end = What::Gone {
             reason: reason.to_owned(),
-        });
+        };
+        self.mirror.set_end(&end).map_err(|error| self.explain(&error))?;
+        self.report(end);
         Ok(())
     }
 
@@ -272,6 +271,7 @@ impl Lane {
         self.order = None;
         self.log = None;
         self.record = None;
+        self.vain_fetches = 0;
         self.why = None;
         self.stopping = None;
         self.removal_due = None;
