@@ -29,6 +29,7 @@ pub(crate) const ROWS: &[Row] = &[
     ("push", push::measure),
     ("scheduling", scheduling::measure),
     ("pods", pods::measure),
+    ("pods-many", pods::measure_many),
     ("logs", logs::measure),
     ("pages", pages::measure),
     ("memory", memory::measure),

@@ -1,5 +1,7 @@
 //! What a bare client does: pods one after the other, their ends seen in their status.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use futures_util::TryStreamExt;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
@@ -10,6 +12,8 @@ use kube::{
 use serde_json::json;
 
 use super::NAMESPACE;
+
+const PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) async fn make_namespace(client: &Client) -> Result<()> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
@@ -24,6 +28,20 @@ pub(super) async fn make_namespace(client: &Client) -> Result<()> {
         .create(&PostParams::default(), &wanted)
         .await
         .context("make a namespace")?;
+    Ok(())
+}
+
+/// Removes it with all in it, and waits until it is gone.
+pub(super) async fn remove_namespace(client: &Client) -> Result<()> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let doing = "remove the namespace";
+    namespaces
+        .delete(NAMESPACE, &DeleteParams::default())
+        .await
+        .context(doing)?;
+    while namespaces.get_opt(NAMESPACE).await.context(doing)?.is_some() {
+        tokio::time::sleep(PAUSE).await;
+    }
     Ok(())
 }
 

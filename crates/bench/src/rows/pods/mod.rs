@@ -7,8 +7,7 @@ mod team;
 use std::{env, fmt::Write as _, time::Instant};
 
 use anyhow::{Context as _, Result};
-use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client, Config, api::DeleteParams};
+use kube::{Client, Config};
 
 use self::team::Team;
 use crate::{
@@ -24,7 +23,17 @@ const NAMESPACE: &str = "pipe-bench";
 /// How pods stand by on the server that keeps them.
 const POOL: &str = "pool = { idle = \"5m\", max = 4 }";
 
+/// Chains.
 pub(super) fn measure() -> Result<Vec<Figure>> {
+    on_cluster(async |client, registry| in_turns(client, registry).await)
+}
+
+/// Many at once.
+pub(super) fn measure_many() -> Result<Vec<Figure>> {
+    on_cluster(async |_, registry| Ok(vec![at_once(registry).await?, held(registry).await?]))
+}
+
+fn on_cluster(work: impl AsyncFnOnce(&Client, &str) -> Result<Vec<Figure>>) -> Result<Vec<Figure>> {
     let (Ok(registry), Some(_)) = (env::var("PIPE_TEST_REGISTRY"), env::var_os("KUBECONFIG")) else {
         // A table without this row says so by itself.
         return Ok(Vec::new());
@@ -37,20 +46,12 @@ pub(super) fn measure() -> Result<Vec<Figure>> {
         let config = Config::infer().await.context("read the kubeconfig")?;
         let client = Client::try_from(config).context("make a client")?;
         bare::make_namespace(&client).await?;
-        let measured = all(&client, &registry).await;
-        let namespaces: Api<Namespace> = Api::all(client);
-        let removed = namespaces.delete(NAMESPACE, &DeleteParams::default()).await;
+        let measured = work(&client, &registry).await;
+        let removed = bare::remove_namespace(&client).await;
         let figures = measured?;
-        removed.context("remove the namespace")?;
+        removed?;
         Ok(figures)
     })
-}
-
-async fn all(client: &Client, registry: &str) -> Result<Vec<Figure>> {
-    let mut figures = in_turns(client, registry).await?;
-    figures.push(at_once(registry).await?);
-    figures.push(held(registry).await?);
-    Ok(figures)
 }
 
 /// Chains through a server with and without pods that stand by, chains by hand, and bare pods, one after the other.
