@@ -4,13 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::AsyncReadExt;
-use k8s_openapi::{
-    api::core::v1::{PersistentVolumeClaim, Pod},
-    jiff::Timestamp,
-};
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::Pod, jiff::Timestamp};
 use kube::{
     Api, Client, Config, ResourceExt,
-    api::{DeleteParams, LogParams, PostParams},
+    api::{DeleteParams, LogParams},
 };
 use pipekeeper_backend::{
     LaunchError,
@@ -24,7 +21,10 @@ use crate::{
     calls::{self, Calls},
     exec, judge,
     known::{Known, PodPlace},
-    names, refusal, render, render_pod, watch,
+    listings::Need,
+    names, refusal, render, render_pod,
+    tenancy::Tenancy,
+    watch,
 };
 
 /// Streams are tried this much before they usually open.
@@ -44,6 +44,17 @@ pub struct KubeHost {
     /// Shared with the watches, which end with it.
     known: Arc<Known>,
     calls: Calls,
+    /// None if namespaces are made by people.
+    tenancy: Option<Tenancy>,
+}
+
+/// How a namespace stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamespaceState {
+    /// We see its pods.
+    Open,
+    /// It is not there, and we shall make it.
+    Absent,
 }
 
 impl KubeHost {
@@ -60,13 +71,17 @@ impl KubeHost {
         // What is tried again, and when, is the outbox's business.
         let mut config = config;
         config.default_retry = false;
+        let server = config.cluster_url.host().map(str::to_owned);
+        let client = Client::try_from(config.clone())?;
+        let tenancy = Tenancy::new(client.clone(), &cluster, server.as_deref());
         let known = Known::new(cluster.instance.clone(), cluster.patience, namespaces);
         Ok(Self {
-            client: Client::try_from(config.clone())?,
+            client,
             streams: Client::try_from(config)?,
             cluster,
             known: Arc::new(known),
             calls: Calls::default(),
+            tenancy,
         })
     }
 
@@ -88,35 +103,79 @@ impl KubeHost {
         &self.known
     }
 
+    pub(crate) fn tenancy(&self) -> Option<&Tenancy> {
+        self.tenancy.as_ref()
+    }
+
+    pub(crate) fn api<T>(&self, namespace: &str) -> Api<T>
+    where
+        T: kube::Resource<Scope = NamespaceResourceScope>,
+        T::DynamicType: Default,
+    {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
     pub(crate) fn pods(&self, namespace: &str) -> Api<Pod> {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// Where an attempt's pod is. One that nothing is known of yet is looked for in all namespaces that may hold it.
-    pub(crate) async fn place(&self, attempt: AttemptId) -> Result<Option<PodPlace>, LaunchError> {
+    /// Namespaces that hold pods of ours only if they are there, and open to us: one that is not counts as empty.
+    pub fn may_use(&self, namespaces: impl IntoIterator<Item = String>) {
+        for namespace in namespaces {
+            self.known.listings.add(&namespace, Need::Possible);
+        }
+    }
+
+    /// How each namespace stands that is expected to hold pods of ours, for people who ask.
+    pub async fn inspect(&self) -> Vec<(String, Result<NamespaceState, LaunchError>)> {
+        let mut states = Vec::new();
+        for namespace in self.known.listings.expected() {
+            let listed = watch::list(&self.known, &self.watched(&namespace)).await;
+            let state = match listed {
+                Ok(_) => Ok(NamespaceState::Open),
+                Err(_) if self.known.listings.is_absent(&namespace) => Ok(NamespaceState::Absent),
+                Err(error) => Err(refusal::of_call(&self.cluster.name, &error)),
+            };
+            states.push((namespace, state));
+        }
+        states
+    }
+
+    /// Where an attempt's pod is, as far as we see. One that nothing is known of yet is looked for in all namespaces that
+    /// may hold it.
+    async fn found(&self, attempt: AttemptId) -> Result<Option<PodPlace>, LaunchError> {
         let known = self.known.place_of(attempt);
         if known.is_some() {
             return Ok(known);
         }
-        if timeout(calls::LIMIT, self.known.all_listed()).await.is_err() {
-            let unlisted = self.known.unlisted().join("`, `");
-            let reason =
-                format!("the pods in `{unlisted}` are not known yet: the cluster does not list them");
+        let listings = &self.known.listings;
+        if timeout(calls::LIMIT, listings.all_answered()).await.is_err() {
+            let awaited = listings.awaited().join("`, `");
+            let reason = format!("the pods in `{awaited}` are not known yet: the cluster does not list them");
             return Err(LaunchError::Transient { reason });
         }
         Ok(self.known.place_of(attempt))
     }
 
+    /// The same, where it matters that a pod that is not seen may be there.
+    pub(crate) async fn place(&self, attempt: AttemptId) -> Result<Option<PodPlace>, LaunchError> {
+        let found = self.found(attempt).await?;
+        match self.known.listings.hidden() {
+            Some(reason) if found.is_none() => Err(LaunchError::Transient { reason }),
+            Some(_) | None => Ok(found),
+        }
+    }
+
     /// Whether an attempt has another pod than the one that would be made for it: one that served another before.
     async fn has_been_handed(&self, attempt: AttemptId, made: &PodPlace) -> bool {
         // A namespace that cannot be listed shows nothing, and says so elsewhere.
-        let _ = timeout(calls::LIMIT, self.known.listed_once(&made.namespace)).await;
+        let _ = timeout(calls::LIMIT, self.known.listings.answered(&made.namespace)).await;
         self.known.place_of(attempt).is_some_and(|place| place != *made)
     }
 
     /// Watches a namespace, if nobody does yet.
     fn watch_namespace(&self, namespace: &str) {
-        if self.known.add_namespace(namespace) {
+        if self.known.listings.add(namespace, Need::Expected) {
             self.spawn_watch(namespace);
         }
     }
@@ -128,26 +187,20 @@ impl KubeHost {
     fn watched(&self, namespace: &str) -> watch::Watched {
         watch::Watched {
             pods: self.pods(namespace),
+            cluster: self.cluster.name.clone(),
             namespace: namespace.to_owned(),
             selector: names::selector(&self.cluster.instance),
+            // Only then may it be absent without anything being wrong.
+            namespaces: self.tenancy.is_some().then(|| Api::all(self.client.clone())),
         }
     }
 
-    /// Makes the claims that a pod's volumes want, unless they are there.
-    async fn make_claims(&self, plan: &PodPlan, namespace: &str) -> Result<(), LaunchError> {
-        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
-        for claim in render::claims(plan, &self.cluster) {
-            match self
-                .calls
-                .bounded(claims.create(&PostParams::default(), &claim))
-                .await
-            {
-                Ok(_) => {}
-                Err(error) if refusal::is_conflict(&error) => {}
-                Err(error) => return Err(refusal::of_create(&self.cluster.name, &error, namespace)),
-            }
+    /// Puts right what is in a namespace, if that is our business. What is in the way is told, and hides nothing else.
+    async fn tend(&self, namespace: &str) {
+        let Some(tenancy) = &self.tenancy else { return };
+        if let Err(error) = tenancy.tend(namespace).await {
+            tracing::warn!(cluster = %self.cluster.name, namespace, "{error}");
         }
-        Ok(())
     }
 }
 
@@ -157,9 +210,6 @@ impl PodHost for KubeHost {
         let pod = render_pod(plan, &self.cluster);
         let namespace = pod.namespace().unwrap_or_default();
         render::check(plan, &self.cluster)?;
-        if !plan.volumes.is_empty() {
-            self.make_claims(plan, &namespace).await?;
-        }
         let place = PodPlace {
             name: pod.name_any(),
             namespace: namespace.clone(),
@@ -167,27 +217,7 @@ impl PodHost for KubeHost {
         if self.has_been_handed(plan.attempt, &place).await {
             return Ok(());
         }
-        let pods = self.pods(&namespace);
-        let mut created = self
-            .calls
-            .bounded(pods.create(&PostParams::default(), &pod))
-            .await;
-        if created.as_ref().is_err_and(refusal::is_of_transport) {
-            // Whether it came through or not: the name makes a second try the same as the first.
-            created = self
-                .calls
-                .bounded(pods.create(&PostParams::default(), &pod))
-                .await;
-        }
-        let made = match created {
-            Ok(made) => made,
-            Err(error) if refusal::is_conflict(&error) => self
-                .calls
-                .bounded(pods.get(&place.name))
-                .await
-                .map_err(|error| refusal::of_call(&self.cluster.name, &error))?,
-            Err(error) => return Err(refusal::of_create(&self.cluster.name, &error, &namespace)),
-        };
+        let made = self.make_with_namespace(plan, &pod, &place).await?;
         if names::attempt_of(&self.cluster.instance, &made) != Some(plan.attempt) {
             let reason = format!("`{}` in `{namespace}` is another's pod", place.name);
             return Err(LaunchError::Terminal { reason });
@@ -230,7 +260,8 @@ impl PodHost for KubeHost {
     }
 
     async fn remove(&self, attempt: AttemptId) -> Result<(), LaunchError> {
-        let Some(PodPlace { namespace, name }) = self.place(attempt).await? else {
+        // One that hides in a namespace that cannot be seen is removed by the first sweep that sees it.
+        let Some(PodPlace { namespace, name }) = self.found(attempt).await? else {
             return Ok(());
         };
         if self.known.is_going(attempt) {
@@ -260,12 +291,15 @@ impl PodHost for KubeHost {
     }
 
     async fn list(&self) -> Result<Vec<AttemptId>, LaunchError> {
-        for namespace in self.known.namespaces() {
+        for namespace in self.known.listings.there() {
+            self.tend(&namespace).await;
             let watched = self.watched(&namespace);
-            self.calls
-                .bounded(watch::list(&self.known, &watched))
-                .await
-                .map_err(|error| refusal::of_call(&self.cluster.name, &error))?;
+            match self.calls.bounded(watch::list(&self.known, &watched)).await {
+                Ok(_) => {}
+                // It hides its own pods, and no others; people were told.
+                Err(error) if refusal::is_refused(&error) => {}
+                Err(error) => return Err(refusal::of_call(&self.cluster.name, &error)),
+            }
         }
         Ok(self.known.staying())
     }
@@ -312,7 +346,7 @@ impl PodHost for KubeHost {
 
     fn watch(&self, seen: mpsc::UnboundedSender<(AttemptId, PodState)>) {
         self.known.tell(seen);
-        for namespace in self.known.namespaces() {
+        for namespace in self.known.listings.there() {
             self.spawn_watch(&namespace);
         }
     }

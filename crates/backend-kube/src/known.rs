@@ -11,9 +11,13 @@ use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use kube::ResourceExt;
 use pipekeeper_backend::pod::PodState;
 use pipekeeper_model::AttemptId;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
-use crate::{Patience, judge, names};
+use crate::{
+    Patience, judge,
+    listings::{Listings, Need},
+    names,
+};
 
 /// How long a supervisor takes to be reachable, as long as nothing was learned.
 const FIRST_GUESS: Duration = Duration::from_millis(450);
@@ -23,15 +27,14 @@ pub(crate) struct Known {
     /// What tells our pods from others.
     instance: String,
     patience: Patience,
+    /// The namespaces that the pods are in.
+    pub(crate) listings: Listings,
     state: Mutex<State>,
-    listed: Notify,
 }
 
 #[derive(Default)]
 struct State {
     pods: BTreeMap<AttemptId, Seen>,
-    /// The namespaces that are watched, and whether each was listed.
-    namespaces: BTreeMap<String, bool>,
     /// The pods that were handed over, and to whom. A watch may still tell of how they were called before.
     handed: BTreeMap<PodPlace, AttemptId>,
     seen: Option<mpsc::UnboundedSender<(AttemptId, PodState)>>,
@@ -63,15 +66,15 @@ impl Known {
         patience: Patience,
         namespaces: impl IntoIterator<Item = String>,
     ) -> Self {
-        let namespaces = namespaces.into_iter().map(|namespace| (namespace, false));
+        let listings = Listings::default();
+        for namespace in namespaces {
+            listings.add(&namespace, Need::Expected);
+        }
         Self {
             instance,
             patience,
-            state: Mutex::new(State {
-                namespaces: namespaces.collect(),
-                ..State::default()
-            }),
-            listed: Notify::new(),
+            listings,
+            state: Mutex::default(),
         }
     }
 
@@ -82,56 +85,6 @@ impl Known {
     /// Tells what becomes of the pods, from now on.
     pub(crate) fn tell(&self, seen: mpsc::UnboundedSender<(AttemptId, PodState)>) {
         self.lock().seen = Some(seen);
-    }
-
-    /// The namespaces that are watched.
-    pub(crate) fn namespaces(&self) -> Vec<String> {
-        self.lock().namespaces.keys().cloned().collect()
-    }
-
-    /// Notes a namespace; whether it is new.
-    pub(crate) fn add_namespace(&self, namespace: &str) -> bool {
-        let mut state = self.lock();
-        let is_new = !state.namespaces.contains_key(namespace);
-        if is_new {
-            state.namespaces.insert(namespace.to_owned(), false);
-        }
-        is_new
-    }
-
-    /// A namespace was listed.
-    pub(crate) fn listed(&self, namespace: &str) {
-        self.lock().namespaces.insert(namespace.to_owned(), true);
-        self.listed.notify_waiters();
-    }
-
-    /// The namespaces that were never listed.
-    pub(crate) fn unlisted(&self) -> Vec<String> {
-        let state = self.lock();
-        let unlisted = state.namespaces.iter().filter(|(_, listed)| !**listed);
-        unlisted.map(|(namespace, _)| namespace.clone()).collect()
-    }
-
-    /// Waits until a namespace was listed, if it is watched at all.
-    pub(crate) async fn listed_once(&self, namespace: &str) {
-        loop {
-            let listed = self.listed.notified();
-            if self.lock().namespaces.get(namespace).is_none_or(|listed| *listed) {
-                return;
-            }
-            listed.await;
-        }
-    }
-
-    /// Waits until every namespace was listed once.
-    pub(crate) async fn all_listed(&self) {
-        loop {
-            let listed = self.listed.notified();
-            if self.lock().namespaces.values().all(|listed| *listed) {
-                return;
-            }
-            listed.await;
-        }
     }
 
     /// Where an attempt's pod is.

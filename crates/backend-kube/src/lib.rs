@@ -3,18 +3,26 @@
 //! The cluster is observed, never trusted to remember: what an attempt is stands in the store, and who may start it in its
 //! ticket. Entry type: [`KubeHost`], a [`PodHost`](pipekeeper_backend::pod::PodHost).
 
+mod block;
 mod calls;
 mod exec;
 mod host;
 mod judge;
 mod known;
+mod listings;
+mod make;
 mod names;
 mod options;
 mod refusal;
 mod render;
 mod sharing;
+mod tenancy;
 mod watch;
 
-pub use host::KubeHost;
-pub use options::{ClusterOptions, Namespaces, Patience, Profile, Profiles, Volume, VolumeSource, pinned};
+pub use block::{Block, BlockError};
+pub use host::{KubeHost, NamespaceState};
+pub use options::{
+    ClusterOptions, Limits, Making, Namespaces, Patience, Profile, Profiles, ROLE, Volume, VolumeSource,
+    pinned,
+};
 pub use render::render_pod;

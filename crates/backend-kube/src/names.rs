@@ -38,6 +38,13 @@ pub(crate) fn labels(instance: &str, attempt: AttemptId, placement: &Placement) 
     ])
 }
 
+/// The labels of everything else that this server makes, and by which it knows it again.
+pub(crate) fn owned(instance: &str) -> BTreeMap<String, String> {
+    [(MANAGER, PRODUCT), (INSTANCE, instance)]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}
+
 /// What selects all our pods.
 pub(crate) fn selector(instance: &str) -> String {
     format!("{MANAGER}={PRODUCT},{INSTANCE}={instance}")

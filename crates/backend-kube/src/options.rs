@@ -8,6 +8,8 @@ use std::{
 use pipekeeper_backend::{Placement, Tier};
 use pipekeeper_model::{Name, plan::Resources};
 
+use crate::Block;
+
 /// One cluster, as its owner lets us use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterOptions {
@@ -27,8 +29,32 @@ pub struct ClusterOptions {
     pub volumes: BTreeMap<Name, Volume>,
     /// What a container gets whose action says nothing about resources.
     pub default_resources: Resources,
+    /// How namespaces are made that are not there; none if that is the business of people.
+    pub making: Option<Making>,
     /// How long a pod may wait for what.
     pub patience: Patience,
+}
+
+/// How namespaces are made, and what keeps their pods within bounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Making {
+    /// The `ClusterRole` that this server gets in each of them, and the `ClusterRoleBinding` that names the server.
+    pub role: String,
+    /// How much the pods may be.
+    pub limits: Limits,
+    /// What they may not reach, beside the clouds' metadata and the API server.
+    pub deny: Vec<Block>,
+}
+
+/// How much the pods of a namespace may be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// How many there may be at a time.
+    pub pods: Option<u32>,
+    /// What all of them together may ask for.
+    pub all: Resources,
+    /// What each container may ask for and use.
+    pub container: Resources,
 }
 
 /// The namespaces of pods, `${project}` standing for the project's name.
@@ -65,6 +91,9 @@ impl Namespaces {
         template.replace("${project}", placement.project.as_str())
     }
 }
+
+/// The role that [`Making`] speaks of, as deploy/kubernetes names it.
+pub const ROLE: &str = "pipekeeper";
 
 /// The image with the supervisor of this version, unless the name says which.
 pub fn pinned(image: &str, version: &str) -> String {

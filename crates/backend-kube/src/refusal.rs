@@ -16,6 +16,10 @@ pub(crate) fn of_create(cluster: &Name, error: &Error, namespace: &str) -> Launc
         403 if message.contains("exceeded quota") => transient(format!(
             "the quota of the namespace `{namespace}` is used up: {message}"
         )),
+        403 if message.contains("because it is being terminated") => {
+            transient(format!("the namespace `{namespace}` is being removed: {message}"))
+        }
+        403 if is_settling(error) => transient(format!("the namespace `{namespace}` is new: {message}")),
         403 if message.contains("is forbidden: User ") => terminal(format!(
             "the cluster `{cluster}` does not let this server make pods in `{namespace}`: {message}; create the namespace if it is missing, and grant the role in deploy/kubernetes"
         )),
@@ -28,6 +32,19 @@ pub(crate) fn of_create(cluster: &Name, error: &Error, namespace: &str) -> Launc
         _ => transient(format!(
             "the cluster `{cluster}` does not take the pod now: {message}"
         )),
+    }
+}
+
+/// Judges an error of a call that makes a namespace, or something in it that is not a pod.
+pub(crate) fn of_making(cluster: &Name, error: &Error) -> LaunchError {
+    if !is_refused(error) {
+        return of_call(cluster, error);
+    }
+    LaunchError::Terminal {
+        reason: format!(
+            "the cluster `{cluster}` does not let this server make namespaces: {}; apply deploy/kubernetes/maker.yaml, or make them by hand and take `create_namespaces` out",
+            cause(error)
+        ),
     }
 }
 
@@ -47,6 +64,28 @@ pub(crate) fn of_call(cluster: &Name, error: &Error) -> LaunchError {
 /// Whether nobody knows whether the call came through.
 pub(crate) fn is_of_transport(error: &Error) -> bool {
     matches!(error, Error::HyperError(_) | Error::Service(_))
+}
+
+/// Whether the cluster understood, and says no.
+pub(crate) fn is_refused(error: &Error) -> bool {
+    matches!(error, Error::Api(status) if matches!(status.code, 403 | 404))
+}
+
+/// Whether the cluster says no to this user, or to anybody now.
+pub(crate) fn is_forbidden(error: &Error) -> bool {
+    matches!(error, Error::Api(status) if status.code == 403)
+}
+
+/// Whether there is no such namespace for us: it is not there, or not open.
+pub(crate) fn is_shut(error: &Error) -> bool {
+    is_not_found(error)
+        || matches!(error, Error::Api(status) if status.code == 403 && status.message.contains("is forbidden: User "))
+}
+
+/// Whether a new namespace, or its quota, lacks what the cluster puts there a moment later.
+pub(crate) fn is_settling(error: &Error) -> bool {
+    let awaited = ["error looking up service account", "status unknown for quota"];
+    matches!(error, Error::Api(status) if awaited.iter().any(|words| status.message.contains(words)))
 }
 
 /// Whether the object is not there.

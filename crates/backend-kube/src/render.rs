@@ -1,6 +1,7 @@
 //! From a planned pod to the object that the cluster is asked for. Pure, and an allow-list: what is not written here, no
 //! pipeline file can bring into a pod.
 
+pub(crate) mod namespace;
 mod security;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -7,15 +7,18 @@ use std::{
 };
 
 use futures_util::{StreamExt, TryStreamExt};
-use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
+use k8s_openapi::{
+    api::core::v1::{Namespace, Pod},
+    jiff::Timestamp,
+};
 use kube::{
     Api, Error, ResourceExt,
     api::{ListParams, WatchEvent, WatchParams},
 };
-use pipekeeper_model::AttemptId;
+use pipekeeper_model::{AttemptId, Name};
 use tokio::time::{sleep, timeout};
 
-use crate::{calls::bounded, known::Known};
+use crate::{calls::bounded, known::Known, listings::Need, refusal};
 
 /// The cluster ends a watch after so many seconds; then a new one begins where it ended.
 const WATCH_SECONDS: u32 = 280;
@@ -26,22 +29,31 @@ const SHORT: Duration = Duration::from_secs(1);
 /// The pause after an error, doubled for each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The same where the cluster says no, which only a person changes.
+const LONGEST_PAUSE_REFUSED: Duration = Duration::from_secs(60);
 
 /// What a watch is about.
 pub(crate) struct Watched {
     pub(crate) pods: Api<Pod>,
+    pub(crate) cluster: Name,
     pub(crate) namespace: String,
     /// The labels of our pods.
     pub(crate) selector: String,
+    /// Where to ask whether there is such a namespace, if it is made only when it is needed.
+    pub(crate) namespaces: Option<Api<Namespace>>,
 }
 
 /// Watches a namespace for as long as there is somebody to know.
 pub(crate) async fn watch(known: Weak<Known>, watched: Watched) {
-    let namespace = watched.namespace.as_str();
+    let (cluster, namespace) = (&watched.cluster, watched.namespace.as_str());
     let mut pause = FIRST_PAUSE;
     loop {
+        let mut longest = LONGEST_PAUSE;
         let Some(listener) = known.upgrade() else { return };
         let listed = list(&listener, &watched).await;
+        if listener.listings.is_absent(namespace) {
+            return;
+        }
         drop(listener);
         match listed {
             Ok(version) => {
@@ -50,10 +62,11 @@ pub(crate) async fn watch(known: Weak<Known>, watched: Watched) {
                     tracing::debug!(namespace, "the watch ended: {error}");
                 }
             }
-            Err(error) => tracing::warn!(namespace, "cannot list pods: {error}"),
+            Err(error) if refusal::is_refused(&error) => longest = LONGEST_PAUSE_REFUSED,
+            Err(error) => tracing::warn!(%cluster, namespace, "cannot list pods: {error}"),
         }
         sleep(pause).await;
-        pause = LONGEST_PAUSE.min(pause * 2);
+        pause = longest.min(pause * 2);
     }
 }
 
@@ -61,7 +74,14 @@ pub(crate) async fn watch(known: Weak<Known>, watched: Watched) {
 pub(crate) async fn list(known: &Known, watched: &Watched) -> Result<String, Error> {
     let known_before: BTreeSet<AttemptId> = known.inside(&watched.namespace);
     let parameters = ListParams::default().labels(&watched.selector);
-    let found = bounded(watched.pods.list(&parameters)).await?;
+    let found = bounded(watched.pods.list(&parameters)).await;
+    let found = match found {
+        Err(error) if refusal::is_refused(&error) => {
+            note_refusal(known, watched, &error).await;
+            return Err(error);
+        }
+        found => found?,
+    };
     let version = found.metadata.resource_version.unwrap_or_default();
     let mut there = BTreeSet::new();
     for pod in found.items {
@@ -70,8 +90,28 @@ pub(crate) async fn list(known: &Known, watched: &Watched) -> Result<String, Err
     for attempt in known_before.difference(&there) {
         known.lost(*attempt);
     }
-    known.listed(&watched.namespace);
+    known.listings.listed(&watched.namespace);
     Ok(version)
+}
+
+/// People are told once of a namespace that does not open, and again when the cluster gives another reason.
+async fn note_refusal(known: &Known, watched: &Watched, error: &Error) {
+    if let Some(namespaces) = &watched.namespaces
+        && let Ok(None) = bounded(namespaces.get_opt(&watched.namespace)).await
+    {
+        return known.listings.absent(&watched.namespace);
+    }
+    let (cluster, namespace) = (&watched.cluster, &watched.namespace);
+    match known.listings.refused(namespace, &refusal::cause(error)) {
+        Some(Need::Expected) => tracing::warn!(
+            %cluster, namespace,
+            "the pods in `{namespace}` cannot be seen: {error}; create the namespace if it is missing, and grant the role in deploy/kubernetes"
+        ),
+        Some(Need::Possible) => {
+            tracing::debug!(%cluster, namespace, "`{namespace}` is not open to us and counts as empty: {error}");
+        }
+        None => {}
+    }
 }
 
 /// Follows the watch until it breaks or falls silent.

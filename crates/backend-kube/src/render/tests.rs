@@ -60,6 +60,7 @@ pub(crate) fn cluster() -> ClusterOptions {
         pull_secrets: Vec::new(),
         volumes: BTreeMap::new(),
         default_resources: Resources::default(),
+        making: None,
         patience: Patience::default(),
     }
 }

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Every object in the scene's namespace but events, by kind and name.
-async fn objects(scene: &Scene) -> BTreeSet<String> {
+pub(crate) async fn objects(scene: &Scene) -> BTreeSet<String> {
     let discovery = Discovery::new(scene.world.client.clone()).run().await.unwrap();
     let mut objects = BTreeSet::new();
     for group in discovery.groups() {

@@ -12,6 +12,7 @@ mod proxy;
 mod restarts;
 mod scene;
 mod starts;
+mod tenancy;
 mod warm;
 mod work;
 mod world;

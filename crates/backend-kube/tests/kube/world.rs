@@ -138,6 +138,7 @@ impl KubeWorld {
             pull_secrets: Vec::new(),
             volumes: BTreeMap::new(),
             default_resources: Resources::default(),
+            making: None,
             patience: Patience::default(),
         };
         Some(Self {
@@ -166,7 +167,9 @@ impl KubeWorld {
 
     fn open_host(&self, config: Config) -> (Arc<KubeHost>, Arc<PodBackend>, UnboundedReceiver<Observation>) {
         let (on_observation, observations) = unbounded_channel();
-        let host = Arc::new(KubeHost::new(config, self.options.clone(), [self.namespace.clone()]).unwrap());
+        let project = "any".parse().unwrap();
+        let namespaces = self.options.namespaces.all([&project]);
+        let host = Arc::new(KubeHost::new(config, self.options.clone(), namespaces).unwrap());
         let options = PodOptions {
             root: self.folder.path().join("root"),
             artifacts: self.folder.path().join("artifacts"),

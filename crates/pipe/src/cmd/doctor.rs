@@ -1,20 +1,22 @@
 //! `pipe doctor`: looks at everything that `pipe` needs and says what to do about what is missing.
 
 use std::{
+    borrow::Cow,
     fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use clap::Args;
+use pipekeeper_backend_kube::NamespaceState;
 use serde_json::json;
 
 use crate::{
     cli::{Output, Remote},
     client, clock,
-    config::{self, Flags},
+    config::{self, Config, Flags},
     failure::{Exit, Failure, OrFail},
-    folders, runtime,
+    folders, runtime, server,
     term::{self, Paint, Tone},
 };
 
@@ -44,7 +46,7 @@ struct Finding {
     what: &'static str,
     verdict: Verdict,
     text: String,
-    hint: Option<&'static str>,
+    hint: Option<Cow<'static, str>>,
 }
 
 impl Finding {
@@ -57,12 +59,17 @@ impl Finding {
         }
     }
 
-    fn bad(what: &'static str, verdict: Verdict, text: impl Into<String>, hint: &'static str) -> Self {
+    fn bad(
+        what: &'static str,
+        verdict: Verdict,
+        text: impl Into<String>,
+        hint: impl Into<Cow<'static, str>>,
+    ) -> Self {
         Self {
             what,
             verdict,
             text: text.into(),
-            hint: Some(hint),
+            hint: Some(hint.into()),
         }
     }
 }
@@ -175,7 +182,53 @@ fn configured(flags: &Flags) -> Vec<Finding> {
         }
     };
     let projects = Finding::ok("config", format!("{} projects", config.projects.len()));
-    vec![projects, writable(&config.data_dir), space(&config.data_dir)]
+    let mut findings = vec![projects, writable(&config.data_dir), space(&config.data_dir)];
+    match runtime::block_on(async { Ok(clusters(&config).await) }) {
+        Ok(found) => findings.extend(found),
+        Err(failure) => findings.push(Finding::bad(
+            "cluster",
+            Verdict::Fail,
+            failure.message,
+            "nothing was asked of any cluster",
+        )),
+    }
+    findings
+}
+
+/// Whether the namespaces of the clusters open to the server that has this configuration.
+async fn clusters(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for cluster in &config.clusters {
+        let name = &cluster.options.name;
+        let bad = |text: String, hint: String| Finding::bad("cluster", Verdict::Fail, text, hint);
+        let namespaces = match server::inspect(config, cluster).await {
+            Ok(namespaces) => namespaces,
+            Err(failure) => {
+                let hint = failure
+                    .hint
+                    .unwrap_or_else(|| "its `kubeconfig` and `context` say how it is reached".to_owned());
+                findings.push(bad(format!("{name}: {}", failure.message), hint));
+                continue;
+            }
+        };
+        for (namespace, found) in namespaces {
+            findings.push(match found {
+                Ok(NamespaceState::Open) => {
+                    Finding::ok("cluster", format!("{name}: `{namespace}` is open to us"))
+                }
+                Ok(NamespaceState::Absent) => Finding::ok(
+                    "cluster",
+                    format!("{name}: `{namespace}` will be made when it is needed"),
+                ),
+                Err(error) => bad(
+                    format!("{name}: `{namespace}`: {error}"),
+                    "create the namespace if it is missing, and grant the role in deploy/kubernetes"
+                        .to_owned(),
+                ),
+            });
+        }
+    }
+    findings
 }
 
 fn writable(folder: &Path) -> Finding {
@@ -235,7 +288,7 @@ fn show(finding: &Finding) {
         finding.what,
         finding.text
     ));
-    if let Some(hint) = finding.hint {
+    if let Some(hint) = &finding.hint {
         term::say(format_args!("              {}", paint.tone(Tone::Faint, hint)));
     }
 }

@@ -4,11 +4,15 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use pipekeeper_backend::pod::PoolOptions;
 use pipekeeper_backend_kube::{
-    ClusterOptions, Namespaces, Patience, Profile, Profiles, Volume, VolumeSource, pinned,
+    Block, ClusterOptions, Limits, Making, Namespaces, Patience, Profile, Profiles, ROLE, Volume,
+    VolumeSource, pinned,
 };
 use pipekeeper_model::{Millis, Name, ParseMillisError, plan::Resources};
 
-use super::raw::{RawCluster, RawPool, RawProfile, RawVolume};
+use super::{
+    PlaceConfig, ProjectConfig,
+    raw::{RawCluster, RawLimits, RawPool, RawProfile, RawVolume},
+};
 use crate::failure::Failure;
 
 /// How long pods stand by, and how many, where the configuration asks for them and says no more.
@@ -34,7 +38,7 @@ pub(super) fn clusters(all: BTreeMap<String, RawCluster>) -> Result<Vec<ClusterC
     all.into_iter().map(|(name, raw)| cluster(&name, raw)).collect()
 }
 
-fn cluster(text: &str, raw: RawCluster) -> Result<ClusterConfig, Failure> {
+fn cluster(text: &str, mut raw: RawCluster) -> Result<ClusterConfig, Failure> {
     let wrong = |what: String| Failure::usage(format!("the cluster `{text}` {what}"));
     let name: Name = text
         .parse()
@@ -44,6 +48,10 @@ fn cluster(text: &str, raw: RawCluster) -> Result<ClusterConfig, Failure> {
             wrong("has the name of this machine's own backend".to_owned()).hint("call it differently")
         );
     }
+    let making = making(&mut raw).map_err(|failure| Failure {
+        message: format!("the cluster `{text}` {}", failure.message),
+        ..failure
+    })?;
     let agent_image = raw.agent_image.ok_or_else(|| {
         wrong("has no `agent_image`".to_owned()).hint("push one with `scripts/agent-image`, and name it here")
     })?;
@@ -98,6 +106,7 @@ fn cluster(text: &str, raw: RawCluster) -> Result<ClusterConfig, Failure> {
                 cpu: raw.resources.cpu,
                 memory: raw.resources.memory,
             },
+            making,
             patience: Patience::default(),
         },
     })
@@ -109,6 +118,86 @@ fn pool(raw: RawPool) -> Result<PoolOptions, ParseMillisError> {
         idle: idle.to_duration(),
         max: raw.max.unwrap_or(DEFAULT_MAX),
     })
+}
+
+/// How its namespaces are made, if they are.
+fn making(raw: &mut RawCluster) -> Result<Option<Making>, Failure> {
+    let limits = raw.limits.take();
+    if !raw.create_namespaces {
+        let what = match (&limits, raw.deny.first()) {
+            (None, None) => return Ok(None),
+            (Some(_), _) => "limits",
+            (None, Some(_)) => "deny",
+        };
+        return Err(
+            Failure::usage(format!("has `{what}` for namespaces that it does not make")).hint(
+                "write `create_namespaces = true`, or make quota and network policy yourself as deploy/kubernetes/namespace.yaml shows",
+            ),
+        );
+    }
+    let RawLimits {
+        pods,
+        cpu,
+        memory,
+        container,
+    } = limits.unwrap_or_default();
+    // A quota refuses every pod that does not say how much of it it wants.
+    for (name, limit, default) in [
+        ("cpu", &cpu, &raw.resources.cpu),
+        ("memory", &memory, &raw.resources.memory),
+    ] {
+        if limit.is_some() && default.is_none() {
+            return Err(Failure::usage(format!(
+                "has `limits.{name}`, and does not say how much of it an action gets that names none"
+            ))
+            .hint(format!("write it in `resources.{name}`")));
+        }
+    }
+    let deny = raw.deny.iter().map(|text| text.parse::<Block>());
+    let deny = deny.collect::<Result<_, _>>();
+    Ok(Some(Making {
+        role: ROLE.to_owned(),
+        limits: Limits {
+            pods,
+            all: Resources { cpu, memory },
+            container: Resources {
+                cpu: container.cpu,
+                memory: container.memory,
+            },
+        },
+        deny: deny.map_err(|error| Failure::usage(format!("has a wrong `deny`: failed to {error}")))?,
+    }))
+}
+
+/// Fails if a project's pods would go into something that cannot be a namespace.
+pub(super) fn check_namespaces(
+    clusters: &[ClusterConfig],
+    projects: &[ProjectConfig],
+) -> Result<(), Failure> {
+    for one in projects {
+        let place = clusters
+            .iter()
+            .find(|cluster| one.place == PlaceConfig::Cluster(cluster.options.name.clone()));
+        let Some(cluster) = place else { continue };
+        let name = &one.project.name;
+        let namespaces = cluster.options.namespaces.all([name]);
+        if let Some(wrong) = namespaces.iter().find(|namespace| !is_label(namespace)) {
+            return Err(Failure::usage(format!(
+                "the cluster `{}` would put pods of the project `{name}` into `{wrong}`, which cannot be a namespace",
+                cluster.options.name
+            ))
+            .hint("a namespace has at most 63 small letters, digits and `-`; in `namespaces`, `${project}` stands for the project's name"));
+        }
+    }
+    Ok(())
+}
+
+fn is_label(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let ends = [text.bytes().next(), text.bytes().next_back()];
+    text.len() <= 63
+        && ends.into_iter().all(|end| end.is_some_and(is_plain))
+        && text.bytes().all(|byte| is_plain(byte) || byte == b'-')
 }
 
 fn source(raw: RawVolume) -> Result<Volume, &'static str> {

@@ -154,6 +154,8 @@ impl Raw {
         })?;
         let data_dir = self.data_dir()?;
         let clusters = clusters::clusters(self.clusters)?;
+        let projects = projects(self.projects, &clusters)?;
+        clusters::check_namespaces(&clusters, &projects)?;
         Ok(Config {
             listen,
             data_dir,
@@ -161,7 +163,7 @@ impl Raw {
                 format: self.log.format.unwrap_or_default(),
                 level: self.log.level,
             },
-            projects: projects(self.projects, &clusters)?,
+            projects,
             clusters,
         })
     }

@@ -67,6 +67,9 @@ pub(super) struct RawCluster {
     pub(super) kubeconfig: Option<PathBuf>,
     pub(super) context: Option<String>,
     pub(super) namespaces: RawNamespaces,
+    pub(super) create_namespaces: bool,
+    pub(super) limits: Option<RawLimits>,
+    pub(super) deny: Vec<String>,
     pub(super) profiles: RawProfiles,
     pub(super) agent_image: Option<String>,
     pub(super) default_image: Option<String>,
@@ -91,6 +94,16 @@ pub(super) struct RawNamespaces {
     pub(super) protected: Option<String>,
     pub(super) branches: Option<String>,
     pub(super) forks: Option<String>,
+}
+
+/// `limits` of a cluster: how much the pods of a namespace may be.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawLimits {
+    pub(super) pods: Option<u32>,
+    pub(super) cpu: Option<String>,
+    pub(super) memory: Option<String>,
+    pub(super) container: RawResources,
 }
 
 /// `profiles` of a cluster.
@@ -120,7 +133,7 @@ pub(super) struct RawVolume {
     pub(super) access: Option<String>,
 }
 
-/// `resources` of a cluster: what a container gets whose action says nothing.
+/// `resources` of a cluster: what a container gets whose action says nothing; also what `limits` allow it.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawResources {

@@ -49,6 +49,17 @@ fn the_example_is_valid_and_complete() {
         "default_branch",
         "protected_branches",
         "protected_tags",
+        "kubeconfig",
+        "context",
+        "agent_image",
+        "default_image",
+        "namespaces",
+        "create_namespaces",
+        "limits",
+        "deny",
+        "profiles",
+        "pull_secrets",
+        "resources",
     ];
     for key in keys {
         assert!(text.contains(&format!("{key} = ")), "{key}");
@@ -152,6 +163,54 @@ fn every_mistake_is_one_line_with_its_place() {
         assert!(error.message.contains(wanted), "{text}: {}", error.message);
         assert!(!error.message.contains('\n'), "{text}: {}", error.message);
     }
+}
+
+const CLUSTER: &str =
+    "[clusters.dev]\nagent_image = \"r.test/agent\"\nnamespaces = { protected = \"ci-${project}\" }\n";
+const IN_PODS: &str = "[projects.Web_1]\nforge = \"gitea\"\nrepository = \"/x\"\nhook_secret = \"0123456789abcdef\"\nbackend = \"dev\"\n";
+
+#[test]
+fn a_cluster_that_cannot_be_used_is_refused() {
+    let cases = [
+        (
+            "limits = { pods = 4 }",
+            "has `limits` for namespaces that it does not make",
+        ),
+        (
+            "deny = [\"10.0.0.0/8\"]",
+            "has `deny` for namespaces that it does not make",
+        ),
+        (
+            "create_namespaces = true\nlimits = { cpu = \"4\" }",
+            "`dev` has `limits.cpu`, and does not say how much",
+        ),
+        (
+            "create_namespaces = true\ndeny = [\"example.org\"]",
+            "has a wrong `deny`: failed to read `example.org`",
+        ),
+        ("limits = { pod = 4 }", "unknown field `pod`"),
+    ];
+    for (keys, wanted) in cases {
+        let error = parse(&format!("{CLUSTER}{keys}\n"), &[]).unwrap_err();
+        assert!(error.message.contains(wanted), "{keys}: {}", error.message);
+    }
+    let error = parse(&format!("{CLUSTER}{IN_PODS}"), &[]).unwrap_err();
+    let wanted = "would put pods of the project `Web_1` into `ci-Web_1";
+    assert!(error.message.contains(wanted), "{}", error.message);
+}
+
+#[test]
+fn a_cluster_makes_namespaces_only_if_it_is_told_to() {
+    let making = |keys: &str| {
+        let config = parse(&format!("{CLUSTER}{keys}\n"), &[]).unwrap();
+        config.clusters.into_iter().next().unwrap().options.making
+    };
+    assert_eq!(making(""), None);
+    let keys = "create_namespaces = true\nlimits = { pods = 40, container = { memory = \"4Gi\" } }\ndeny = [\"10.0.0.1\"]";
+    let made = making(keys).unwrap();
+    assert_eq!(made.limits.pods, Some(40));
+    assert_eq!(made.limits.container.memory.as_deref(), Some("4Gi"));
+    assert_eq!(made.deny, ["10.0.0.1/32".parse().unwrap()]);
 }
 
 #[test]

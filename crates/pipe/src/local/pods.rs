@@ -188,6 +188,7 @@ impl PodFlags {
             pull_secrets: self.pull_secrets.clone(),
             volumes: BTreeMap::new(),
             default_resources: Resources::default(),
+            making: None,
             patience: Patience::default(),
         })
     }

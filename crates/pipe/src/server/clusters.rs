@@ -7,17 +7,17 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use pipekeeper_backend::{
-    Backend, Observation, Router,
+    Backend, LaunchError, Observation, Router,
     pod::{PodBackend, PodOptions},
 };
-use pipekeeper_backend_kube::{ClusterOptions, KubeHost};
+use pipekeeper_backend_kube::{ClusterOptions, KubeHost, NamespaceState};
 use pipekeeper_controller::Layout;
 use pipekeeper_model::{Name, plan::Feature};
 use tokio::sync::mpsc;
 
 use super::tokens;
 use crate::{
-    config::{ClusterConfig, Config, PlaceConfig},
+    config::{ClusterConfig, Config, PlaceConfig, ProjectConfig},
     failure::{Failure, OrFail},
 };
 
@@ -43,14 +43,7 @@ pub(super) async fn router(
     let instance = tokens::instance(&config.data_dir)?;
     let mut numbers = Vec::new();
     for cluster in &config.clusters {
-        let projects = config.projects.iter().map(|one| &one.project.name);
-        let options = ClusterOptions {
-            instance: instance.clone(),
-            ..cluster.options.clone()
-        };
-        let namespaces = options.namespaces.all(projects);
-        let doing = format!("use the cluster `{}`", cluster.options.name);
-        let host = KubeHost::new(config_of(cluster).await?, options, namespaces).or_usage(&doing)?;
+        let host = host(config, cluster, instance.clone()).await?;
         let name = cluster.options.name.clone();
         let backend = PodBackend::new(
             Arc::new(host),
@@ -75,6 +68,38 @@ pub(super) async fn router(
         }
     }
     Ok(router)
+}
+
+/// A cluster as a host of pods. Nothing is asked of it yet.
+async fn host(config: &Config, cluster: &ClusterConfig, instance: String) -> Result<KubeHost, Failure> {
+    let options = ClusterOptions {
+        instance,
+        ..cluster.options.clone()
+    };
+    let (here, elsewhere): (Vec<_>, Vec<_>) = config
+        .projects
+        .iter()
+        .partition(|one| one.place == PlaceConfig::Cluster(options.name.clone()));
+    let namespaces = |projects: Vec<&ProjectConfig>| {
+        let projects = projects.into_iter().map(|one| &one.project.name);
+        options.namespaces.all(projects)
+    };
+    // Single actions of projects that run elsewhere may name this cluster.
+    let (expected, possible) = (namespaces(here), namespaces(elsewhere));
+    let doing = format!("use the cluster `{}`", cluster.options.name);
+    let host = KubeHost::new(config_of(cluster).await?, options, expected).or_usage(&doing)?;
+    host.may_use(possible);
+    Ok(host)
+}
+
+/// How each namespace stands that this cluster is to have.
+pub(crate) async fn inspect(
+    config: &Config,
+    cluster: &ClusterConfig,
+) -> Result<Vec<(String, Result<NamespaceState, LaunchError>)>, Failure> {
+    // Whose pods they are does not matter here, and a look leaves nothing behind.
+    let host = host(config, cluster, "doctor".to_owned()).await?;
+    Ok(host.inspect().await)
 }
 
 fn number_of(numbers: &[(Name, usize)], name: &Name) -> Option<usize> {

@@ -6,4 +6,5 @@ mod compose;
 mod secrets;
 pub(crate) mod tokens;
 
+pub(crate) use clusters::inspect;
 pub(crate) use compose::{Started, start};
