@@ -16,8 +16,8 @@ actions:
 ";
 
 /// A user with a repository, a server for it, and the arguments that reach that server.
-struct Site {
-    user: User,
+pub(crate) struct Site {
+    pub(crate) user: User,
     server: Running,
     url: String,
     hook: String,
@@ -29,13 +29,18 @@ impl Site {
     }
 
     fn with_pipeline(text: &str) -> Self {
+        Self::configured(text, "trusted = true")
+    }
+
+    /// With this in the project's part of the configuration, and whatever follows.
+    pub(crate) fn configured(text: &str, more: &str) -> Self {
         let user = User::with_pipeline(text);
         let work = user.work();
         git(&work, &["init", "--quiet", "--initial-branch=main"]);
         git(&work, &["add", "--all"]);
         git(&work, &["commit", "--quiet", "--message", "first"]);
         let config = format!(
-            "[projects.web]\nforge = \"gitea\"\nrepository = \"{}\"\nhook_secret = \"s\"\ntrusted = true\n",
+            "[projects.web]\nforge = \"gitea\"\nrepository = \"{}\"\nhook_secret = \"s\"\n{more}\n",
             work.display()
         );
         fs::write(user.path("config.toml"), config).unwrap();
@@ -62,12 +67,12 @@ impl Site {
         }
     }
 
-    fn following(&self, action: &str) -> Running {
+    pub(crate) fn following(&self, action: &str) -> Running {
         let mut command = self.user.command(&["logs", "--follow", action]);
         Running::start(command.env("PIPE_SERVER", &self.url))
     }
 
-    fn call(&self, args: &[&str]) -> crate::support::Called {
+    pub(crate) fn call(&self, args: &[&str]) -> crate::support::Called {
         let mut command = self.user.command(args);
         command
             .env("PIPE_SERVER", &self.url)

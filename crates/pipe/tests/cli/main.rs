@@ -4,6 +4,7 @@
 
 mod check;
 mod client;
+mod clusters;
 mod demo;
 mod examples;
 mod local;
