@@ -21,6 +21,7 @@ mod watch;
 
 pub use block::{Block, BlockError};
 pub use host::{KubeHost, NamespaceState};
+pub use names::is_label;
 pub use options::{
     ClusterOptions, Limits, Making, Namespaces, Patience, Profile, Profiles, ROLE, Volume, VolumeSource,
     pinned,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
 use pipekeeper_backend::Placement;
-use pipekeeper_model::AttemptId;
+use pipekeeper_model::{AttemptId, Digest};
 
 pub(crate) const MANAGER: &str = "app.kubernetes.io/managed-by";
 pub(crate) const PRODUCT: &str = "pipekeeper";
@@ -15,6 +15,9 @@ const RUN: &str = "pipekeeper.io/run";
 const PROJECT: &str = "pipekeeper.io/project";
 const PIPELINE: &str = "pipekeeper.io/pipeline";
 const TIER: &str = "pipekeeper.io/tier";
+
+/// Digits of a digest that tell names apart.
+const DIGITS: usize = 10;
 
 /// The supervisor's container.
 pub(crate) const AGENT: &str = "agent";
@@ -59,6 +62,27 @@ pub(crate) fn attempt_of(instance: &str, pod: &Pod) -> Option<AttemptId> {
         .flatten()
 }
 
+/// Whether a text can name what the cluster keeps to its strictest rule: at most 63 small letters, digits and `-`.
+pub fn is_label(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let ends = [text.bytes().next(), text.bytes().next_back()];
+    text.len() <= 63
+        && ends.into_iter().all(|end| end.is_some_and(is_plain))
+        && text.bytes().all(|byte| is_plain(byte) || byte == b'-')
+}
+
+/// A name for people that is nobody else's: what stands behind the words is drawn from `whole`, and so is different for
+/// every different one, even where the words are alike.
+pub(crate) fn distinct(words: &str, whole: &str) -> String {
+    let plain = words.to_ascii_lowercase().replace(['_', '.'], "-");
+    let digits: String = Digest::of(whole.as_bytes())
+        .to_hex()
+        .chars()
+        .take(DIGITS)
+        .collect();
+    format!("{plain}-{digits}")
+}
+
 /// A text as a label's value: at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at either end.
 fn to_label(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -74,7 +98,19 @@ fn to_label(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::to_label;
+    use super::{distinct, is_label, to_label};
+
+    #[test]
+    fn names_that_look_alike_stay_apart() {
+        let one = distinct("pipe-a-b-c-protected", "a-b/c/protected");
+        let other = distinct("pipe-a-b-c-protected", "a/b-c/protected");
+        assert_ne!(one, other);
+        assert!(
+            is_label(&one) && is_label(&distinct("pipe-M2-My_Web.1", "x")),
+            "{one}"
+        );
+        assert!(!is_label("") && !is_label("-a") && !is_label("a.b") && !is_label(&"x".repeat(64)));
+    }
 
     #[test]
     fn labels_are_always_valid() {

@@ -6,7 +6,10 @@ use std::{
 };
 
 use pipekeeper_backend::{Placement, Tier};
-use pipekeeper_model::{Name, plan::Resources};
+use pipekeeper_model::{
+    Name,
+    plan::{PodField, Resources},
+};
 
 use crate::Block;
 
@@ -25,6 +28,12 @@ pub struct ClusterOptions {
     pub agent_image: String,
     /// The Secrets in the pods' namespaces that images are pulled with.
     pub pull_secrets: Vec<String>,
+    /// The registries that are asked in the place of others, by the host of an image's name: `docker.io`.
+    pub mirrors: BTreeMap<String, String>,
+    /// Variables of every container that is not ours; the file's own win.
+    pub env: BTreeMap<String, String>,
+    /// The fields of `pod:` that files may set.
+    pub pod_allow: BTreeSet<PodField>,
     /// The volumes that caches may be.
     pub volumes: BTreeMap<Name, Volume>,
     /// What a container gets whose action says nothing about resources.

@@ -1,6 +1,8 @@
 //! From a planned pod to the object that the cluster is asked for. Pure, and an allow-list: what is not written here, no
 //! pipeline file can bring into a pod.
 
+mod fields;
+mod images;
 pub(crate) mod namespace;
 mod security;
 #[cfg(test)]
@@ -34,7 +36,7 @@ pub fn render_pod(plan: &PodPlan, cluster: &ClusterOptions) -> Pod {
     let waits_in_shell = !plan.wants_install();
     let steps = plan.containers.iter().enumerate();
     let steps = steps.map(|(index, container)| step(plan, cluster, index, container, waits_in_shell));
-    let services = plan.services.iter().map(service);
+    let services = plan.services.iter().map(|one| service(one, cluster));
     let containers: Vec<Container> = std::iter::once(agent(plan, cluster))
         .chain(steps)
         .chain(services)
@@ -59,10 +61,13 @@ pub fn render_pod(plan: &PodPlan, cluster: &ClusterOptions) -> Pod {
         host_aliases: host_aliases(&plan.services),
         image_pull_secrets: pull_secrets(cluster),
         init_containers: install,
-        node_selector: volumes::node_selector(plan, cluster),
+        node_selector: fields::node_selector(plan, cluster),
+        priority_class_name: plan.fields.priority_class.clone(),
         restart_policy: Some("Never".to_owned()),
+        runtime_class_name: plan.fields.runtime_class.clone(),
         security_context: Some(security::of_pod(profile)),
         termination_grace_period_seconds: Some(TERMINATION_GRACE),
+        tolerations: fields::tolerations(&plan.fields),
         volumes: Some(volumes::of_pod(plan, cluster)),
         ..PodSpec::default()
     };
@@ -76,8 +81,9 @@ pub fn render_pod(plan: &PodPlan, cluster: &ClusterOptions) -> Pod {
 /// Whether the cluster has what the attempt asks for.
 ///
 /// # Errors
-/// If it names a volume that the cluster's owner does not offer.
+/// If it names a volume that the cluster's owner does not offer, or a field of `pod:` that files may not set.
 pub(crate) fn check(plan: &PodPlan, cluster: &ClusterOptions) -> Result<(), LaunchError> {
+    fields::check(&plan.fields, cluster)?;
     let missing = plan
         .volumes
         .iter()
@@ -168,22 +174,20 @@ fn step(
     };
     Container {
         name: format!("step-{index}"),
-        image: Some(container.image.clone()),
+        image: Some(images::mirrored(&container.image, &cluster.mirrors)),
         command: Some(command),
         // An image's own arguments are none of ours.
         args: Some(Vec::new()),
+        env: (!cluster.env.is_empty()).then(|| variables(&cluster.env)),
         resources: Some(resources(plan, cluster, index)),
         volume_mounts: Some(volumes::of_step(plan, cluster)),
         ..Container::default()
     }
 }
 
-fn service(service: &LaunchService) -> Container {
-    let env = service.env.iter().map(|(name, value)| EnvVar {
-        name: name.clone(),
-        value: Some(value.clone()),
-        value_from: None,
-    });
+fn service(service: &LaunchService, cluster: &ClusterOptions) -> Container {
+    let mut env = cluster.env.clone();
+    env.extend(service.env.clone());
     let probe = service.ready.as_ref().map(|command| Probe {
         exec: Some(ExecAction {
             command: Some(vec!["sh".to_owned(), "-c".to_owned(), command.clone()]),
@@ -195,12 +199,22 @@ fn service(service: &LaunchService) -> Container {
     });
     Container {
         name: PodPlan::service_name(&service.name),
-        image: Some(service.image.clone()),
-        env: Some(env.collect()),
+        image: Some(images::mirrored(&service.image, &cluster.mirrors)),
+        env: Some(variables(&env)),
         readiness_probe: probe,
         resources: Some(requests("50m", "64Mi")),
         ..Container::default()
     }
+}
+
+/// Variables with just these values: the cluster would put other variables in the place of `$(NAME)`.
+fn variables(values: &BTreeMap<String, String>) -> Vec<EnvVar> {
+    let variable = |(name, value): (&String, &String)| EnvVar {
+        name: name.clone(),
+        value: Some(value.replace('$', "$$")),
+        value_from: None,
+    };
+    values.iter().map(variable).collect()
 }
 
 /// Services answer under their names.

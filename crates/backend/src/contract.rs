@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use pipekeeper_model::{
     AttemptId, AttemptRecord, Digest, Holder, Millis, Name,
-    plan::{Artifact, Feature, Reports, Resources, SecretTarget, Shell},
+    plan::{Artifact, Feature, PodFields, Reports, Resources, SecretTarget, Shell},
 };
 use thiserror::Error;
 
@@ -104,6 +104,8 @@ pub struct Launch {
     pub services: Vec<LaunchService>,
     /// What it asks of its host.
     pub resources: Resources,
+    /// What it asks of its pod.
+    pub pod: PodFields,
     /// The volumes that are its caches.
     pub volumes: Vec<VolumeMount>,
     /// Whether what it runs in may serve other attempts after it: it holds no secret, waited for nobody's consent and is

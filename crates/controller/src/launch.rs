@@ -77,6 +77,7 @@ impl Draft {
             },
             services: self.services(work),
             resources: work.resources.clone().unwrap_or_default(),
+            pod: work.pod.clone(),
             volumes: self.volumes(work),
             may_share: self.may_share(work, tier),
         })

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pipekeeper_expr::{Fuel, Template, Value};
 use pipekeeper_model::{
     Name, NodeId, ParamValue, Plan, TriggerEvent,
-    plan::{Body, Build, Concurrency, Node, Script, UseArtifact, Work},
+    plan::{Body, Build, Concurrency, Node, PodFields, Script, UseArtifact, Work},
 };
 
 use crate::{
@@ -288,11 +288,27 @@ impl Planner {
                 *repository = self.text(repository, &format!("{path}: build.repository"));
             }
         }
+        self.pod(&mut work.pod, path);
         for (name, service) in &mut work.services {
             service.image = self.text(&service.image, &format!("{path}: services.{name}.image"));
             for (variable, value) in &mut service.env {
                 *value = self.text(value, &format!("{path}: services.{name}.env.{variable}"));
             }
+        }
+    }
+
+    fn pod(&mut self, pod: &mut PodFields, path: &str) {
+        for (label, value) in &mut pod.node_selector {
+            *value = self.text(value, &format!("{path}: pod.nodeSelector.{label}"));
+        }
+        for value in pod.tolerations.iter_mut().filter_map(|one| one.value.as_mut()) {
+            *value = self.text(value, &format!("{path}: pod.tolerations"));
+        }
+        for name in [&mut pod.priority_class, &mut pod.runtime_class]
+            .into_iter()
+            .flatten()
+        {
+            *name = self.text(name, &format!("{path}: pod"));
         }
     }
 

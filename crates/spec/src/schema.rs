@@ -52,7 +52,7 @@ fn shape_keys(path: &str, shape: &Shape, table: &mut Vec<(String, Treatment)>) {
                 shape_keys(path, shape, table);
             }
         }
-        Shape::Text(_) | Shape::Bool | Shape::Int { .. } | Shape::Words(_) | Shape::Entries | Shape::Any => {}
+        Shape::Text(_) | Shape::Bool | Shape::Int { .. } | Shape::Words(_) | Shape::Entries => {}
     }
 }
 
@@ -101,7 +101,6 @@ fn value(shape: &Shape) -> Value {
         Shape::Entries => {
             json!({ "type": "array", "minItems": 1, "items": { "$ref": "#/definitions/entry" } })
         }
-        Shape::Any => json!({}),
     }
 }
 
@@ -137,6 +136,7 @@ fn pattern(kind: Text) -> Option<&'static str> {
         | Text::Cpu
         | Text::Memory
         | Text::Size
+        | Text::Label
         | Text::Credential => None,
     }
 }

@@ -56,7 +56,7 @@ struct Walk<'w, 's> {
 impl Walk<'_, '_> {
     /// `within` is the feature of a key around: it is not recorded again for the keys inside.
     fn value(&mut self, node: &Node, shape: &Shape, path: &str, within: Option<Feature>) {
-        if node.is_null() && !matches!(shape, Shape::Any) {
+        if node.is_null() {
             self.missing_value(node, shape, path);
             return;
         }
@@ -78,7 +78,6 @@ impl Walk<'_, '_> {
                 None => self.wrong_type(node, shape, path),
             },
             Shape::Entries if is_list(node) => self.non_empty(node, path),
-            Shape::Any => {}
             Shape::Bool
             | Shape::Int { .. }
             | Shape::List(_)
@@ -297,7 +296,7 @@ fn choose(node: &Node, shapes: &'static [Shape]) -> Option<&'static Shape> {
         Shape::Int { .. } => node.int().is_some(),
         Shape::List(_) | Shape::Entries => is_list(node),
         Shape::Map { .. } | Shape::Object(_) => is_map(node),
-        Shape::AnyOf(_) | Shape::Any => true,
+        Shape::AnyOf(_) => true,
     };
     shapes.iter().find(fits)
 }
@@ -316,7 +315,6 @@ fn describe(shape: &Shape) -> String {
             parts.join(" or ")
         }
         Shape::Entries => "a list of entries".to_owned(),
-        Shape::Any => "anything".to_owned(),
     }
 }
 

@@ -61,6 +61,7 @@ pub(crate) fn check_site(site: &Site, around: &Surroundings<'_>, source: &str, s
         | Text::Memory
         | Text::Size
         | Text::Variable
+        | Text::Label
         | Text::Credential
         | Text::Cell => {}
     }
@@ -307,6 +308,7 @@ impl Checker<'_> {
             | Text::Memory
             | Text::Size
             | Text::Variable
+            | Text::Label
             | Text::Credential
             | Text::Cell => false,
         }

@@ -15,8 +15,8 @@ use pipekeeper_model::{
     Actor, AttemptOutcome, AttemptRecord, Digest, EventKind, Holder, Millis, NodeId, Outcome, Plan, Revision,
     RunContext, RunId, Timestamp, TriggerEvent,
     plan::{
-        Body, Checkout, Gate, Node, OnFailure, Place, Reports, Retry, Script, Section, Shell, Start, Step,
-        Work,
+        Body, Checkout, Gate, Node, OnFailure, Place, PodFields, Reports, Retry, Script, Section, Shell,
+        Start, Step, Work,
     },
 };
 
@@ -51,6 +51,7 @@ fn work() -> Body {
         services: BTreeMap::new(),
         reports: Reports::default(),
         resources: None,
+        pod: PodFields::default(),
         environment: None,
         cluster: None,
         credentials: Vec::new(),

@@ -1,11 +1,14 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Pod;
 use pipekeeper_backend::{
     LaunchService, Placement, Tier, VolumeMount,
     pod::{PodContainer, PodPlan},
 };
-use pipekeeper_model::{AttemptId, Millis, Name, NodeId, RunId, plan::Resources};
+use pipekeeper_model::{
+    AttemptId, Millis, Name, NodeId, RunId,
+    plan::{PodField, PodFields, Resources, TaintEffect, Toleration},
+};
 
 use super::*;
 use crate::{Namespaces, Patience, Profile, Profiles, Volume, VolumeSource};
@@ -31,6 +34,7 @@ pub(crate) fn plan() -> PodPlan {
         containers: vec![container("debian:12", true)],
         services: Vec::new(),
         resources: Resources::default(),
+        fields: PodFields::default(),
         volumes: Vec::new(),
         lifetime: Millis::hours(26),
     }
@@ -58,6 +62,9 @@ pub(crate) fn cluster() -> ClusterOptions {
         },
         agent_image: "registry.test/agent:1".to_owned(),
         pull_secrets: Vec::new(),
+        mirrors: BTreeMap::new(),
+        env: BTreeMap::new(),
+        pod_allow: BTreeSet::new(),
         volumes: BTreeMap::new(),
         default_resources: Resources::default(),
         making: None,
@@ -152,4 +159,152 @@ fn a_volume_that_is_not_offered_is_refused() {
         refused,
         "the cluster `main` has no volume `fast` for the cache `cargo`; it has: none"
     );
+}
+
+#[test]
+fn a_pod_has_what_its_file_asks_for_and_its_cluster_gives_to_all() {
+    let mut plan = plan();
+    plan.services = vec![LaunchService {
+        name: name("db"),
+        image: "quay.io/a/postgres:16".to_owned(),
+        env: BTreeMap::from([("PRICE".to_owned(), "5$(NO_PROXY)".to_owned())]),
+        ready: None,
+    }];
+    plan.fields = PodFields {
+        node_selector: BTreeMap::from([("kubernetes.io/arch".to_owned(), "arm64".to_owned())]),
+        tolerations: vec![
+            Toleration {
+                key: Some("ci".to_owned()),
+                value: Some("yes".to_owned()),
+                effect: Some(TaintEffect::NoExecute),
+                seconds: Some(5),
+            },
+            Toleration {
+                key: Some("gpu".to_owned()),
+                value: None,
+                effect: None,
+                seconds: None,
+            },
+        ],
+        priority_class: Some("urgent".to_owned()),
+        runtime_class: Some("gvisor".to_owned()),
+    };
+    let mut cluster = cluster();
+    cluster.env = BTreeMap::from([("NO_PROXY".to_owned(), ".corp".to_owned())]);
+    cluster.mirrors = BTreeMap::from([("docker.io".to_owned(), "harbor.test/hub".to_owned())]);
+    cluster.pod_allow = plan.fields.set().collect();
+    check(&plan, &cluster).unwrap();
+    insta::assert_snapshot!(shown(&render_pod(&plan, &cluster)));
+}
+
+#[test]
+fn a_field_that_the_owner_does_not_allow_is_refused() {
+    let mut plan = plan();
+    plan.fields.runtime_class = Some("gvisor".to_owned());
+    let mut cluster = cluster();
+    cluster.pod_allow = BTreeSet::from([PodField::NodeSelector, PodField::Tolerations]);
+    let refused = check(&plan, &cluster).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "the cluster `main` does not let files set `pod.runtimeClassName`: take it out, or let its owner write `pod_allow = [\"nodeSelector\", \"tolerations\", \"runtimeClassName\"]`"
+    );
+}
+
+/// A folder of a node is for those who are trusted, and for one project and tier at a time.
+#[test]
+fn folders_of_nodes_are_never_for_strangers() {
+    let mut cluster = cluster();
+    let volume = Volume {
+        source: VolumeSource::HostPath("/mnt/fast".to_owned()),
+        nodes: BTreeMap::from([("disk".to_owned(), "fast".to_owned())]),
+    };
+    cluster.volumes = BTreeMap::from([(name("fast"), volume)]);
+    let folders = |tier: Tier| {
+        let mut plan = plan();
+        plan.placement.tier = tier;
+        plan.volumes = vec![VolumeMount {
+            cache: name("Cargo_registry"),
+            volume: name("fast"),
+            paths: vec!["target".to_owned()],
+        }];
+        let spec = render_pod(&plan, &cluster).spec.unwrap();
+        let volumes = spec.volumes.unwrap_or_default();
+        assert!(volumes.iter().all(|volume| crate::is_label(&volume.name)));
+        let folders = volumes.into_iter().filter_map(|volume| volume.host_path);
+        let folders: Vec<String> = folders.map(|folder| folder.path).collect();
+        (folders, spec.node_selector.is_some())
+    };
+    let (protected, branches) = (folders(Tier::Protected), folders(Tier::Branches));
+    assert_eq!(protected, (vec!["/mnt/fast/shop/protected".to_owned()], true));
+    assert_eq!(branches, (vec!["/mnt/fast/shop/branches".to_owned()], true));
+    for tier in [Tier::Forks, Tier::Local] {
+        assert_eq!(folders(tier), (Vec::new(), false));
+    }
+}
+
+#[test]
+fn claims_are_of_one_project_and_tier() {
+    let mut cluster = cluster();
+    let claim = VolumeSource::Claim {
+        size: "1Gi".to_owned(),
+        class: None,
+        access: "ReadWriteOnce".to_owned(),
+    };
+    let volume = Volume {
+        source: claim,
+        nodes: BTreeMap::new(),
+    };
+    cluster.volumes = BTreeMap::from([(name("a"), volume.clone()), (name("a-b"), volume)]);
+    let mut names = BTreeSet::new();
+    for (volume, project) in [("a", "b-c"), ("a-b", "c"), ("a-b", "C")] {
+        for tier in [Tier::Protected, Tier::Branches, Tier::Forks] {
+            let mut plan = plan();
+            plan.placement.project = name(project);
+            plan.placement.tier = tier;
+            plan.volumes = vec![VolumeMount {
+                cache: name("cache"),
+                volume: name(volume),
+                paths: vec!["target".to_owned()],
+            }];
+            let claims = claims(&plan, &cluster);
+            let [claim] = claims.as_slice() else {
+                panic!("{claims:?}")
+            };
+            names.insert(claim.metadata.name.clone().unwrap());
+        }
+    }
+    assert_eq!(names.len(), 9, "{names:?}");
+    assert!(names.iter().all(|name| crate::is_label(name)), "{names:?}");
+}
+
+#[test]
+fn a_namespace_is_furnished() {
+    use namespace::{limit_range, namespace, policy, quota};
+    let mut cluster = cluster();
+    cluster.default_resources.cpu = Some("500m".to_owned());
+    let limits = crate::Limits {
+        pods: Some(40),
+        all: Resources {
+            cpu: Some("16".to_owned()),
+            memory: None,
+        },
+        container: Resources {
+            cpu: Some("8".to_owned()),
+            memory: Some("16Gi".to_owned()),
+        },
+    };
+    let denied = ["10.0.0.1/32", "fd00:1::/64"].map(|text| text.parse().unwrap());
+    let documents = serde_json::json!([
+        namespace("ci-shop", &cluster),
+        policy(&cluster, &denied.into()),
+        quota(&cluster, &limits),
+        limit_range(&cluster, &limits),
+    ]);
+    insta::assert_snapshot!(serde_json::to_string_pretty(&documents).unwrap());
+    let nothing = crate::Limits::default();
+    assert_eq!(
+        quota(&cluster, &nothing).spec.unwrap().hard,
+        Some(BTreeMap::new())
+    );
+    assert_eq!(limit_range(&cluster, &nothing).spec.unwrap().limits, []);
 }

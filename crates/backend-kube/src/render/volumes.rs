@@ -10,7 +10,7 @@ use k8s_openapi::{
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
 use pipekeeper_backend::{
-    Placement, VolumeMount as CacheVolume,
+    Placement, Tier, VolumeMount as CacheVolume,
     pod::{PodPlan, paths},
 };
 use pipekeeper_model::Name;
@@ -88,15 +88,12 @@ pub(super) fn tools(read_only: bool) -> VolumeMount {
 
 /// All volumes.
 pub(super) fn of_pod(plan: &PodPlan, cluster: &ClusterOptions) -> Vec<Volume> {
-    let own = OWN.map(|name| Volume {
-        name: name.to_owned(),
-        empty_dir: Some(EmptyDirVolumeSource::default()),
-        ..Volume::default()
-    });
+    let own = OWN.map(empty);
     let caches = plan.volumes.iter().filter_map(|volume| {
         let known = cluster.volumes.get(&volume.volume)?;
         let name = volume_name(&volume.cache);
         Some(match &known.source {
+            VolumeSource::HostPath(_) if !gets_folders(plan.placement.tier) => empty(&name),
             VolumeSource::HostPath(folder) => Volume {
                 name,
                 host_path: Some(HostPathVolumeSource {
@@ -118,14 +115,31 @@ pub(super) fn of_pod(plan: &PodPlan, cluster: &ClusterOptions) -> Vec<Volume> {
     own.into_iter().chain(caches).collect()
 }
 
-/// The nodes that have every volume it wants.
-pub(super) fn node_selector(plan: &PodPlan, cluster: &ClusterOptions) -> Option<BTreeMap<String, String>> {
-    let wanted = plan
-        .volumes
-        .iter()
-        .filter_map(|volume| cluster.volumes.get(&volume.volume));
-    let labels: BTreeMap<String, String> = wanted.flat_map(|volume| volume.nodes.clone()).collect();
-    (!labels.is_empty()).then_some(labels)
+/// A volume that comes and goes with the pod.
+fn empty(name: &str) -> Volume {
+    Volume {
+        name: name.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource::default()),
+        ..Volume::default()
+    }
+}
+
+/// Whether pods of this tier get folders of their node. What strangers wrote has its caches for as long as it runs.
+fn gets_folders(tier: Tier) -> bool {
+    match tier {
+        Tier::Protected | Tier::Branches => true,
+        Tier::Forks | Tier::Local => false,
+    }
+}
+
+/// The labels of the nodes that have every volume it wants.
+pub(super) fn nodes(plan: &PodPlan, cluster: &ClusterOptions) -> BTreeMap<String, String> {
+    let tier = plan.placement.tier;
+    let volumes = plan.volumes.iter();
+    let wanted = volumes
+        .filter_map(|volume| cluster.volumes.get(&volume.volume))
+        .filter(|volume| gets_folders(tier) || !matches!(volume.source, VolumeSource::HostPath(_)));
+    wanted.flat_map(|volume| volume.nodes.clone()).collect()
 }
 
 /// The claim of a volume for one project and tier, if it is made of one.
@@ -160,9 +174,12 @@ pub(super) fn claim(
     })
 }
 
-/// The name of a volume's claim for one project and tier.
+/// The name of a volume's claim for one project and tier. The words in it are for people, and may be alike for several;
+/// what stands behind them is not.
 fn claim_name(volume: &Name, placement: &Placement) -> String {
-    format!("pipe-{volume}-{}-{}", placement.project, placement.tier.as_str())
+    let (project, tier) = (placement.project.as_str(), placement.tier.as_str());
+    let whole = format!("{volume}/{project}/{tier}");
+    names::distinct(&format!("pipe-{volume}-{project}-{tier}"), &whole)
 }
 
 /// What belongs to one project and tier never meets another's.
@@ -171,5 +188,10 @@ fn own_folder(placement: &Placement) -> String {
 }
 
 fn volume_name(cache: &Name) -> String {
-    format!("cache-{cache}")
+    let name = format!("cache-{cache}");
+    if names::is_label(&name) {
+        name
+    } else {
+        names::distinct("cache", cache.as_str())
+    }
 }

@@ -8,7 +8,10 @@ use std::{
 use pipekeeper_agent::protocol::{
     AttemptDir, AttemptSpec, CacheCandidate, CacheSpec, InputSpec, PodSpec, WorkspaceSpec,
 };
-use pipekeeper_model::{AttemptId, Millis, Name, plan::Resources};
+use pipekeeper_model::{
+    AttemptId, Millis, Name,
+    plan::{PodFields, Resources},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -58,6 +61,8 @@ pub struct PodPlan {
     pub services: Vec<LaunchService>,
     /// What the steps may use.
     pub resources: Resources,
+    /// What it asks of its pod beside that.
+    pub fields: PodFields,
     /// The volumes that are its caches.
     pub volumes: Vec<VolumeMount>,
     /// After this long it is ended, whoever watches.
@@ -152,6 +157,7 @@ pub(super) fn plan(
         containers,
         services: launch.services.clone(),
         resources: launch.resources.clone(),
+        fields: launch.pod.clone(),
         volumes: launch.volumes.clone(),
         lifetime: Millis(
             launch

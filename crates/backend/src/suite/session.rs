@@ -10,7 +10,7 @@ use std::{
 
 use pipekeeper_model::{
     AttemptId, AttemptRecord, Holder, Millis, NodeId, RunId,
-    plan::{Reports, Resources, Shell},
+    plan::{PodFields, Reports, Resources, Shell},
 };
 use tokio::{sync::mpsc::UnboundedReceiver, time::timeout};
 
@@ -105,6 +105,7 @@ pub fn launch_of(attempt: AttemptId, text: &str, log: &Path) -> Launch {
         may_share: true,
         services: Vec::new(),
         resources: Resources::default(),
+        pod: PodFields::default(),
         volumes: Vec::new(),
     }
 }

@@ -5,6 +5,7 @@
 
 mod feature;
 mod node;
+mod pod;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,7 @@ pub use node::{
     Body, Condition, Gate, Lock, Node, OnFailure, Place, Promotion, Retry, Section, Start, SubPipeline, Sync,
     Wait, WaitFor,
 };
+pub use pod::{PodField, PodFields, TaintEffect, Toleration};
 pub use work::{
     Artifact, Build, Cache, CacheKey, CacheMode, Checkout, Reports, Resources, Script, Secret, SecretTarget,
     Service, Shell, Step, UseArtifact, Work,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::PodFields;
 use crate::{Millis, Name, NodeId};
 
 /// The steps of one action with all they use.
@@ -31,6 +32,9 @@ pub struct Work {
     pub reports: Reports,
     /// What it asks of its host.
     pub resources: Option<Resources>,
+    /// What it asks of its pod.
+    #[serde(default, skip_serializing_if = "PodFields::is_empty")]
+    pub pod: PodFields,
     /// The environment whose variables, secrets and gates it uses.
     pub environment: Option<Name>,
     /// The cluster it runs in.

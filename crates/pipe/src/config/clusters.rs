@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use pipekeeper_backend::pod::PoolOptions;
 use pipekeeper_backend_kube::{
     Block, ClusterOptions, Limits, Making, Namespaces, Patience, Profile, Profiles, ROLE, Volume,
-    VolumeSource, pinned,
+    VolumeSource, is_label, pinned,
 };
 use pipekeeper_model::{Millis, Name, ParseMillisError, plan::Resources};
 
@@ -48,10 +48,11 @@ fn cluster(text: &str, mut raw: RawCluster) -> Result<ClusterConfig, Failure> {
             wrong("has the name of this machine's own backend".to_owned()).hint("call it differently")
         );
     }
-    let making = making(&mut raw).map_err(|failure| Failure {
+    let of_cluster = |failure: Failure| Failure {
         message: format!("the cluster `{text}` {}", failure.message),
         ..failure
-    })?;
+    };
+    let making = making(&mut raw).map_err(of_cluster)?;
     let agent_image = raw.agent_image.ok_or_else(|| {
         wrong("has no `agent_image`".to_owned()).hint("push one with `scripts/agent-image`, and name it here")
     })?;
@@ -63,15 +64,16 @@ fn cluster(text: &str, mut raw: RawCluster) -> Result<ClusterConfig, Failure> {
         None | Some(RawProfile::Baseline) => Profile::Baseline,
         Some(RawProfile::Restricted) => Profile::Restricted,
     };
-    let volumes = raw.volumes.into_iter().map(|(volume, raw)| {
-        let name = volume
-            .parse()
-            .map_err(|error| wrong(format!("has a wrong volume: failed to {error}")))?;
-        Ok((
-            name,
-            source(raw).map_err(|what| wrong(format!("has a volume `{volume}` that {what}")))?,
+    let volumes = volumes(raw.volumes).map_err(of_cluster)?;
+    if let Some(name) = raw.env.keys().find(|name| !is_variable(name)) {
+        return Err(wrong(format!("has a variable `{name}`, which is no name of one")));
+    }
+    if let Some(host) = raw.mirrors.keys().find(|host| host.contains('/')) {
+        return Err(wrong(format!(
+            "has a mirror of `{host}`, which is no host of a registry"
         ))
-    });
+        .hint("write it like `mirrors = { \"docker.io\" = \"harbor.example.org/hub\" }`"));
+    }
     Ok(ClusterConfig {
         kubeconfig: raw.kubeconfig,
         context: raw.context,
@@ -101,7 +103,10 @@ fn cluster(text: &str, mut raw: RawCluster) -> Result<ClusterConfig, Failure> {
             },
             agent_image: pinned(&agent_image, env!("CARGO_PKG_VERSION")),
             pull_secrets: raw.pull_secrets,
-            volumes: volumes.collect::<Result<_, Failure>>()?,
+            mirrors: raw.mirrors.into_iter().map(mirror).collect(),
+            env: raw.env,
+            pod_allow: raw.pod_allow,
+            volumes,
             default_resources: Resources {
                 cpu: raw.resources.cpu,
                 memory: raw.resources.memory,
@@ -118,6 +123,52 @@ fn pool(raw: RawPool) -> Result<PoolOptions, ParseMillisError> {
         idle: idle.to_duration(),
         max: raw.max.unwrap_or(DEFAULT_MAX),
     })
+}
+
+fn volumes(all: BTreeMap<String, RawVolume>) -> Result<BTreeMap<Name, Volume>, Failure> {
+    let volumes = all.into_iter().map(|(volume, raw)| {
+        let name = volume
+            .parse()
+            .map_err(|error| Failure::usage(format!("has a wrong volume: failed to {error}")))?;
+        let wrong = |what| Failure::usage(format!("has a volume `{volume}` that {what}"));
+        Ok((name, source(raw).map_err(wrong)?))
+    });
+    let volumes = volumes.collect::<Result<_, Failure>>()?;
+    match nested(&volumes) {
+        Some((inner, outer)) => Err(Failure::usage(format!(
+            "has the volume `{inner}` inside the volume `{outer}`"
+        ))
+        .hint("give each a folder of its own, so that no project reaches another's")),
+        None => Ok(volumes),
+    }
+}
+
+/// A volume whose folder is inside another's.
+fn nested(volumes: &BTreeMap<Name, Volume>) -> Option<(&Name, &Name)> {
+    let folder = |volume: &Volume| match &volume.source {
+        VolumeSource::HostPath(path) => Some(format!("{path}/")),
+        VolumeSource::Claim { .. } => None,
+    };
+    volumes.iter().find_map(|(inner, volume)| {
+        let path = folder(volume)?;
+        let mut others = volumes.iter().filter(|(name, _)| *name != inner);
+        others
+            .find(|(_, other)| folder(other).is_some_and(|other| path.starts_with(&other)))
+            .map(|(outer, _)| (inner, outer))
+    })
+}
+
+fn is_variable(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    name.bytes().all(is_plain) && name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
+}
+
+/// A registry and who is asked in its place, as images are named.
+fn mirror((host, mirror): (String, String)) -> (String, String) {
+    let mirror = mirror
+        .trim_start_matches("https://")
+        .trim_start_matches("http://");
+    (host, mirror.trim_end_matches('/').to_owned())
 }
 
 /// How its namespaces are made, if they are.
@@ -190,14 +241,6 @@ pub(super) fn check_namespaces(
         }
     }
     Ok(())
-}
-
-fn is_label(text: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let ends = [text.bytes().next(), text.bytes().next_back()];
-    text.len() <= 63
-        && ends.into_iter().all(|end| end.is_some_and(is_plain))
-        && text.bytes().all(|byte| is_plain(byte) || byte == b'-')
 }
 
 fn source(raw: RawVolume) -> Result<Volume, &'static str> {

@@ -1,8 +1,12 @@
 //! The configuration file as it is written.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use pipekeeper_forge::ForgeKind;
+use pipekeeper_model::plan::PodField;
 use serde::Deserialize;
 
 use super::LogFormat;
@@ -76,6 +80,9 @@ pub(super) struct RawCluster {
     pub(super) pull_secrets: Vec<String>,
     pub(super) volumes: BTreeMap<String, RawVolume>,
     pub(super) resources: RawResources,
+    pub(super) mirrors: BTreeMap<String, String>,
+    pub(super) env: BTreeMap<String, String>,
+    pub(super) pod_allow: BTreeSet<PodField>,
     pub(super) pool: Option<RawPool>,
 }
 

@@ -60,6 +60,10 @@ fn the_example_is_valid_and_complete() {
         "profiles",
         "pull_secrets",
         "resources",
+        "mirrors",
+        "env",
+        "pod_allow",
+        "pool",
     ];
     for key in keys {
         assert!(text.contains(&format!("{key} = ")), "{key}");
@@ -189,6 +193,19 @@ fn a_cluster_that_cannot_be_used_is_refused() {
             "has a wrong `deny`: failed to read `example.org`",
         ),
         ("limits = { pod = 4 }", "unknown field `pod`"),
+        ("pod_allow = [\"hostNetwork\"]", "unknown variant `hostNetwork`"),
+        (
+            "env = { \"A=B\" = \"c\" }",
+            "has a variable `A=B`, which is no name of one",
+        ),
+        (
+            "mirrors = { \"docker.io/library\" = \"r.test\" }",
+            "has a mirror of `docker.io/library`, which is no host",
+        ),
+        (
+            "volumes = { a = { host_path = \"/data\" }, b = { host_path = \"/data/m2/\" } }",
+            "has the volume `b` inside the volume `a`",
+        ),
     ];
     for (keys, wanted) in cases {
         let error = parse(&format!("{CLUSTER}{keys}\n"), &[]).unwrap_err();

@@ -22,13 +22,14 @@ use crate::{
 };
 
 /// What pods can do.
-pub(crate) const FEATURES: [Feature; 6] = [
+pub(crate) const FEATURES: [Feature; 7] = [
     Feature::Image,
     Feature::Secrets,
     Feature::Services,
     Feature::Resources,
     Feature::Cluster,
     Feature::VolumeCache,
+    Feature::Pod,
 ];
 
 /// Where every attempt of this server runs.

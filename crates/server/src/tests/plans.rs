@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use pipekeeper_engine::RunRequest;
 use pipekeeper_model::{
     EventKind, GitRef, NodeId, Plan, Revision, RunContext, TriggerEvent,
-    plan::{Body, Checkout, Gate, Node, OnFailure, Place, Reports, Retry, Section, Start, Work, defaults},
+    plan::{
+        Body, Checkout, Gate, Node, OnFailure, Place, PodFields, Reports, Retry, Section, Start, Work,
+        defaults,
+    },
 };
 
 pub(super) fn work(name: &str, needs: &[u32]) -> Node {
@@ -20,6 +23,7 @@ pub(super) fn work(name: &str, needs: &[u32]) -> Node {
         services: BTreeMap::new(),
         reports: Reports::default(),
         resources: None,
+        pod: PodFields::default(),
         environment: None,
         cluster: None,
         credentials: Vec::new(),

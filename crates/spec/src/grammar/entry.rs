@@ -7,8 +7,8 @@ use super::{
     file::SHELLS,
     key, needs,
     parts::{
-        APPROVE, ARTIFACT, BUILD, CHECKOUT, LOCK, ONE_LOCK, ONE_SECRET, REPORTS, RESOURCES, RETRY, REUSE,
-        SERVICE, START, SYNC, WAIT,
+        APPROVE, ARTIFACT, BUILD, CHECKOUT, LOCK, ONE_LOCK, ONE_SECRET, POD, REPORTS, RESOURCES, RETRY,
+        REUSE, SERVICE, START, SYNC, WAIT,
     },
     word,
 };
@@ -288,7 +288,7 @@ pub(crate) static ENTRY: Object = Object {
         key(
             "pod",
             needs(Feature::Pod),
-            Shape::Any,
+            Shape::Object(&POD),
             "Fields of its pod, within what the cluster allows.",
         )
         .on(WORK),

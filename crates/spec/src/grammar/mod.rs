@@ -44,8 +44,6 @@ pub(crate) enum Shape {
     AnyOf(&'static [Shape]),
     /// A list of entries, each an [`ENTRY`].
     Entries,
-    /// Anything: checked elsewhere.
-    Any,
 }
 
 /// One word of a fixed set.

@@ -298,6 +298,78 @@ pub(super) static RESOURCES: Object = Object {
     ],
 };
 
+pub(super) static POD: Object = Object {
+    what: "`pod`",
+    keys: &[
+        key(
+            "nodeSelector",
+            needs(Feature::Pod),
+            Shape::Map {
+                key: Text::Label,
+                of: &Shape::Text(Text::PlanTime),
+            },
+            "Labels of the nodes that it may be on.",
+        ),
+        key(
+            "tolerations",
+            needs(Feature::Pod),
+            Shape::List(&Shape::Object(&TOLERATION)),
+            "Taints of nodes that do not keep it off.",
+        ),
+        key(
+            "priorityClassName",
+            needs(Feature::Pod),
+            Shape::Text(Text::PlanTime),
+            "How urgent it is: a priority class of the cluster.",
+        ),
+        key(
+            "runtimeClassName",
+            needs(Feature::Pod),
+            Shape::Text(Text::PlanTime),
+            "What its containers run in: a runtime class of the cluster.",
+        ),
+    ],
+};
+
+static TOLERATION: Object = Object {
+    what: "a toleration",
+    keys: &[
+        key(
+            "key",
+            needs(Feature::Pod),
+            Shape::Text(Text::Label),
+            "The taint's key; default any.",
+        ),
+        key(
+            "operator",
+            needs(Feature::Pod),
+            Shape::Words(&[word("Equal"), word("Exists")]),
+            "Whether the value must be the same, or may be any; default `Equal`.",
+        ),
+        key(
+            "value",
+            needs(Feature::Pod),
+            Shape::Text(Text::PlanTime),
+            "The taint's value.",
+        ),
+        key(
+            "effect",
+            needs(Feature::Pod),
+            Shape::Words(&[word("NoSchedule"), word("PreferNoSchedule"), word("NoExecute")]),
+            "What the taint does; default any.",
+        ),
+        key(
+            "tolerationSeconds",
+            needs(Feature::Pod),
+            Shape::Int {
+                min: 0,
+                max: 1_000_000_000,
+            },
+            "Seconds after which a taint that came later drives it away; with `NoExecute`.",
+        ),
+    ],
+};
+
 pub(super) static REUSE: Object = Object {
     what: "`reuse`",
     keys: &[

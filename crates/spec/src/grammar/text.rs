@@ -43,6 +43,8 @@ pub(crate) enum Text {
     Size,
     /// An environment variable.
     Variable,
+    /// The key of a label or a taint of a cluster's node.
+    Label,
     Credential,
     /// A value of a matrix axis.
     Cell,
@@ -106,6 +108,7 @@ impl Text {
                 )
             }),
             Self::Variable => check_variable(text),
+            Self::Label => check_label(text),
             Self::Credential => check_credential(text),
             Self::Cell => check_cell(text),
         }
@@ -296,6 +299,29 @@ fn check_quantity(text: &str, units: &[&str], wanted: &str) -> Result<(), Misfit
     }
 }
 
+/// A name of at most 63 characters, behind a domain's if there is a `/`.
+fn check_label(text: &str) -> Result<(), Misfit> {
+    let is_word = |word: &str, longest: usize| {
+        let ends = [word.bytes().next(), word.bytes().next_back()];
+        word.len() <= longest
+            && ends
+                .iter()
+                .all(|end| end.is_some_and(|end| end.is_ascii_alphanumeric()))
+            && word
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    };
+    let (domain, name) = text.split_once('/').unwrap_or(("x", text));
+    if is_word(domain, 253) && is_word(name, 63) {
+        Ok(())
+    } else {
+        Err(misfit(
+            codes::BAD_NAME,
+            format!("use `{text}` as a label: write it like `disk` or `kubernetes.io/arch`"),
+        ))
+    }
+}
+
 fn check_credential(text: &str) -> Result<(), Misfit> {
     let fits = text == "git"
         || text.split_once(':').is_some_and(|(kind, name)| {
@@ -379,6 +405,11 @@ mod tests {
                 Text::Glob,
                 vec!["src/**", "!docs/**", "v*"],
                 vec!["[", "!", "", "{a"],
+            ),
+            (
+                Text::Label,
+                vec!["disk", "kubernetes.io/arch"],
+                vec!["", "/arch", "-disk", "a/b/c", "a b"],
             ),
             (
                 Text::Credential,

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use pipekeeper_model::{
     Name,
     plan::{
-        Artifact, Body, Build, Checkout, Gate, Promotion, Reports, Resources, Script, Secret, SecretTarget,
-        Service, Shell, Step, SubPipeline, Sync, Wait, WaitFor, Work, defaults,
+        Artifact, Body, Build, Checkout, Gate, PodFields, Promotion, Reports, Resources, Script, Secret,
+        SecretTarget, Service, Shell, Step, SubPipeline, Sync, TaintEffect, Toleration, Wait, WaitFor, Work,
+        defaults,
     },
 };
 use serde_json::Value as Json;
@@ -116,6 +117,10 @@ fn work(
             cpu: text(resources, "cpu"),
             memory: text(resources, "memory"),
         }),
+        pod: node
+            .get("pod")
+            .map(|pod| pod_fields(pod, &join(path, "pod"), sink))
+            .unwrap_or_default(),
         environment: None,
         cluster: None,
         credentials: texts(node.get("credentials")),
@@ -250,6 +255,39 @@ fn service(node: &Node) -> Option<Service> {
         ready: text(node, "ready"),
         condition: text(node, "if"),
     })
+}
+
+fn pod_fields(node: &Node, path: &str, sink: &mut Sink<'_>) -> PodFields {
+    let tolerations = node.get("tolerations").map(Node::items).unwrap_or_default();
+    let tolerations = tolerations.iter().enumerate().map(|(index, item)| {
+        let is_any = text(item, "operator").as_deref() == Some("Exists");
+        if let (true, Some(value)) = (is_any, item.get("value")) {
+            let path = format!("{path}.tolerations[{index}].value");
+            let message = "`operator: Exists` stands for any value, and here is one";
+            sink.error(codes::KEYS_TOGETHER, &path, &value.span, message)
+                .help("take `operator` out to tolerate this value, or `value` to tolerate any");
+        }
+        Toleration {
+            key: text(item, "key"),
+            // Without a key there is no value to compare.
+            value: (!is_any && item.get("key").is_some()).then(|| text(item, "value").unwrap_or_default()),
+            effect: text(item, "effect").and_then(|text| {
+                TaintEffect::ALL
+                    .into_iter()
+                    .find(|effect| effect.as_str() == text)
+            }),
+            seconds: item
+                .get("tolerationSeconds")
+                .and_then(Node::int)
+                .and_then(|seconds| u64::try_from(seconds).ok()),
+        }
+    });
+    PodFields {
+        tolerations: tolerations.collect(),
+        node_selector: text_map(node.get("nodeSelector")),
+        priority_class: text(node, "priorityClassName"),
+        runtime_class: text(node, "runtimeClassName"),
+    }
 }
 
 fn gate(node: &Node, path: &str, sink: &mut Sink<'_>) -> Gate {

@@ -9,8 +9,8 @@ use pipekeeper_engine::{Group, RunRequest};
 use pipekeeper_model::{
     EventKind, GitRef, Millis, Name, NodeId, Outcome, Plan, Revision, RunContext, TriggerEvent,
     plan::{
-        Body, Checkout, Condition, Gate, Node, OnFailure, OnNew, Place, Promotion, Reports, Retry, Script,
-        Section, Shell, Start, Step, SubPipeline, Sync, Wait, WaitFor, Work,
+        Body, Checkout, Condition, Gate, Node, OnFailure, OnNew, Place, PodFields, Promotion, Reports, Retry,
+        Script, Section, Shell, Start, Step, SubPipeline, Sync, Wait, WaitFor, Work,
     },
 };
 
@@ -347,6 +347,7 @@ impl Planner {
             services: BTreeMap::new(),
             reports: Reports::default(),
             resources: None,
+            pod: PodFields::default(),
             environment: None,
             cluster: None,
             credentials: Vec::new(),

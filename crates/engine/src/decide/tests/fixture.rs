@@ -6,8 +6,8 @@ use pipekeeper_model::{
     Actor, AttemptId, AttemptOutcome, AttemptRecord, EventKind, GitRef, Holder, Millis, NodeId, Outcome,
     Plan, Revision, RunContext, RunId, Timestamp, TriggerEvent,
     plan::{
-        Body, Checkout, Condition, Gate, Node, OnFailure, Place, Reports, Retry, Section, Start, Wait,
-        WaitFor, Work, defaults,
+        Body, Checkout, Condition, Gate, Node, OnFailure, Place, PodFields, Reports, Retry, Section, Start,
+        Wait, WaitFor, Work, defaults,
     },
 };
 
@@ -29,6 +29,7 @@ pub(super) fn node(name: &str, needs: &[u32]) -> Node {
         services: BTreeMap::new(),
         reports: Reports::default(),
         resources: None,
+        pod: PodFields::default(),
         environment: None,
         cluster: None,
         credentials: Vec::new(),
