@@ -3,9 +3,10 @@
 //! A cache file is an archive followed by its SHA-256 and a mark, so a damaged or half-written one is a miss. Files
 //! keep their dates, because build tools compare those with the dates of the sources, which are newer.
 
-use std::fs::{self, File};
+use std::fs::{self, File, FileTimes};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::archive::{ArchiveError, Dates, HashWriter, Rules, select, sha256_of, unpack_from, write_archive};
 use crate::interrupt::Interrupt;
@@ -66,13 +67,18 @@ pub(crate) fn restore(
 
 fn restore_file(dir: &AttemptDir, path: &Path, interrupt: &Interrupt) -> Result<(), ArchiveError> {
     let mut file = File::open(path).map_err(ArchiveError::io(path))?;
+    // Who makes room leaves alone what is read; where there are no locks, an open file outlives its removal.
+    drop(file.lock_shared());
     let body = checked_length(&mut file).map_err(ArchiveError::Damaged)?;
     file.seek(SeekFrom::Start(0)).map_err(ArchiveError::io(path))?;
     let rules = Rules {
         dates: Dates::Kept,
         tops: Some(TOPS),
     };
-    unpack_from(file.take(body), body, dir.path(), &rules, interrupt).map(drop)
+    unpack_from((&file).take(body), body, dir.path(), &rules, interrupt)?;
+    // What is not noted as used goes earlier when room is needed; that is all.
+    drop(file.set_times(FileTimes::new().set_accessed(SystemTime::now())));
+    Ok(())
 }
 
 /// The length of the archive in a cache file whose digest is right.
@@ -182,133 +188,4 @@ pub(crate) fn place(path: &str) -> Result<String, ArchiveError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::FileExt;
-    use std::time::{Duration, SystemTime};
-
-    use super::*;
-    use crate::protocol::CacheCandidate;
-
-    struct Site {
-        folder: tempfile::TempDir,
-        cache: CacheSpec,
-    }
-
-    impl Site {
-        fn new() -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            let file = folder.path().join("store/key");
-            let cache = CacheSpec {
-                name: "deps".into(),
-                key: "key".into(),
-                restore: vec![
-                    CacheCandidate {
-                        path: folder.path().join("missing"),
-                        exact: false,
-                    },
-                    CacheCandidate {
-                        path: file.clone(),
-                        exact: true,
-                    },
-                ],
-                paths: vec!["~/.deps".into(), "target".into()],
-                save_to: Some(file),
-            };
-            Self { folder, cache }
-        }
-
-        fn attempt(&self, name: &str) -> AttemptDir {
-            let dir = AttemptDir::new(self.folder.path().join(name));
-            fs::create_dir_all(dir.home().join(".deps")).unwrap();
-            fs::create_dir_all(dir.workspace().join("target")).unwrap();
-            dir
-        }
-
-        fn restore(&self, dir: &AttemptDir) -> CacheState {
-            restore(dir, &self.cache, &Interrupt::default(), &mut Vec::new())
-        }
-
-        fn save(&self, dir: &AttemptDir, state: &mut CacheState) -> Option<u64> {
-            save(
-                dir,
-                "h",
-                &self.cache,
-                state,
-                &Interrupt::default(),
-                &mut Vec::new(),
-            );
-            state.record.saved_bytes
-        }
-    }
-
-    #[test]
-    fn what_is_saved_comes_back_with_its_dates() {
-        let site = Site::new();
-        let first = site.attempt("first");
-        let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
-        fs::write(first.home().join(".deps/lib"), "lib").unwrap();
-        fs::write(first.workspace().join("target/out"), "out").unwrap();
-        File::open(first.workspace().join("target/out"))
-            .unwrap()
-            .set_modified(old)
-            .unwrap();
-        let mut state = site.restore(&first);
-        assert_eq!(state.record.restored_exact, None);
-        assert!(site.save(&first, &mut state).is_some());
-
-        let second = site.attempt("second");
-        let mut state = site.restore(&second);
-        assert_eq!(state.record.restored_exact, Some(true));
-        assert_eq!(
-            fs::read_to_string(second.home().join(".deps/lib")).unwrap(),
-            "lib"
-        );
-        let out = fs::metadata(second.workspace().join("target/out")).unwrap();
-        assert_eq!(out.modified().unwrap(), old);
-        assert_eq!(site.save(&second, &mut state), None, "its own key was restored");
-        let names: Vec<_> = fs::read_dir(site.folder.path().join("store")).unwrap().collect();
-        assert_eq!(names.len(), 1, "no temporary file stays");
-    }
-
-    #[test]
-    fn a_flipped_bit_anywhere_is_a_miss_and_is_saved_anew() {
-        let site = Site::new();
-        let first = site.attempt("first");
-        fs::write(first.workspace().join("target/out"), "out").unwrap();
-        let mut state = site.restore(&first);
-        site.save(&first, &mut state).unwrap();
-        let path = site.cache.save_to.clone().unwrap();
-        let good = fs::read(&path).unwrap();
-        for at in [0, good.len() / 2, good.len() - 20, good.len() - 1] {
-            let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
-            file.write_all_at(&[good[at] ^ 1], at as u64).unwrap();
-            let dir = site.attempt(&format!("flip-{at}"));
-            let mut state = site.restore(&dir);
-            assert_eq!(state.record.restored_exact, None, "flipped at {at}");
-            assert!(!dir.workspace().join("target/out").exists());
-            fs::write(dir.workspace().join("target/out"), "out").unwrap();
-            assert!(site.save(&dir, &mut state).is_some());
-            assert!(
-                site.restore(&site.attempt(&format!("again-{at}")))
-                    .record
-                    .restored_exact
-                    .is_some()
-            );
-            fs::write(&path, &good).unwrap();
-        }
-        fs::write(&path, "short").unwrap();
-        assert_eq!(site.restore(&site.attempt("short")).record.restored_exact, None);
-    }
-
-    #[test]
-    fn nothing_to_save_and_bad_paths_save_nothing() {
-        let mut site = Site::new();
-        let dir = AttemptDir::new(site.folder.path().join("bare"));
-        fs::create_dir_all(dir.workspace()).unwrap();
-        for paths in [["absent"], ["/etc"], ["../.."], ["~/../.."]] {
-            site.cache.paths = paths.map(str::to_owned).to_vec();
-            let mut state = site.restore(&dir);
-            assert_eq!(site.save(&dir, &mut state), None, "{paths:?}");
-        }
-    }
-}
+mod tests;

@@ -106,6 +106,7 @@ impl Controller {
             supplies: Arc::clone(&ports.supplies),
             handle: handle.clone(),
             layout: Arc::new(ports.layout.clone()),
+            cache_quota: ports.cache_quota,
         };
         let controller = Self {
             ports,

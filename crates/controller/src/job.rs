@@ -16,6 +16,7 @@ use pipekeeper_store::{
 
 use crate::{
     Admitted, Handle, IntakeError, Layout, SubmitError, Supplies,
+    caches::CacheQuota,
     deliveries::Batch,
     launch,
     outbox::{LaneKey, Performed},
@@ -106,6 +107,7 @@ pub(crate) struct Tools {
     pub(crate) supplies: Arc<dyn Supplies>,
     pub(crate) handle: Handle,
     pub(crate) layout: Arc<Layout>,
+    pub(crate) cache_quota: Option<CacheQuota>,
 }
 
 impl Tools {

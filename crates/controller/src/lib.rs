@@ -3,6 +3,7 @@
 //! It decides nothing itself (the rules are `engine`'s) and knows traits only: [`Ports`] names them. The loop is
 //! [`Controller::run`]; [`Handle`] is how the rest of the process speaks to it.
 
+pub mod caches;
 mod controller;
 mod deliveries;
 mod effects;

@@ -12,7 +12,7 @@ use pipekeeper_model::{Digest, Name, Timestamp, plan::Secret};
 use pipekeeper_store::Store;
 use tokio::sync::mpsc;
 
-use crate::Layout;
+use crate::{Layout, caches::CacheQuota};
 
 /// Everything that a controller works with.
 pub struct Ports {
@@ -32,6 +32,8 @@ pub struct Ports {
     pub rules: Arc<dyn Rules>,
     /// Where logs, artifacts and caches are.
     pub layout: Layout,
+    /// How much archive caches may take; none where somebody else sees to that.
+    pub cache_quota: Option<CacheQuota>,
 }
 
 /// The time, and waiting for it.

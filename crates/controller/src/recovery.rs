@@ -73,6 +73,11 @@ impl Controller {
             self.rest(run);
         }
         self.sweep();
+        // The quota may be smaller than before.
+        self.tools
+            .trim_caches()
+            .into_iter()
+            .for_each(|job| self.start(job));
         self.look_for_deliveries();
         Ok(())
     }

@@ -6,7 +6,7 @@ use pipekeeper_backend::{Observation, What};
 use pipekeeper_engine::{
     Effect, EffectKey, EffectResult, Event, Fact, Input, NodeState, Run, Seen, TicketAnswer,
 };
-use pipekeeper_model::{Actor, AttemptId, Holder, RunId};
+use pipekeeper_model::{Actor, AttemptId, Holder, RunId, plan::Body};
 use pipekeeper_store::{CommitError, StoreError, StoredRun};
 
 use crate::{
@@ -192,6 +192,12 @@ impl Controller {
         for event in events {
             if let Fact::AttemptFinished { attempt, .. } = &event.fact {
                 self.start(self.tools.forget(*attempt));
+                if self.may_have_saved_caches(*attempt) {
+                    self.tools
+                        .trim_caches()
+                        .into_iter()
+                        .for_each(|job| self.start(job));
+                }
             }
             if let Fact::RunFinished { outcome, .. } = &event.fact {
                 tracing::info!(run.id = %run, "the run ended: {}", outcome.as_str());
@@ -202,6 +208,16 @@ impl Controller {
             for lane in self.outbox.awaiting_turn() {
                 self.perform(&lane);
             }
+        }
+    }
+
+    fn may_have_saved_caches(&self, attempt: AttemptId) -> bool {
+        let run = self.slots.get(&attempt.run).and_then(Slot::run);
+        let node = run.and_then(|run| run.plan()?.node(attempt.node));
+        match node.map(|node| &node.body) {
+            Some(Body::Work(work)) => !work.caches.is_empty(),
+            Some(Body::Approve(_) | Body::Wait(_) | Body::Promote(_) | Body::Sync(_) | Body::Call(_))
+            | None => false,
         }
     }
 

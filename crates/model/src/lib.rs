@@ -4,6 +4,7 @@
 
 mod actor;
 mod attempt;
+mod bytes;
 mod digest;
 mod git;
 mod id;
@@ -15,6 +16,7 @@ mod trigger;
 
 pub use actor::Actor;
 pub use attempt::{ArtifactResult, AttemptOutcome, AttemptRecord, Holder, StepResult};
+pub use bytes::{Bytes, ParseBytesError};
 pub use digest::{Digest, ParseDigestError};
 pub use git::{GitRef, ParseShaError, RefNameError, Revision, Sha};
 pub use id::{AttemptId, Name, NameError, NodeId, ParseAttemptIdError, RunId};

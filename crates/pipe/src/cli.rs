@@ -97,6 +97,8 @@ enum Command {
     Debug(cmd::debug::Debug),
     /// List, show and replay webhook deliveries
     Hooks(cmd::hooks::Hooks),
+    /// List and remove the archive caches of local runs, or of a server
+    Cache(cmd::cache::Cache),
     /// Check that everything `pipe` needs is there
     Doctor(cmd::doctor::Doctor),
     /// Print completions for a shell
@@ -134,6 +136,7 @@ impl Cli {
             Command::Retry(args) => args.run(output),
             Command::Debug(args) => args.run(),
             Command::Hooks(args) => args.run(output),
+            Command::Cache(args) => args.run(output),
             Command::Doctor(args) => args.run(output),
             Command::Completions(args) => args.run(),
             Command::Agent => Err(

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use pipekeeper_controller::{Clock, Handle, Layout};
+use pipekeeper_controller::{Clock, Handle, Layout, caches::CacheQuota};
 use pipekeeper_forge::{ForgeKind, HookSecret};
 use pipekeeper_model::Name;
 use pipekeeper_store::Store;
@@ -25,6 +25,8 @@ pub struct ServerParts {
     pub admin_token: AccessToken,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// How much archive caches may take.
+    pub cache_quota: CacheQuota,
     /// How much of everything.
     pub limits: Limits,
     /// The version shown to people.

@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use tracing::debug;
 
 use crate::{
-    api::{commands, deliveries, events, files, runs},
+    api::{caches, commands, deliveries, events, files, runs},
     app::App,
     assets,
     error::{ApiError, Problem},
@@ -89,6 +89,8 @@ fn api() -> Vec<Route> {
         get(Read, "/api/v1/deliveries", deliveries::list),
         get(Read, "/api/v1/deliveries/{delivery}", deliveries::show),
         get(Read, "/api/v1/refusals", deliveries::refusals),
+        get(Read, "/api/v1/caches", caches::list),
+        post(Write, "/api/v1/caches/remove", caches::remove),
         post(Write, "/api/v1/runs", commands::start_run),
         post(Write, "/api/v1/runs/{run}/cancel", commands::cancel),
         post(Write, "/api/v1/runs/{run}/retry", commands::retry),

@@ -165,3 +165,49 @@ fn a_kept_workspace_holds_no_secret() {
     attempt.run();
     assert!(!attempt.dir.workspace().exists());
 }
+
+#[test]
+fn a_writer_killed_in_the_middle_leaves_a_miss_and_the_next_one_saves() {
+    let making = "mkdir target; head -c 100000000 /dev/urandom > target/big";
+    let mut killed = Attempt::script(making);
+    let store = killed.file("store");
+    let cache = |save_to: &std::path::Path| CacheSpec {
+        name: "deps".into(),
+        key: "key".into(),
+        restore: vec![CacheCandidate {
+            path: save_to.to_owned(),
+            exact: true,
+        }],
+        paths: vec!["target".into()],
+        save_to: Some(save_to.to_owned()),
+    };
+    let file = store.join("key.tar.zst");
+    killed.spec.caches = vec![cache(&file)];
+    let mut supervisor = killed.spawn();
+    supervisor.connect().go(Vec::new());
+    let being_written = || {
+        let entry = fs::read_dir(&store).ok()?.next()?.ok()?;
+        (entry.metadata().ok()?.len() > 0).then(|| entry.path())
+    };
+    let left = loop {
+        if let Some(left) = being_written() {
+            break left;
+        }
+        assert!(killed.dir.read_record().unwrap().is_none(), "it was too fast");
+        std::thread::yield_now();
+    };
+    supervisor.signal(rustix::process::Signal::KILL);
+    supervisor.wait();
+    assert!(left.exists() && !file.exists(), "half a cache has another name");
+
+    let mut next = Attempt::script("test ! -e target; mkdir target; echo whole > target/small");
+    next.spec.caches = vec![cache(&file)];
+    let record = next.run();
+    assert_eq!(record.outcome, RecordOutcome::Succeeded);
+    assert!(record.caches[0].saved_bytes.is_some());
+    let mut last = Attempt::script("test \"$(cat target/small)\" = whole; test ! -e target/big");
+    last.spec.caches = vec![cache(&file)];
+    let record = last.run();
+    assert_eq!(record.outcome, RecordOutcome::Succeeded, "{}", last.log());
+    assert_eq!(record.caches[0].restored_exact, Some(true));
+}

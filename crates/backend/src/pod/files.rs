@@ -2,9 +2,10 @@
 
 use std::{
     collections::BTreeMap,
+    fs::FileTimes,
     io,
     path::{Component, Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use pipekeeper_agent::protocol::{Answer, ExitRecord, Offer, ToAgent, Wanted, encode, try_decode};
@@ -17,7 +18,7 @@ use tokio::{
 use super::{
     PodStream,
     mirror::{Mirror, beside},
-    order::Order,
+    order::{Order, is_cache},
     patient::Patient,
 };
 
@@ -51,10 +52,17 @@ pub(super) async fn put(stream: Box<dyn PodStream>, uploads: &BTreeMap<String, P
     let mut stream = Patient::new(stream, STILL);
     let mut received = Vec::new();
     for (name, path) in uploads {
-        let mut file = open(path).await?;
+        let mut file = match open(path).await {
+            // One that was removed since is a miss.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && is_cache(name) => continue,
+            file => file?,
+        };
         let bytes = file.metadata().await?.len();
-        let name = name.clone();
-        tell(&mut stream, &Offer { name, bytes }).await?;
+        let offer = Offer {
+            name: name.clone(),
+            bytes,
+        };
+        tell(&mut stream, &offer).await?;
         let Answer { yes: is_wanted } = hear(&mut stream, &mut received).await?;
         if !is_wanted {
             continue;
@@ -65,8 +73,16 @@ pub(super) async fn put(stream: Box<dyn PodStream>, uploads: &BTreeMap<String, P
         }
         stream.flush().await?;
         let Answer { .. } = hear(&mut stream, &mut received).await?;
+        if is_cache(name) {
+            note_use(file.into_std().await);
+        }
     }
     Ok(())
+}
+
+/// Who makes room for caches takes the longest unused; what is not noted as used goes earlier, that is all.
+fn note_use(file: std::fs::File) {
+    drop(file.set_times(FileTimes::new().set_accessed(SystemTime::now())));
 }
 
 /// Fetches everything that a record names to its place on this side.
@@ -143,9 +159,18 @@ async fn fetch(stream: &mut Patient, received: &mut Vec<u8>, bytes: u64, target:
     fs::rename(&temporary, target).await
 }
 
+/// Opens a file and shares its lock: who makes room for caches leaves alone what is read.
 async fn open(path: &Path) -> io::Result<fs::File> {
-    fs::File::open(path)
+    let opened = path.to_owned();
+    let open = move || {
+        let file = std::fs::File::open(opened)?;
+        // Where there are no locks, an open file outlives its removal.
+        drop(file.lock_shared());
+        Ok(fs::File::from_std(file))
+    };
+    tokio::task::spawn_blocking(open)
         .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)))
         .map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))
 }
 

@@ -99,6 +99,14 @@ pub(super) struct Order {
 /// The time that an ended pod may wait for a server to fetch what it made.
 const LINGER: Millis = Millis::hours(24);
 
+/// What the names of uploaded caches begin with.
+const CACHE: &str = "cache-";
+
+/// Whether an upload is an archive cache, which the supervisor can do without.
+pub(super) fn is_cache(upload: &str) -> bool {
+    upload.starts_with(CACHE)
+}
+
 /// Plans the pod of an attempt. `source` is the archive of a folder that the workspace is to be a copy of.
 pub(super) fn plan(
     launch: &Launch,
@@ -133,7 +141,7 @@ pub(super) fn plan(
     for cache in &launch.caches {
         let candidates = std::iter::once(&cache.exact).chain(&cache.fallbacks);
         let found = candidates.into_iter().find(|path| path.is_file());
-        let name = format!("cache-{}", cache.name);
+        let name = format!("{CACHE}{}", cache.name);
         let key = cache.exact.file_name().unwrap_or_default();
         spec.caches.push(CacheSpec {
             name: cache.name.to_string(),

@@ -1,6 +1,7 @@
 //! One module for each command.
 
 pub(crate) mod approve;
+pub(crate) mod cache;
 pub(crate) mod cancel;
 pub(crate) mod check;
 pub(crate) mod completions;

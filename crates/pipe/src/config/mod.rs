@@ -16,14 +16,14 @@ use std::{
 };
 
 use pipekeeper_backend::Tier;
-use pipekeeper_controller::{Patterns, Project};
+use pipekeeper_controller::{Patterns, Project, caches::CacheQuota};
 use pipekeeper_forge::HookSecret;
-use pipekeeper_model::Name;
+use pipekeeper_model::{Bytes, Name};
 use pipekeeper_source::{PlainHttp, Repository, RepositoryUrl};
 use serde::Deserialize;
 
 pub(crate) use self::clusters::ClusterConfig;
-use self::raw::{Raw, RawProject, RawSecret, RawTier};
+use self::raw::{Raw, RawCaches, RawProject, RawSecret, RawTier};
 use crate::{
     failure::{Failure, OrFail},
     folders, term,
@@ -42,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// How it logs.
     pub(crate) log: Log,
+    /// How much archive caches may take.
+    pub(crate) caches: CacheQuota,
     /// The clusters.
     pub(crate) clusters: Vec<ClusterConfig>,
     /// The projects.
@@ -120,6 +122,16 @@ pub(crate) fn data_dir(flags: &Flags) -> Result<PathBuf, Failure> {
     read(flags, env::vars())?.data_dir()
 }
 
+/// How much the caches of local runs may take: the environment alone says so.
+pub(crate) fn local_cache_quota() -> Result<CacheQuota, Failure> {
+    let mut raw = Raw::default();
+    overlay::apply(
+        &mut raw,
+        env::vars().filter(|(name, _)| name.starts_with("PIPE_CACHES__")),
+    )?;
+    cache_quota(&raw.caches)
+}
+
 fn read(flags: &Flags, vars: impl Iterator<Item = (String, String)>) -> Result<Raw, Failure> {
     let mut raw = match &flags.file {
         Some(path) => read_file(path)?,
@@ -163,10 +175,25 @@ impl Raw {
                 format: self.log.format.unwrap_or_default(),
                 level: self.log.level,
             },
+            caches: cache_quota(&self.caches)?,
             projects,
             clusters,
         })
     }
+}
+
+fn cache_quota(raw: &RawCaches) -> Result<CacheQuota, Failure> {
+    let read = |key: &str, text: &Option<String>, default: Bytes| match text {
+        None => Ok(default),
+        Some(text) => text
+            .parse()
+            .map_err(|error| Failure::usage(format!("`caches.{key}`: failed to {error}"))),
+    };
+    let default = CacheQuota::default();
+    Ok(CacheQuota {
+        project: read("project", &raw.project, default.project)?,
+        total: read("total", &raw.total, default.total)?,
+    })
 }
 
 fn projects(

@@ -30,8 +30,10 @@ fn set(raw: &mut Raw, path: &[&str], value: String) -> Result<(), String> {
             });
         }
         ["log", "level"] => raw.log.level = Some(value),
+        ["caches", "project"] => raw.caches.project = Some(value),
+        ["caches", "total"] => raw.caches.total = Some(value),
         ["projects", name, key] => set_project(project(raw, name), key, value)?,
-        ["log" | "projects", ..] => return Err("names no key of the configuration".to_owned()),
+        ["log" | "caches" | "projects", ..] => return Err("names no key of the configuration".to_owned()),
         _ => {}
     }
     Ok(())

@@ -19,6 +19,7 @@ pub(super) struct Raw {
     pub(super) listen: Option<String>,
     pub(super) data_dir: Option<PathBuf>,
     pub(super) log: RawLog,
+    pub(super) caches: RawCaches,
     pub(super) clusters: BTreeMap<String, RawCluster>,
     pub(super) projects: BTreeMap<String, RawProject>,
 }
@@ -29,6 +30,14 @@ pub(super) struct Raw {
 pub(super) struct RawLog {
     pub(super) format: Option<LogFormat>,
     pub(super) level: Option<String>,
+}
+
+/// `[caches]`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawCaches {
+    pub(super) project: Option<String>,
+    pub(super) total: Option<String>,
 }
 
 /// `[projects.NAME]`.

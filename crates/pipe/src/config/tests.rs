@@ -64,6 +64,8 @@ fn the_example_is_valid_and_complete() {
         "env",
         "pod_allow",
         "pool",
+        "project",
+        "total",
     ];
     for key in keys {
         assert!(text.contains(&format!("{key} = ")), "{key}");
@@ -242,4 +244,17 @@ fn a_secret_file_is_read_without_its_line_end() {
     let same = pipekeeper_forge::HookSecret::new("s3cret").unwrap();
     assert_eq!(signed, pipekeeper_forge::sign(project.project.forge, &same, b"x"));
     assert!(!format!("{config:?}").contains("s3cret"));
+}
+
+#[test]
+fn the_room_for_caches_is_read_and_wrong_sizes_are_refused() {
+    use pipekeeper_model::Bytes;
+    let text = format!("[caches]\nproject = \"2GiB\"\n{PROJECT}");
+    let caches = parse(&text, &[]).unwrap().caches;
+    assert_eq!((caches.project, caches.total), (Bytes::gib(2), Bytes::gib(50)));
+    let over = parse(&text, &[("PIPE_CACHES__PROJECT", "3Gi")]).unwrap().caches;
+    assert_eq!(over.project, Bytes::gib(3));
+    let wrong = parse(&text, &[("PIPE_CACHES__TOTAL", "much")]).unwrap_err();
+    assert!(wrong.to_string().contains("`caches.total`"), "{wrong}");
+    assert!(parse(&text, &[("PIPE_CACHES__MORE", "1")]).is_err());
 }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use pipekeeper_controller::{News, Patterns, Project};
+use pipekeeper_controller::{News, Patterns, Project, caches::CacheQuota};
 use pipekeeper_engine::Fact;
 use pipekeeper_forge::{ForgeKind, HookSecret};
 use pipekeeper_source::{Repository, RepositoryUrl};
@@ -197,6 +197,7 @@ fn config(options: &Demo, root: &Path, bare: &Path, secret: &str) -> Result<Conf
         listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), options.port),
         data_dir: root.join("server"),
         log: Log::default(),
+        caches: CacheQuota::default(),
         clusters: Vec::new(),
         projects: vec![ProjectConfig {
             place: PlaceConfig::Local,

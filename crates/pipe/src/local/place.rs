@@ -12,6 +12,7 @@ use pipekeeper_engine::Run;
 use pipekeeper_model::{AttemptId, Digest};
 use serde_json::{Value, json};
 
+use super::caches;
 use crate::{
     clock,
     failure::{Failure, OrFail},
@@ -45,8 +46,9 @@ impl Place {
         };
         folders::make(&place.root)?;
         keep_apart(&runs()?).or_usage("open the folder of runs")?;
-        let caches = folders::cache()?.join("caches").join(id);
+        let caches = caches::folder_of(&id)?;
         folders::make(&caches)?;
+        caches::note_tree(&caches, root)?;
         let link = place.layout().caches();
         symlink(&caches, &link).or_fail(format_args!("link `{}`", link.display()))?;
         Ok(place)

@@ -15,8 +15,8 @@ use tokio::{
 };
 
 use super::{
-    desk::Desk, event, host, place::Place, pods::Containers, secrets::Secrets, supplies::LocalSupplies,
-    watch::Changes,
+    caches, desk::Desk, event, host, place::Place, pods::Containers, secrets::Secrets,
+    supplies::LocalSupplies, watch::Changes,
 };
 use crate::{
     clock::{self, SystemClock},
@@ -114,6 +114,9 @@ pub(crate) async fn run(place: &Place, job: Job, changes: Option<&mut Changes>) 
     handle.drain().await;
     // Whatever is left of the controller's work is only tidying.
     let _ = working.await;
+    if let Err(failure) = caches::trim_after(&request.plan) {
+        term::warn(format_args!("caches take more than they may: {failure}"));
+    }
     Ok(ending)
 }
 
@@ -154,6 +157,7 @@ async fn compose(place: &Place, job: &Job, store: &MemoryStore) -> Result<(Contr
         clock: Arc::new(SystemClock),
         rules: Arc::new(EngineRules),
         layout,
+        cache_quota: None,
     }))
 }
 

@@ -76,6 +76,7 @@ pub(crate) async fn start(config: &Config) -> Result<Started, Failure> {
         projects: Arc::new(FixedProjects::new(hook_projects(config, &hook_tokens))),
         admin_token: admin.clone(),
         clock: Arc::new(SystemClock),
+        cache_quota: config.caches,
         limits: Limits::default(),
         version: env!("CARGO_PKG_VERSION"),
     };
@@ -150,6 +151,7 @@ async fn controller(
         clock: Arc::new(SystemClock),
         rules: Arc::new(EngineRules),
         layout: layout.clone(),
+        cache_quota: Some(config.caches),
     }))
 }
 

@@ -1,5 +1,6 @@
 //! The JSON API under `/api/v1`.
 
+pub(crate) mod caches;
 pub(crate) mod commands;
 pub(crate) mod deliveries;
 pub(crate) mod events;

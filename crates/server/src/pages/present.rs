@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use chrono::DateTime;
 use pipekeeper_engine::{AttemptPhase, NodeState};
-use pipekeeper_model::{Millis, Outcome, Timestamp};
+use pipekeeper_model::{Bytes, Millis, Outcome, Timestamp};
 use pipekeeper_store::RunSummary;
 
 /// A state's shape and colour (a class of the style sheet) with its word.
@@ -135,13 +135,7 @@ pub(crate) fn span(length: Millis) -> String {
 
 /// A number of bytes.
 pub(crate) fn size(bytes: u64) -> String {
-    const STEP: u64 = 1_024;
-    match bytes {
-        0..STEP => format!("{bytes} B"),
-        STEP..1_048_576 => format!("{} KiB", bytes / STEP),
-        1_048_576..1_073_741_824 => format!("{}.{} MiB", bytes >> 20, (bytes >> 10) % STEP * 10 / STEP),
-        _ => format!("{}.{} GiB", bytes >> 30, (bytes >> 20) % STEP * 10 / STEP),
-    }
+    Bytes(bytes).to_string()
 }
 
 /// One part of a path or one value of a query, percent-encoded.

@@ -25,6 +25,8 @@ GET /api/v1/live Read
 GET /api/v1/deliveries Read
 GET /api/v1/deliveries/{delivery} Read
 GET /api/v1/refusals Read
+GET /api/v1/caches Read
+POST /api/v1/caches/remove Write
 POST /api/v1/runs Write
 POST /api/v1/runs/{run}/cancel Write
 POST /api/v1/runs/{run}/retry Write

@@ -10,7 +10,7 @@ use pipekeeper_backend::{
 };
 use pipekeeper_controller::{
     Admitted, CacheTiers, Clock, Controller, EngineRules, Habits, Handle, Intake, IntakeError, Layout, Ports,
-    Supplies, Wish,
+    Supplies, Wish, caches::CacheQuota,
 };
 use pipekeeper_engine::RunRequest;
 use pipekeeper_forge::{ForgeKind, HookSecret};
@@ -153,6 +153,7 @@ impl TestServer {
             clock: Arc::new(Frozen),
             rules: Arc::new(EngineRules),
             layout: layout.clone(),
+            cache_quota: None,
         });
         tokio::spawn(controller.run());
         let admin_token = AccessToken::generate().unwrap();
@@ -169,6 +170,7 @@ impl TestServer {
             projects: Arc::new(FixedProjects::new([("hook-token", project)])),
             admin_token,
             clock: Arc::new(Frozen),
+            cache_quota: CacheQuota::default(),
             limits,
             version: "test",
         };

@@ -2,6 +2,7 @@
 
 mod access;
 mod api;
+mod caches;
 mod harness;
 mod hooks;
 mod live;

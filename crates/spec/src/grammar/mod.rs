@@ -12,7 +12,7 @@ use pipekeeper_model::plan::Feature;
 
 pub(crate) use entry::{DEFINING, ENTRY};
 pub(crate) use file::FILE;
-pub(crate) use text::{Text, read_size};
+pub(crate) use text::Text;
 
 /// What a key of the file leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::str::FromStr as _;
 
 use croner::Cron;
 use jiff::tz::TimeZoneDatabase;
-use pipekeeper_model::{Millis, Name};
+use pipekeeper_model::{Bytes, Millis, Name};
 
 use crate::{codes, diagnostic::Code, triggers};
 
@@ -101,36 +101,16 @@ impl Text {
                 &["", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti"],
                 "memory like `512Mi` or `4Gi`",
             ),
-            Self::Size => read_size(text).map(drop).ok_or_else(|| {
-                misfit(
-                    codes::BAD_QUANTITY,
-                    format!("read the size `{text}`: write it like `512Ki`, `100Mi` or `1Gi`"),
-                )
-            }),
+            Self::Size => text
+                .parse::<Bytes>()
+                .map(drop)
+                .map_err(|error| misfit(codes::BAD_QUANTITY, error.to_string())),
             Self::Variable => check_variable(text),
             Self::Label => check_label(text),
             Self::Credential => check_credential(text),
             Self::Cell => check_cell(text),
         }
     }
-}
-
-/// Reads a number of bytes such as `100Mi`; also `MiB` and plain bytes.
-pub(crate) fn read_size(text: &str) -> Option<u64> {
-    const UNITS: [(&str, u64); 7] = [
-        ("", 1),
-        ("k", 1_000),
-        ("M", 1_000_000),
-        ("G", 1_000_000_000),
-        ("Ki", 1 << 10),
-        ("Mi", 1 << 20),
-        ("Gi", 1 << 30),
-    ];
-    let text = text.strip_suffix('B').unwrap_or(text);
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at_checked(digits)?;
-    let (_, size) = UNITS.iter().find(|(name, _)| *name == unit.trim_start())?;
-    number.parse::<u64>().ok()?.checked_mul(*size)
 }
 
 fn misfit(code: Code, message: String) -> Misfit {
@@ -355,15 +335,7 @@ fn check_cell(text: &str) -> Result<(), Misfit> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Text, read_size};
-
-    #[test]
-    fn sizes_are_read() {
-        assert_eq!(read_size("100Mi"), Some(100 << 20));
-        assert_eq!(read_size("1GiB"), Some(1 << 30));
-        assert_eq!(read_size("10"), Some(10));
-        assert_eq!(read_size("ten"), None);
-    }
+    use super::Text;
 
     #[test]
     fn texts_fit_or_not() {

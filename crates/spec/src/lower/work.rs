@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pipekeeper_model::{
-    Name,
+    Bytes, Name,
     plan::{
         Artifact, Body, Build, Checkout, Gate, PodFields, Promotion, Reports, Resources, Script, Secret,
         SecretTarget, Service, Shell, Step, SubPipeline, Sync, TaintEffect, Toleration, Wait, WaitFor, Work,
@@ -16,7 +16,7 @@ use super::{header, name_of, text, text_map, texts, timing};
 use crate::{
     codes,
     diagnostic::Sink,
-    grammar::{Kinds, Text, read_size},
+    grammar::{Kinds, Text},
     shape::join,
     yaml::{Node, Style, Value},
 };
@@ -125,8 +125,8 @@ fn work(
         cluster: None,
         credentials: texts(node.get("credentials")),
         log_limit: text(node, "log_limit")
-            .and_then(|text| read_size(&text))
-            .unwrap_or(defaults::LOG_LIMIT),
+            .and_then(|text| text.parse().ok())
+            .map_or(defaults::LOG_LIMIT, |Bytes(limit)| limit),
     }
 }
 

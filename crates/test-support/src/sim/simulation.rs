@@ -175,6 +175,7 @@ impl Simulation {
             clock: Arc::new(self.world.clock.clone()),
             rules,
             layout: Layout::new("/nowhere"),
+            cache_quota: None,
         };
         let (controller, handle) = Controller::new(ports);
         self.world.set_handle(Some(handle));
