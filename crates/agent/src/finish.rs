@@ -10,8 +10,9 @@ use crate::copy::Copier;
 use crate::interrupt::Interrupt;
 use crate::protocol::{ArtifactRecord, ArtifactSpec, AttemptDir, AttemptSpec};
 
-/// Reports that one attempt may keep.
+/// Reports that one attempt may keep, and the bytes of one.
 const MAX_REPORTS: usize = 1000;
+const MAX_REPORT_BYTES: u64 = 32 << 20;
 
 /// How the steps ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +136,15 @@ fn keep_reports(
         .map(|(path, _)| path)
         .take(MAX_REPORTS)
     {
+        let size = fs::symlink_metadata(workspace.join(path)).map_err(ArchiveError::io(path))?;
+        if size.len() > MAX_REPORT_BYTES {
+            kept.notes.push(format!(
+                "the test report `{}` is larger than {} MiB and is not kept",
+                path.display(),
+                MAX_REPORT_BYTES >> 20
+            ));
+            continue;
+        }
         let target = reports.join(path);
         copy_report(&mut copier, &workspace.join(path), &target).map_err(ArchiveError::io(path))?;
         kept.reports.push(path.to_string_lossy().into_owned());

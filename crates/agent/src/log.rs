@@ -84,6 +84,11 @@ impl LogSink {
         self.masker = masker;
     }
 
+    /// Whether there is any value to hide.
+    pub(crate) fn hides_anything(&self) -> bool {
+        self.masker.is_some()
+    }
+
     /// Hides the values in a text that goes elsewhere.
     pub(crate) fn masked(&self, text: &str) -> String {
         self.masker

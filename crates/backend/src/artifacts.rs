@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, ErrorKind},
+    io::{self, ErrorKind, Write},
     path::{Path, PathBuf},
 };
 
@@ -13,6 +13,31 @@ pub fn artifact_path(artifacts: &Path, digest: &Digest) -> PathBuf {
     let hex = digest.to_hex();
     let shelf: String = hex.chars().take(2).collect();
     artifacts.join(shelf).join(format!("{hex}.tar.zst"))
+}
+
+/// Where a file that is no archive lies below the folder of artifacts, such as the details of test reports.
+pub fn blob_path(artifacts: &Path, digest: &Digest) -> PathBuf {
+    artifact_path(artifacts, digest)
+        .with_extension("")
+        .with_extension("blob")
+}
+
+/// Keeps bytes by their digest; what is there already stays.
+pub(crate) fn keep_bytes(artifacts: &Path, attempt: AttemptId, bytes: &[u8]) -> io::Result<Digest> {
+    let digest = Digest::of(bytes);
+    let place = blob_path(artifacts, &digest);
+    if place.exists() {
+        return Ok(digest);
+    }
+    let shelf = place.parent().unwrap_or(artifacts);
+    fs::create_dir_all(shelf)?;
+    let making = shelf.join(format!(".{attempt}-{}", digest.to_hex()));
+    let mut file = File::create(&making)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&making, &place)?;
+    File::open(shelf)?.sync_all()?;
+    Ok(digest)
 }
 
 /// Moves an archive of `attempt` to its place; one that is there already stays.

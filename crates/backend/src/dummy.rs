@@ -297,6 +297,8 @@ impl Actor {
             outputs,
             artifacts,
             log_bytes,
+            summary: self.play.summary.clone(),
+            tests: self.play.tests.clone(),
             reason: reason.clone(),
             ..AttemptRecord::without_steps(outcome, reason.unwrap_or_default(), Timestamp(0))
         }));

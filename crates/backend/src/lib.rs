@@ -7,6 +7,7 @@ mod artifacts;
 mod contract;
 pub mod docker;
 pub mod dummy;
+mod junit;
 mod lanes;
 mod local;
 pub mod pod;
@@ -17,7 +18,7 @@ mod spec;
 #[cfg(any(test, feature = "contract"))]
 pub mod suite;
 
-pub use artifacts::artifact_path;
+pub use artifacts::{artifact_path, blob_path};
 pub use contract::{
     Backend, CacheMount, InputArtifact, KeepWorkspace, Launch, LaunchError, LaunchScript, LaunchService,
     LaunchStep, Observation, Orphan, Placement, SecretValue, SourceInput, Ticket, Tier, VolumeMount, What,

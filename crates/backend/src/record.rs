@@ -8,10 +8,10 @@ use std::{
 
 use pipekeeper_agent::protocol::{ArtifactRecord, AttemptDir, ExitRecord, RecordOutcome, StepRecord};
 use pipekeeper_model::{
-    ArtifactResult, AttemptId, AttemptOutcome, AttemptRecord, Digest, StepResult, Timestamp,
+    ArtifactResult, AttemptId, AttemptOutcome, AttemptRecord, Digest, StepResult, TestCounts, Timestamp,
 };
 
-use crate::artifacts;
+use crate::{artifacts, junit};
 
 const SUMMARY_LIMIT: u64 = 64 << 10;
 
@@ -33,6 +33,9 @@ pub(crate) fn collect(
             }
         }
     }
+    let tests = (!record.reports.is_empty())
+        .then(|| read_reports(artifacts, attempt, dir, &record.reports))
+        .flatten();
     let ended_at = to_timestamp(record.ended_ms);
     AttemptRecord {
         outcome,
@@ -43,6 +46,7 @@ pub(crate) fn collect(
         log_bytes: record.log_bytes,
         log_truncated: record.log_truncated,
         summary: record.summary.then(|| read_summary(&dir.summary())).flatten(),
+        tests,
         started_at: record.started_ms.map_or(ended_at, to_timestamp),
         ended_at,
     }
@@ -113,6 +117,31 @@ fn to_step(step: StepRecord) -> StepResult {
 
 fn to_timestamp(ms: u64) -> Timestamp {
     Timestamp(i64::try_from(ms).unwrap_or(i64::MAX))
+}
+
+/// Reports are decoration too: what cannot be kept of them changes nothing.
+fn read_reports(
+    artifacts: &Path,
+    attempt: AttemptId,
+    dir: &AttemptDir,
+    reports: &[String],
+) -> Option<TestCounts> {
+    let found = junit::collect(&dir.reports(), reports);
+    let kept = serde_json::to_vec(&found.details)
+        .map_err(io::Error::other)
+        .and_then(|details| artifacts::keep_bytes(artifacts, attempt, &details));
+    match kept {
+        Ok(details) => Some(TestCounts {
+            passed: found.passed,
+            failed: found.failed,
+            skipped: found.skipped,
+            details,
+        }),
+        Err(error) => {
+            tracing::warn!(attempt.id = %attempt, "cannot keep what its test reports say: {error}");
+            None
+        }
+    }
 }
 
 /// The summary is decoration: one that cannot be read changes nothing.

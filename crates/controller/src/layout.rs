@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use pipekeeper_backend::{artifact_path, blob_path};
 use pipekeeper_model::{AttemptId, Digest, RunId};
 
 /// The folders below one data folder.
@@ -39,9 +40,12 @@ impl Layout {
 
     /// An artifact's archive.
     pub fn artifact(&self, digest: &Digest) -> PathBuf {
-        let hex = digest.to_hex();
-        let fan: String = hex.chars().take(2).collect();
-        self.artifacts().join(fan).join(format!("{hex}.tar.zst"))
+        artifact_path(&self.artifacts(), digest)
+    }
+
+    /// A file that is kept by its digest beside the artifacts.
+    pub fn blob(&self, digest: &Digest) -> PathBuf {
+        blob_path(&self.artifacts(), digest)
     }
 
     /// The folder of all archive caches.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Millis, Name, Outcome, Timestamp};
+use crate::{Digest, Millis, Name, Outcome, TestCounts, Timestamp};
 
 /// The one supervisor process or pod that asks for an attempt's ticket; drawn by it, unguessable by another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -68,6 +68,9 @@ pub struct AttemptRecord {
     pub log_truncated: bool,
     /// What it wrote to `$PIPE_SUMMARY`.
     pub summary: Option<String>,
+    /// What its test reports say, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tests: Option<TestCounts>,
     /// When its first step started.
     pub started_at: Timestamp,
     /// When it ended.
@@ -86,6 +89,7 @@ impl AttemptRecord {
             log_bytes: 0,
             log_truncated: false,
             summary: None,
+            tests: None,
             started_at: at,
             ended_at: at,
         }

@@ -12,6 +12,7 @@ mod millis;
 mod outcome;
 mod param;
 pub mod plan;
+mod tests_result;
 mod trigger;
 
 pub use actor::Actor;
@@ -24,4 +25,5 @@ pub use millis::{Millis, ParseMillisError, Timestamp};
 pub use outcome::{Outcome, ParseOutcomeError, SkipReason};
 pub use param::ParamValue;
 pub use plan::Plan;
+pub use tests_result::{TestCase, TestCounts, TestDetails, TestTime};
 pub use trigger::{ChangedAnswer, EventKind, RunContext, TriggerEvent};

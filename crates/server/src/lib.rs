@@ -15,6 +15,7 @@ mod listen;
 mod live;
 mod load;
 mod logs;
+mod markdown;
 mod metrics;
 mod ops;
 mod pages;

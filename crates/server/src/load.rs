@@ -5,9 +5,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use pipekeeper_controller::Obstacles;
+use pipekeeper_controller::{Layout, Obstacles};
 use pipekeeper_engine::{NodeState, Run, RunRequest, explain, replay};
-use pipekeeper_model::{Actor, AttemptId, NodeId, RunId, Timestamp, plan::Node};
+use pipekeeper_model::{Actor, AttemptId, NodeId, RunId, TestCounts, TestDetails, Timestamp, plan::Node};
 use pipekeeper_store::{RunStamp, Store};
 use tokio::task::spawn_blocking;
 
@@ -201,4 +201,15 @@ pub(crate) async fn blocking<T: Send + 'static>(
         .await
         .map_err(|error| ApiError::internal(&error))?;
     done.map_err(|error| ApiError::internal(&error))
+}
+
+/// What is kept of an attempt's test reports; details that are no longer there are empty.
+pub(crate) async fn test_details(layout: &Layout, counts: &TestCounts) -> Result<TestDetails, ApiError> {
+    let path = layout.blob(&counts.details);
+    blocking(move || match std::fs::read(path) {
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(TestDetails::default()),
+        Err(error) => Err(error),
+    })
+    .await
 }

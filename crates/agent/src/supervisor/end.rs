@@ -1,6 +1,7 @@
 //! From the last step to the end of the process.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,7 +59,9 @@ impl Supervisor {
         }
         self.results = Results {
             artifacts: kept.artifacts,
-            reports: kept.reports,
+            reports: (kept.reports.into_iter())
+                .filter(|report| self.mask_file(&self.dir.reports().join(report)))
+                .collect(),
         };
         if after == After::Failure {
             return outcome;
@@ -131,13 +134,23 @@ impl Supervisor {
         let path = self.dir.summary();
         let is_there =
             fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0);
-        if is_there && let Ok(text) = fs::read_to_string(&path) {
-            let masked = self.log.masked(&text);
-            if masked != text {
-                return fs::write(&path, masked).is_ok();
-            }
+        is_there && self.mask_file(&path)
+    }
+
+    /// Hides secrets in a file that goes elsewhere; one that they cannot be hidden in does not.
+    fn mask_file(&self, path: &Path) -> bool {
+        if !self.log.hides_anything() {
+            return true;
         }
-        is_there
+        let masked = fs::read(path).and_then(|bytes| {
+            let text = String::from_utf8_lossy(&bytes);
+            let masked = self.log.masked(&text);
+            if masked == text {
+                return Ok(());
+            }
+            fs::write(path, masked)
+        });
+        masked.is_ok()
     }
 
     /// Removes what nobody needs any more. Failing to is not worth an attempt; the backend sweeps.

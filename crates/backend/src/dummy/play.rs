@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pipekeeper_model::{ArtifactResult, AttemptOutcome};
+use pipekeeper_model::{ArtifactResult, AttemptOutcome, TestCounts};
 
 use crate::{Launch, LaunchError, LaunchScript};
 
@@ -25,6 +25,10 @@ pub struct Play {
     pub outputs: BTreeMap<String, String>,
     /// The artifacts of its success; nothing is made of them.
     pub artifacts: Vec<ArtifactResult>,
+    /// Its summary.
+    pub summary: Option<String>,
+    /// What its test reports say; nothing is made of them.
+    pub tests: Option<TestCounts>,
 }
 
 /// How a scripted attempt ends.
@@ -56,6 +60,8 @@ impl Default for Play {
             log: String::new(),
             outputs: BTreeMap::new(),
             artifacts: Vec::new(),
+            summary: None,
+            tests: None,
         }
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 pub(crate) use self::{
     target::{Target, find_run, find_run_to_change, run_number},
-    views::{Artifact, DeliveryView, Node, RunItem, RunView},
+    views::{Artifact, DeliveryView, Node, RunItem, RunView, TestDetailsView, TestView, TestsView},
 };
 use crate::{
     cli::Remote,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pipekeeper_model::{Digest, Outcome, Timestamp};
+use pipekeeper_model::{Digest, Millis, Outcome, Timestamp};
 use serde::Deserialize;
 
 /// A run in a list.
@@ -52,8 +52,38 @@ pub(crate) struct Node {
     pub(crate) ended_at: Option<Timestamp>,
     pub(crate) outputs: BTreeMap<String, String>,
     pub(crate) artifacts: Vec<Artifact>,
+    pub(crate) summary: Option<String>,
+    pub(crate) tests: Option<TestsView>,
     pub(crate) gate: Option<Gate>,
     pub(crate) start: Option<Start>,
+}
+
+/// The counts of test reports.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct TestsView {
+    pub(crate) passed: u32,
+    pub(crate) failed: u32,
+    pub(crate) skipped: u32,
+}
+
+/// A test that failed, or one that took long.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct TestView {
+    pub(crate) suite: String,
+    pub(crate) name: String,
+    pub(crate) duration_ms: Millis,
+    #[serde(default)]
+    pub(crate) message: String,
+    #[serde(default)]
+    pub(crate) text: String,
+}
+
+/// What test reports say.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct TestDetailsView {
+    pub(crate) failures: Vec<TestView>,
+    pub(crate) slowest: Vec<TestView>,
+    pub(crate) problems: Vec<String>,
 }
 
 /// An artifact.

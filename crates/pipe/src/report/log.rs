@@ -24,6 +24,11 @@ impl LogFollower {
         }
     }
 
+    /// Where the logs are, and what lies beside them.
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
     /// What an attempt wrote since the last call; empty if nothing. Repeat until empty to be sure to have all.
     pub(crate) fn next(&mut self, attempt: AttemptId) -> Vec<u8> {
         let offset = self.offsets.entry(attempt).or_default();

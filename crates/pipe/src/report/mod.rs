@@ -141,6 +141,9 @@ impl Report {
         for line in summary::failures(run, &self.logs, self.paint) {
             term::say(line);
         }
+        for line in summary::tests(run, self.logs.layout(), self.paint) {
+            term::say(line);
+        }
         let (_, tone) = words::mark(outcome);
         let tone = if outcome == pipekeeper_model::Outcome::Skipped {
             Tone::Strong

@@ -1,13 +1,19 @@
 //! The end of a run in words: what failed, where, its last lines, and one line for everything.
 
+use std::fs;
+
+use pipekeeper_controller::Layout;
 use pipekeeper_engine::{Ended, NodeState, Run, RunPhase};
-use pipekeeper_model::{Actor, AttemptId, AttemptRecord, Millis, NodeId, Outcome, plan::Node};
+use pipekeeper_model::{
+    Actor, AttemptId, AttemptRecord, Millis, NodeId, Outcome, TestCounts, TestDetails, plan::Node,
+};
 
 use super::{log::LogFollower, words};
 use crate::term::{Paint, Tone, clean};
 
 const TAIL_LINES: usize = 20;
 const FAILURES_SHOWN: usize = 3;
+const TESTS_NAMED: usize = 3;
 
 /// The one line that a run ends in.
 pub(crate) fn last_line(run: &Run) -> String {
@@ -32,6 +38,48 @@ pub(crate) fn last_line(run: &Run) -> String {
         format!(" · {counts}")
     };
     format!("run {head}{counts}")
+}
+
+/// One line for each action whose tests did not all pass.
+pub(crate) fn tests(run: &Run, layout: &Layout, paint: Paint) -> Vec<String> {
+    let plan = run.plan();
+    let nodes = plan.into_iter().flat_map(|plan| plan.ids().zip(&plan.nodes));
+    nodes
+        .filter_map(|(id, node)| {
+            let counts = test_counts(run.node(id)?).filter(|counts| counts.failed > 0)?;
+            let details: Option<TestDetails> = fs::read(layout.blob(&counts.details))
+                .ok()
+                .and_then(|text| serde_json::from_slice(&text).ok());
+            let names: Vec<String> = details
+                .iter()
+                .flat_map(|details| &details.failures)
+                .take(TESTS_NAMED)
+                .map(|test| clean(&test.name))
+                .collect();
+            let more = counts.failed as usize > names.len();
+            Some(format!(
+                "{} {}: {}{}",
+                paint.tone(Tone::Strong, &node.name),
+                paint.tone(Tone::Bad, format_args!("tests {counts}")),
+                names.join(", "),
+                if more { ", …" } else { "" }
+            ))
+        })
+        .collect()
+}
+
+fn test_counts(state: &NodeState) -> Option<&TestCounts> {
+    match state {
+        NodeState::Done(ended) => ended.record.as_ref()?.tests.as_ref(),
+        NodeState::Waiting
+        | NodeState::AwaitingStart { .. }
+        | NodeState::AwaitingTime { .. }
+        | NodeState::Deciding(_)
+        | NodeState::Ready { .. }
+        | NodeState::Running(_)
+        | NodeState::Backoff { .. }
+        | NodeState::Skipped { .. } => None,
+    }
 }
 
 /// The failing steps with their places and last lines.

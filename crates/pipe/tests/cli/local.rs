@@ -375,3 +375,21 @@ fn nothing_outlives_a_run_that_was_killed() {
     std::io::Read::read_to_string(&mut held, &mut rest).unwrap();
     assert_eq!(rest, "");
 }
+
+#[test]
+fn tests_that_failed_are_told_at_the_end() {
+    let user = User::with_pipeline(
+        "actions:
+  - name: test
+    reports: { junit: out/*.xml }
+    run: |
+      mkdir out
+      echo '<testsuite name=\"s\"><testcase name=\"good\"/><testcase name=\"bad\"><failure>why</failure></testcase></testsuite>' > out/a.xml
+      echo 'no report' > out/b.xml
+      exit 1
+",
+    );
+    let called = user.call(&["run"]).expect(1);
+    let line = called.out.lines().find(|line| line.contains("passed")).unwrap();
+    assert_eq!(line, "test tests 1 passed, 1 failed, 0 skipped: bad");
+}

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{Json, extract::State};
 use pipekeeper_controller::Layout;
 use pipekeeper_engine::NodeState;
-use pipekeeper_model::{AttemptId, NodeId, RunId, Sha};
+use pipekeeper_model::{AttemptId, Millis, NodeId, RunId, Sha};
 use pipekeeper_store::RunFilter;
 use serde::{Deserialize, Serialize};
 
@@ -13,10 +13,10 @@ use crate::{
     app::App,
     error::{ApiError, Problem},
     extract::{ApiPath, ApiQuery, name_of, run_before},
-    load::{Loaded, blocking},
+    load::{Loaded, blocking, test_details},
 };
 
-use super::wire::{RunItem, RunResponse};
+use super::wire::{RunItem, RunResponse, ended};
 
 const PAGE: u32 = 50;
 const MOST: u32 = 500;
@@ -162,6 +162,73 @@ pub(crate) async fn top(
         run,
         name: query.node,
         processes,
+    }))
+}
+
+/// What a node's test reports say.
+#[derive(Serialize)]
+pub(crate) struct TestsResponse {
+    run: RunId,
+    name: String,
+    passed: u32,
+    failed: u32,
+    skipped: u32,
+    failures: Vec<CaseItem>,
+    slowest: Vec<TimeItem>,
+    problems: Vec<String>,
+}
+
+/// A test that failed.
+#[derive(Serialize)]
+struct CaseItem {
+    suite: String,
+    name: String,
+    duration_ms: Millis,
+    message: String,
+    text: String,
+}
+
+/// A test that took long.
+#[derive(Serialize)]
+struct TimeItem {
+    suite: String,
+    name: String,
+    duration_ms: Millis,
+}
+
+/// `GET /api/v1/runs/{run}/nodes/{node}/tests`: the counts, the failures, the slowest.
+pub(crate) async fn tests(
+    State(app): State<Arc<App>>,
+    ApiPath((run, node)): ApiPath<(RunId, String)>,
+) -> Result<Json<TestsResponse>, ApiError> {
+    let loaded = app.run(run).await?;
+    let counts = ended(loaded.node(&node)?.state)
+        .and_then(|ended| ended.record.as_ref()?.tests.as_ref())
+        .ok_or_else(|| ApiError::not_found(format!("`{node}` has no test reports")))?;
+    let details = test_details(&app.parts.layout, counts).await?;
+    Ok(Json(TestsResponse {
+        run,
+        passed: counts.passed,
+        failed: counts.failed,
+        skipped: counts.skipped,
+        failures: (details.failures.into_iter())
+            .map(|case| CaseItem {
+                suite: case.suite,
+                name: case.name,
+                duration_ms: case.duration,
+                message: case.message,
+                text: case.text,
+            })
+            .collect(),
+        slowest: (details.slowest.into_iter())
+            .map(|test| TimeItem {
+                suite: test.suite,
+                name: test.name,
+                duration_ms: test.duration,
+            })
+            .collect(),
+        problems: details.problems,
+        name: node,
     }))
 }
 

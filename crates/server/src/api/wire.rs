@@ -84,6 +84,7 @@ pub(crate) struct NodeResponse {
     outputs: BTreeMap<String, String>,
     artifacts: Vec<ArtifactResponse>,
     summary: Option<String>,
+    tests: Option<TestsResponse>,
     gate: Option<GateResponse>,
     start: Option<StartResponse>,
     adopted_from: Option<RunId>,
@@ -115,6 +116,14 @@ struct ArtifactResponse {
     digest: String,
     bytes: u64,
     files: u64,
+}
+
+/// The counts of a node's test reports; `/nodes/{node}/tests` has the failures.
+#[derive(Debug, PartialEq, Serialize)]
+struct TestsResponse {
+    passed: u32,
+    failed: u32,
+    skipped: u32,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -264,6 +273,13 @@ impl NodeResponse {
                 .collect(),
             artifacts: artifacts(ended),
             summary: record.and_then(|record| record.summary.clone()),
+            tests: record
+                .and_then(|record| record.tests.as_ref())
+                .map(|tests| TestsResponse {
+                    passed: tests.passed,
+                    failed: tests.failed,
+                    skipped: tests.skipped,
+                }),
             gate: gate(node),
             start: start(node),
             adopted_from: ended

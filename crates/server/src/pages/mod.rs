@@ -6,6 +6,7 @@ pub(crate) mod history;
 pub(crate) mod log;
 pub(crate) mod login;
 pub(crate) mod present;
+mod reports;
 pub(crate) mod run;
 pub(crate) mod runs;
 mod tree;

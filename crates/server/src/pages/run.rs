@@ -21,13 +21,15 @@ use crate::{
     error::ApiError,
     extract::{ApiPath, ApiQuery},
     live::LINE_SHOWN,
-    load::{Loaded, NodeRef, blocking},
+    load::{Loaded, NodeRef, blocking, test_details},
     logs::{self, Slice},
+    markdown,
 };
 
 use super::{
     Frame, PageError, page,
     present::{Mark, Part, When, size, span},
+    reports::TestsPane,
     runs::ref_text,
     tree::{Line, lines, why},
 };
@@ -118,6 +120,8 @@ struct NodePane {
     steps: Vec<StepLine>,
     outputs: Vec<(String, String)>,
     artifacts: Vec<ArtifactLine>,
+    tests: Option<TestsPane>,
+    /// HTML of ours.
     summary: Option<String>,
 }
 
@@ -163,6 +167,14 @@ pub(crate) async fn show(
         }
         None => Slice::default(),
     };
+    let counts = shown.and_then(|node| ended(node.state)?.record.as_ref()?.tests.as_ref());
+    let tests = match counts {
+        Some(counts) => Some(TestsPane::new(
+            counts,
+            test_details(&app.parts.layout, counts).await?,
+        )),
+        None => None,
+    };
     page(&RunPage {
         head: head(&loaded, &frame, now)?,
         gates: loaded
@@ -171,7 +183,7 @@ pub(crate) async fn show(
             .collect(),
         lines: lines(&loaded, shown.map(|node| node.id), now),
         live: (!loaded.run.is_finished()).then(|| live_address(&loaded, shown, &slice)),
-        node: shown.map(|node| pane(&loaded, node, &slice)),
+        node: shown.map(|node| pane(&loaded, node, &slice, tests)),
         frame,
     })
 }
@@ -344,7 +356,7 @@ fn gate_card(loaded: &Loaded, node: NodeRef<'_>, frame: &Frame, now: Timestamp) 
     })
 }
 
-fn pane(loaded: &Loaded, node: NodeRef<'_>, slice: &Slice) -> NodePane {
+fn pane(loaded: &Loaded, node: NodeRef<'_>, slice: &Slice, tests: Option<TestsPane>) -> NodePane {
     let run = loaded.run.id();
     let ended = ended(node.state);
     let record = ended.and_then(|ended| ended.record.as_ref());
@@ -367,21 +379,27 @@ fn pane(loaded: &Loaded, node: NodeRef<'_>, slice: &Slice) -> NodePane {
         outputs: ended
             .iter()
             .flat_map(|ended| ended.outputs())
-            .map(|(key, value)| (key.to_owned(), shortened(value)))
+            .map(|(key, value)| (key.to_owned(), shortened(value, VALUE)))
             .collect(),
         artifacts: ended
             .iter()
             .flat_map(|ended| ended.artifacts())
             .map(ArtifactLine::of)
             .collect(),
-        summary: record.and_then(|record| record.summary.as_deref().map(shortened)),
+        tests,
+        summary: record
+            .and_then(|record| record.summary.as_deref())
+            .map(|text| markdown::render(&shortened(text, SUMMARY))),
     }
 }
 
-/// Pages show the start of a long value; the API has all of it.
-fn shortened(text: &str) -> String {
-    const MOST: usize = 2_000;
-    let mut shown: String = text.chars().take(MOST).collect();
+/// How many characters of a value and of a summary a page shows.
+const VALUE: usize = 2_000;
+const SUMMARY: usize = 12_000;
+
+/// Pages show the start of a long text; the API has all of it.
+fn shortened(text: &str, most: usize) -> String {
+    let mut shown: String = text.chars().take(most).collect();
     if shown.len() < text.len() {
         shown.push('…');
     }

@@ -21,6 +21,7 @@ GET /api/v1/runs/{run}/why Read
 GET /api/v1/runs/{run}/top Read
 GET /api/v1/runs/{run}/nodes/{node}/log Read
 GET /api/v1/runs/{run}/nodes/{node}/artifacts/{artifact} Read
+GET /api/v1/runs/{run}/nodes/{node}/tests Read
 GET /api/v1/live Read
 GET /api/v1/deliveries Read
 GET /api/v1/deliveries/{delivery} Read

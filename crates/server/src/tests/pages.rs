@@ -1,6 +1,10 @@
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use pipekeeper_backend::dummy::{Ending, Play};
+use pipekeeper_model::{Digest, Millis, TestCase, TestCounts, TestDetails, TestTime};
 use serde_json::Value;
 
 use super::{
@@ -290,4 +294,77 @@ async fn a_large_run_is_painted_from_60_kib() {
     assert!(html + css <= 60 * 1024, "{html} + {css}");
     let list: Value = server.json("/api/v1/runs").await;
     assert_eq!(list["runs"][0]["outcome"], "succeeded");
+}
+
+/// A play whose reports say this, with the details in place.
+fn with_tests(server: &TestServer, failures: &[(&str, &str)]) -> TestCounts {
+    let case = |(name, text): &(&str, &str)| TestCase {
+        suite: "shop::cart".to_owned(),
+        name: (*name).to_owned(),
+        duration: Millis(1_500),
+        message: text.lines().next().unwrap_or_default().to_owned(),
+        text: (*text).to_owned(),
+    };
+    let details = TestDetails {
+        failures: failures.iter().map(case).collect(),
+        slowest: vec![TestTime {
+            suite: String::new(),
+            name: "slow one".to_owned(),
+            duration: Millis(61_000),
+        }],
+        problems: vec!["`b.xml` cannot be read: <odd>".to_owned()],
+    };
+    let text = serde_json::to_vec(&details).unwrap();
+    let digest = Digest::of(&text);
+    let path = server.layout.blob(&digest);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+    TestCounts {
+        passed: 123,
+        failed: u32::try_from(failures.len()).unwrap(),
+        skipped: 1,
+        details: digest,
+    }
+}
+
+#[tokio::test]
+async fn tests_and_summaries_are_shown_and_strangers_write_no_markup() {
+    let told: Arc<Mutex<Option<TestCounts>>> = Arc::default();
+    let counts = Arc::clone(&told);
+    let server = TestServer::with(Limits::default(), move |_| Play {
+        ending: Ending::Fail { code: 1 },
+        tests: counts.lock().unwrap().clone(),
+        summary: Some(format!("# Covered\n\n**87 %** {EVIL}\n[x](javascript:alert(1))")),
+        ..Play::default()
+    })
+    .await;
+    let long = format!("boom\n{}", "at somewhere\n".repeat(100));
+    let failures = [
+        ("adds <b>up</b>", EVIL),
+        ("counts", long.as_str()),
+        ("stops", "no"),
+    ];
+    *told.lock().unwrap() = Some(with_tests(&server, &failures));
+    let run = server.run(request("s", "main", vec![work("test", &[])])).await;
+    server.until(run, |run| run["phase"] == "finished").await;
+    let page = server.text(&format!("/runs/{run}")).await;
+    assert!(page.contains("123 passed, 3 failed, 1 skipped"), "{page}");
+    assert!(page.contains("<strong>counts</strong><i>"), "{page}");
+    assert!(page.contains("at somewhere") && page.contains("slow one"));
+    assert!(page.contains("adds &#60;b&#62;up"), "{page}");
+    assert!(page.contains("<h4>Covered</h4>") && page.contains("<strong>87 %</strong>"));
+    for bad in ["<script>alert", "<img", "<b>up", "javascript:", "<odd>"] {
+        assert!(!page.contains(bad), "{bad}");
+    }
+    let api = server.json(&format!("/api/v1/runs/{run}")).await;
+    assert_eq!(api["nodes"][0]["tests"]["failed"], 3);
+    let details = server.json(&format!("/api/v1/runs/{run}/nodes/test/tests")).await;
+    assert_eq!(details["failures"][1]["text"], long);
+    assert_eq!(details["failures"][0]["duration_ms"], 1_500);
+    let none = server
+        .run(request("s", "main", vec![gate("ask", &[], "Ship?")]))
+        .await;
+    server.until_state(none, 0, "awaiting approval").await;
+    let missing = server.get(&format!("/api/v1/runs/{none}/nodes/ask/tests")).await;
+    assert_eq!(missing.status(), 404);
 }
