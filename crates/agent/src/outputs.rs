@@ -3,16 +3,28 @@
 //! Entry function: [`parse`].
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
 
-/// Bytes that one attempt may put out.
-pub(crate) const MAX_BYTES: usize = 1 << 20;
+use sha2::{Digest as _, Sha256};
+
+use crate::protocol::LargeOutput;
+
+/// Bytes that one attempt may put out in all, and in values that are no files.
+pub(crate) const MAX_BYTES: usize = 64 << 20;
+const MAX_INLINE: usize = 1 << 20;
+/// A value of more bytes becomes a file.
+pub(crate) const LARGE: usize = 64 << 10;
 const MAX_KEYS: usize = 256;
 
 /// Why an output file is not accepted.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum OutputError {
-    #[error("outputs are larger than 1 MiB")]
+    #[error("outputs are larger than 64 MiB; keep more as an artifact")]
     TooLarge,
+    #[error("outputs of up to 64 KiB have more than 1 MiB together; keep them as an artifact")]
+    TooManyBytes,
     #[error("more than {MAX_KEYS} outputs")]
     TooMany,
     #[error("the output file is not UTF-8")]
@@ -41,11 +53,15 @@ pub(crate) fn parse(file: &[u8], outputs: &mut BTreeMap<String, String>) -> Resu
         let (key, value) = pair(line, number, &mut lines)?;
         outputs.insert(key, value);
     }
-    let bytes: usize = outputs.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let sizes = || outputs.iter().map(|(key, value)| key.len() + value.len());
+    let bytes: usize = sizes().sum();
+    let inline: usize = sizes().filter(|size| *size <= LARGE).sum();
     if outputs.len() > MAX_KEYS {
         Err(OutputError::TooMany)
     } else if bytes > MAX_BYTES {
         Err(OutputError::TooLarge)
+    } else if inline > MAX_INLINE {
+        Err(OutputError::TooManyBytes)
     } else {
         Ok(())
     }
@@ -81,12 +97,38 @@ fn pair<'a>(
     Ok((checked_key(key, number)?, value.to_owned()))
 }
 
-fn checked_key(key: &str, line: usize) -> Result<String, OutputError> {
+/// Whether a text may be the name of an output: letters, digits, `_` and `-`, the first no digit and no `-`.
+pub fn is_output_key(key: &str) -> bool {
     let mut characters = key.chars();
     let first = characters
         .next()
         .is_some_and(|first| first.is_ascii_alphabetic() || first == '_');
-    if first && characters.all(|next| next.is_ascii_alphanumeric() || next == '_' || next == '-') {
+    first && characters.all(|next| next.is_ascii_alphanumeric() || next == '_' || next == '-')
+}
+
+/// Moves the values that are too large to be passed around into files of a folder, by their keys.
+pub(crate) fn split(
+    outputs: BTreeMap<String, String>,
+    folder: &Path,
+) -> io::Result<(BTreeMap<String, String>, BTreeMap<String, LargeOutput>)> {
+    let (large, small): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        outputs.into_iter().partition(|(_, value)| value.len() > LARGE);
+    if !large.is_empty() {
+        fs::create_dir_all(folder)?;
+    }
+    let large = large.into_iter().map(|(key, value)| {
+        fs::write(folder.join(&key), &value)?;
+        let output = LargeOutput {
+            sha256: hex::encode(Sha256::digest(value.as_bytes())),
+            bytes: value.len() as u64,
+        };
+        Ok((key, output))
+    });
+    Ok((small, large.collect::<io::Result<_>>()?))
+}
+
+fn checked_key(key: &str, line: usize) -> Result<String, OutputError> {
+    if is_output_key(key) {
         Ok(key.to_owned())
     } else {
         Err(OutputError::BadKey {
@@ -153,5 +195,26 @@ mod tests {
             read(&format!("k={}", "x".repeat(MAX_BYTES))),
             Err(OutputError::TooLarge)
         );
+        let crowd: String = (0..20)
+            .map(|number| format!("k{number}={}\n", "x".repeat(LARGE - 10)))
+            .collect();
+        assert_eq!(read(&crowd), Err(OutputError::TooManyBytes));
+        let large: String = (0..20)
+            .map(|number| format!("k{number}={}\n", "x".repeat(LARGE + 1)))
+            .collect();
+        assert_eq!(read(&large).unwrap().len(), 20);
+    }
+
+    #[test]
+    fn large_values_become_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("outputs");
+        let (small, large) = split(read("a=1").unwrap(), &place).unwrap();
+        assert_eq!((small.len(), large.len(), place.exists()), (1, 0, false));
+        let text = format!("a=1\nbig={}\nedge={}", "ü".repeat(LARGE), "x".repeat(LARGE));
+        let (small, large) = split(read(&text).unwrap(), &place).unwrap();
+        assert_eq!(small.keys().collect::<Vec<_>>(), ["a", "edge"]);
+        assert_eq!(large["big"].bytes, 2 * LARGE as u64);
+        assert_eq!(fs::read_to_string(place.join("big")).unwrap(), "ü".repeat(LARGE));
     }
 }

@@ -9,7 +9,7 @@ use crate::archive::{ArchiveError, Beneath, clean, sha256_file, unpack_with};
 use crate::cache::{self, CacheState};
 use crate::copy::Copier;
 use crate::interrupt::Interrupt;
-use crate::protocol::{AttemptDir, AttemptSpec, InputSpec, SecretValue, WorkspaceSpec};
+use crate::protocol::{AttemptDir, AttemptSpec, InputSpec, SecretValue, ValueSpec, WorkspaceSpec};
 
 /// What is ready when the steps may start.
 #[derive(Debug, Default)]
@@ -68,7 +68,10 @@ pub(crate) fn make_folders(dir: &AttemptDir) -> Result<(), PrepareError> {
 
 /// Whether [`fill`] has anything to do.
 pub(crate) fn has_content(spec: &AttemptSpec) -> bool {
-    spec.workspace != WorkspaceSpec::Empty || !spec.inputs.is_empty() || !spec.caches.is_empty()
+    spec.workspace != WorkspaceSpec::Empty
+        || !spec.inputs.is_empty()
+        || !spec.values.is_empty()
+        || !spec.caches.is_empty()
 }
 
 /// Puts source, caches and artifacts into the workspace, in this order.
@@ -104,7 +107,36 @@ pub(crate) fn fill(
     for input in &spec.inputs {
         add_input(&workspace, input, interrupt)?;
     }
+    for value in &spec.values {
+        add_value(&dir.values(), value)?;
+    }
     Ok(prepared)
+}
+
+/// Puts an output of another action where the steps may read it.
+fn add_value(folder: &Path, value: &ValueSpec) -> Result<(), PrepareError> {
+    let place = clean(Path::new(&value.place)).map_err(|reason| PrepareError::Path {
+        path: value.place.clone(),
+        reason,
+    })?;
+    let target = folder.join(place);
+    let failed = |source| PrepareError::Copy {
+        path: format!("output {}", value.place),
+        source,
+    };
+    let below = target.parent().unwrap_or(folder);
+    fs::create_dir_all(below).map_err(failed)?;
+    fs::copy(&value.file, &target).map_err(failed)?;
+    fs::set_permissions(&target, fs::Permissions::from_mode(0o644)).map_err(failed)?;
+    let found = sha256_file(&target).map_err(failed)?;
+    if found.eq_ignore_ascii_case(&value.sha256) {
+        return Ok(());
+    }
+    Err(PrepareError::Digest {
+        path: value.place.clone(),
+        found,
+        expected: value.sha256.clone(),
+    })
 }
 
 fn add_input(workspace: &Path, input: &InputSpec, interrupt: &Interrupt) -> Result<(), PrepareError> {

@@ -42,19 +42,44 @@ pub(crate) fn keep_bytes(artifacts: &Path, attempt: AttemptId, bytes: &[u8]) -> 
 
 /// Moves an archive of `attempt` to its place; one that is there already stays.
 pub(crate) fn keep(artifacts: &Path, attempt: AttemptId, archive: &Path, digest: &Digest) -> io::Result<()> {
-    let place = artifact_path(artifacts, digest);
+    move_to(
+        artifacts,
+        &artifact_path(artifacts, digest),
+        attempt,
+        archive,
+        digest,
+    )
+}
+
+/// Moves a file that is no archive to its place; one that is there already stays.
+pub(crate) fn keep_file(
+    artifacts: &Path,
+    attempt: AttemptId,
+    file: &Path,
+    digest: &Digest,
+) -> io::Result<()> {
+    move_to(artifacts, &blob_path(artifacts, digest), attempt, file, digest)
+}
+
+fn move_to(
+    artifacts: &Path,
+    place: &Path,
+    attempt: AttemptId,
+    archive: &Path,
+    digest: &Digest,
+) -> io::Result<()> {
     if place.exists() {
         return Ok(());
     }
     let shelf = place.parent().unwrap_or(artifacts);
     fs::create_dir_all(shelf)?;
     File::open(archive)?.sync_all()?;
-    match fs::rename(archive, &place) {
+    match fs::rename(archive, place) {
         Err(error) if error.kind() == ErrorKind::CrossesDevices => {
             let copy = shelf.join(format!(".{attempt}-{}", digest.to_hex()));
             fs::copy(archive, &copy)?;
             File::open(&copy)?.sync_all()?;
-            fs::rename(&copy, &place)?;
+            fs::rename(&copy, place)?;
         }
         moved => moved?,
     }

@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use pipekeeper_model::{
-    AttemptId, AttemptRecord, Digest, Holder, Millis, Name,
+    AttemptId, AttemptRecord, Digest, Holder, Millis, Name, OutputFile,
     plan::{Artifact, Feature, PodFields, Reports, Resources, SecretTarget, Shell},
 };
 use thiserror::Error;
@@ -76,6 +76,8 @@ pub struct Launch {
     pub steps: Vec<LaunchStep>,
     /// The variables of every step.
     pub env: BTreeMap<String, String>,
+    /// The variables of every step that are paths of outputs kept as files.
+    pub env_files: BTreeMap<String, OutputFile>,
     /// What the workspace starts with.
     pub source: SourceInput,
     /// Artifacts of earlier actions to unpack.
@@ -111,6 +113,15 @@ pub struct Launch {
     /// Whether what it runs in may serve other attempts after it: it holds no secret, waited for nobody's consent and is
     /// no stranger's.
     pub may_share: bool,
+}
+
+impl Launch {
+    /// Every output that it gets as a file, by the place it goes to.
+    pub fn output_files(&self) -> BTreeMap<&str, &Digest> {
+        let steps = self.steps.iter().flat_map(|step| step.env_files.values());
+        let all = self.env_files.values().chain(steps);
+        all.map(|file| (file.place.as_str(), &file.digest)).collect()
+    }
 }
 
 /// Where an attempt belongs.
@@ -188,6 +199,8 @@ pub struct LaunchStep {
     pub script: LaunchScript,
     /// Further variables.
     pub env: BTreeMap<String, String>,
+    /// Further variables that are paths of outputs kept as files.
+    pub env_files: BTreeMap<String, OutputFile>,
     /// A limit of its own.
     pub timeout: Option<Millis>,
     /// A folder below the workspace.

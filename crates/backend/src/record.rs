@@ -1,14 +1,18 @@
 //! Turns what a supervisor left into the attempt's record, with its artifacts and summary in place.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, Read},
     path::Path,
 };
 
-use pipekeeper_agent::protocol::{ArtifactRecord, AttemptDir, ExitRecord, RecordOutcome, StepRecord};
+use pipekeeper_agent::protocol::{
+    ArtifactRecord, AttemptDir, ExitRecord, LargeOutput, RecordOutcome, StepRecord, is_output_key,
+};
 use pipekeeper_model::{
-    ArtifactResult, AttemptId, AttemptOutcome, AttemptRecord, Digest, StepResult, TestCounts, Timestamp,
+    ArtifactResult, AttemptId, AttemptOutcome, AttemptRecord, Bytes, Digest, OutputValue, StepResult,
+    TestCounts, Timestamp,
 };
 
 use crate::{artifacts, junit};
@@ -33,6 +37,17 @@ pub(crate) fn collect(
             }
         }
     }
+    let mut outputs: BTreeMap<String, OutputValue> = BTreeMap::new();
+    for (key, large) in &record.large_outputs {
+        match keep_output(artifacts, attempt, dir, key, large) {
+            Ok(value) => drop(outputs.insert(key.clone(), value)),
+            Err(error) => {
+                outcome = AttemptOutcome::Errored;
+                reason = Some(format!("keep output `{key}`: {error}"));
+            }
+        }
+    }
+    outputs.extend((record.outputs.into_iter()).map(|(key, value)| (key, value.into())));
     let tests = (!record.reports.is_empty())
         .then(|| read_reports(artifacts, attempt, dir, &record.reports))
         .flatten();
@@ -41,7 +56,7 @@ pub(crate) fn collect(
         outcome,
         reason,
         steps: record.steps.into_iter().map(to_step).collect(),
-        outputs: record.outputs,
+        outputs,
         artifacts: kept,
         log_bytes: record.log_bytes,
         log_truncated: record.log_truncated,
@@ -99,6 +114,26 @@ fn keep(
         digest,
         bytes: artifact.bytes,
         files: artifact.files,
+    })
+}
+
+fn keep_output(
+    artifacts: &Path,
+    attempt: AttemptId,
+    dir: &AttemptDir,
+    key: &str,
+    large: &LargeOutput,
+) -> io::Result<OutputValue> {
+    if !is_output_key(key) {
+        return Err(io::Error::other("this is no name of an output"));
+    }
+    let digest: Digest = format!("sha256:{}", large.sha256)
+        .parse()
+        .map_err(io::Error::other)?;
+    artifacts::keep_file(artifacts, attempt, &dir.outputs().join(key), &digest)?;
+    Ok(OutputValue::File {
+        digest,
+        bytes: Bytes(large.bytes),
     })
 }
 

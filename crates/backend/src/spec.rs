@@ -1,13 +1,13 @@
 //! What a supervisor is told, from what the controller asks. Pure.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use pipekeeper_agent::protocol::{
     ArtifactSpec, AttemptSpec, KeepWorkspace as KeepSpec, Orphan as OrphanSpec, Script, SecretText,
-    SecretValue as SecretSpec, Shell as ShellSpec, StepSpec, ToAgent,
+    SecretValue as SecretSpec, Shell as ShellSpec, StepSpec, ToAgent, ValueSpec,
 };
 use pipekeeper_model::{
-    Holder,
+    Digest, Holder, OutputFile,
     plan::{SecretTarget, Shell},
 };
 
@@ -19,6 +19,7 @@ pub(crate) fn to_spec(launch: &Launch, log: PathBuf) -> AttemptSpec {
     AttemptSpec {
         steps: launch.steps.iter().map(to_step).collect(),
         env: launch.env.clone(),
+        env_files: places(&launch.env_files),
         artifacts: (launch.artifacts.iter())
             .map(|(name, artifact)| ArtifactSpec {
                 name: name.to_string(),
@@ -42,6 +43,25 @@ pub(crate) fn to_spec(launch: &Launch, log: PathBuf) -> AttemptSpec {
         // The folder is private to this host and user, so the id itself proves whose record lies in it.
         ..AttemptSpec::new(attempt.clone(), attempt, log)
     }
+}
+
+/// The spec of the outputs that come as files, each at `file` on the supervisor's side.
+pub(crate) fn to_values(launch: &Launch, file: impl Fn(&Digest) -> PathBuf) -> Vec<ValueSpec> {
+    let files = launch.output_files().into_iter();
+    files
+        .map(|(place, digest)| ValueSpec {
+            file: file(digest),
+            place: place.to_owned(),
+            sha256: digest.to_hex(),
+        })
+        .collect()
+}
+
+fn places(files: &BTreeMap<String, OutputFile>) -> BTreeMap<String, String> {
+    let places = files.iter();
+    places
+        .map(|(name, file)| (name.clone(), file.place.clone()))
+        .collect()
 }
 
 /// The message that answers a check-in.
@@ -86,6 +106,7 @@ fn to_step(step: &LaunchStep) -> StepSpec {
             LaunchScript::Command(argv) => Script::Command { argv: argv.clone() },
         },
         env: step.env.clone(),
+        env_files: places(&step.env_files),
         timeout_ms: step.timeout.map(|limit| limit.0),
         working_dir: step.working_dir.clone(),
         container: 0,

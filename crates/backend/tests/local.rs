@@ -240,7 +240,7 @@ async fn artifacts_and_outputs_travel_by_digest() {
         let (session, record) = run(&world, launch).await;
         assert_eq!(record.outcome, AttemptOutcome::Succeeded, "{:?}", record.reason);
         assert_eq!(
-            (record.outputs["key"].as_str(), record.summary.as_deref()),
+            (record.outputs["key"].text().unwrap(), record.summary.as_deref()),
             ("value", Some("# Hi\n"))
         );
         digests.push(record.artifacts[0].digest.clone());

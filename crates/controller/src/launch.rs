@@ -56,6 +56,7 @@ impl Draft {
         Ok(Launch {
             attempt: self.attempt,
             env: self.env(node),
+            env_files: self.resolved.env_files.clone(),
             steps: steps(work, &self.resolved)?,
             source,
             inputs: self.inputs(work),
@@ -226,6 +227,7 @@ fn steps(work: &Work, resolved: &Resolved) -> Result<Vec<LaunchStep>, LaunchErro
                 image: step.image.clone(),
                 script: script(step, &values.argv)?,
                 env: values.env.clone(),
+                env_files: values.env_files.clone(),
                 timeout: step.timeout,
                 working_dir: step.working_dir.clone(),
             })

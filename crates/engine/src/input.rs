@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use pipekeeper_model::{
-    Actor, ArtifactResult, AttemptId, AttemptRecord, Digest, Holder, Name, NodeId, Plan, RunContext, RunId,
-    Timestamp,
+    Actor, ArtifactResult, AttemptId, AttemptRecord, Digest, Holder, Name, NodeId, OutputValue, Plan,
+    RunContext, RunId, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -113,7 +113,7 @@ pub struct AdoptedNode {
     /// The attempt that made them.
     pub attempt: AttemptId,
     /// Its outputs.
-    pub outputs: BTreeMap<String, String>,
+    pub outputs: BTreeMap<String, OutputValue>,
     /// Its artifacts.
     pub artifacts: Vec<ArtifactResult>,
 }

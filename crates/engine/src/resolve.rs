@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use pipekeeper_expr::{Expression, Fuel, Template, Value};
 use pipekeeper_model::{
-    AttemptId, Digest, Name, NodeId, Outcome, RunId,
+    AttemptId, Digest, Name, NodeId, Outcome, OutputFile, RunId,
     plan::{Body as NodeBody, Script},
 };
 use thiserror::Error;
@@ -22,6 +22,8 @@ use crate::{
 pub struct Resolved {
     /// The variables of every step.
     pub env: BTreeMap<String, String>,
+    /// The variables of every step that are paths of files.
+    pub env_files: BTreeMap<String, OutputFile>,
     /// Each step's own variables and arguments.
     pub steps: Vec<ResolvedStep>,
     /// The key texts of the caches it uses, by the caches' order.
@@ -37,6 +39,8 @@ pub struct Resolved {
 pub struct ResolvedStep {
     /// Its variables.
     pub env: BTreeMap<String, String>,
+    /// Its variables that are paths of files.
+    pub env_files: BTreeMap<String, OutputFile>,
     /// The arguments of a `command:`; empty for a script.
     pub argv: Vec<String>,
 }
@@ -92,10 +96,8 @@ pub fn resolve(run: &Run, attempt: AttemptId) -> Result<Resolved, ResolveError> 
             Script::Command { argv } => argv.iter().map(fill).collect::<Result<_, _>>()?,
             Script::Shell { .. } | Script::Build(_) => Vec::new(),
         };
-        Ok(ResolvedStep {
-            env: fill_all(&step.env)?,
-            argv,
-        })
+        let (env, env_files) = fill_env(&scope, &step.env)?;
+        Ok(ResolvedStep { env, env_files, argv })
     });
     let cache_texts = work.caches.iter().map(|name| {
         let text = body
@@ -141,8 +143,10 @@ pub fn resolve(run: &Run, attempt: AttemptId) -> Result<Resolved, ResolveError> 
             Err(error) => Some(Err(error)),
         }
     });
+    let (env, env_files) = fill_env(&scope, &work.env)?;
     Ok(Resolved {
-        env: fill_all(&work.env)?,
+        env,
+        env_files,
         steps: steps.collect::<Result<_, _>>()?,
         cache_texts: cache_texts.collect::<Result<_, _>>()?,
         inputs: inputs.collect::<Result<_, _>>()?,
@@ -165,6 +169,31 @@ fn holds(scope: &NodeScope<'_, Existing<'_>>, condition: Option<&str>) -> Result
         Ok(other) => Err(error(format!("it is {} and not a bool", other.type_name()))),
         Err(problem) => Err(error(problem.to_string())),
     }
+}
+
+type Env = (BTreeMap<String, String>, BTreeMap<String, OutputFile>);
+
+/// The variables of steps: those that are nothing but an output which is a file become that file's path.
+fn fill_env(
+    scope: &NodeScope<'_, Existing<'_>>,
+    env: &BTreeMap<String, String>,
+) -> Result<Env, ResolveError> {
+    let (mut texts, mut files) = Env::default();
+    for (name, text) in env {
+        match file_of(scope, text) {
+            Some(file) => drop(files.insert(name.clone(), file)),
+            None => drop(texts.insert(name.clone(), fill(scope, text)?)),
+        }
+    }
+    Ok((texts, files))
+}
+
+/// The file that a text is nothing but the name of; what cannot be parsed is told by [`fill`].
+fn file_of(scope: &NodeScope<'_, Existing<'_>>, text: &str) -> Option<OutputFile> {
+    if !text.contains("${{") {
+        return None;
+    }
+    scope.output_file(&Template::parse(text).ok()?.path()?)
 }
 
 fn fill(scope: &NodeScope<'_, Existing<'_>>, text: &str) -> Result<String, ResolveError> {

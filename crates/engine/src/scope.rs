@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use pipekeeper_expr::{Resolved, Scope, Value};
-use pipekeeper_model::{Name, NodeId, Outcome, ParamValue, RunId, plan::Node};
+use pipekeeper_model::{Name, NodeId, Outcome, OutputFile, OutputValue, ParamValue, RunId, plan::Node};
 
 use crate::{run::Body, state::NodeState};
 
@@ -52,7 +52,8 @@ impl<V: View> Scope for NodeScope<'_, V> {
             ["run", "pipeline"] => text(self.view.body().request.plan.pipeline.as_str()),
             ["actions", name] if self.cells(name).is_some() => Resolved::Branch,
             ["actions", name, "outcome"] => value(self.outcome(name)),
-            ["actions", name, "outputs"] => value(self.outputs(name)),
+            ["actions", name, "outputs"] => self.outputs(name),
+            ["actions", name, "outputs", path @ ..] => self.below_outputs(name, path),
             _ => Resolved::Missing,
         }
     }
@@ -86,34 +87,113 @@ impl<V: View> NodeScope<'_, V> {
         Some(Value::String(worst.as_str().to_owned()))
     }
 
-    /// The outputs of an action, or a map of them by cell.
-    fn outputs(&self, action: &str) -> Option<Value> {
-        let cells = self.cells(action)?;
-        let plan = &self.view.body().request.plan;
-        if let [only] = cells.as_slice()
-            && plan.node(*only).is_some_and(|node| node.cell.is_empty())
-        {
-            return Some(self.outputs_of(*only));
+    /// The outputs of an action, or a map of them by cell; where one is a file, only by their names.
+    fn outputs(&self, action: &str) -> Resolved<'_> {
+        let Some(cells) = self.cells(action) else {
+            return Resolved::Missing;
+        };
+        let has_file = |cell: &NodeId| self.outputs_of(*cell).any(|(_, value)| value.text().is_none());
+        if cells.iter().any(has_file) {
+            return Resolved::Branch;
         }
-        let by_cell: BTreeMap<String, Value> = cells
-            .iter()
-            .filter_map(|cell| {
-                let name = &plan.node(*cell)?.name;
-                let label = name
-                    .split_once('[')
-                    .map_or(name.as_str(), |(_, rest)| rest.trim_end_matches(']'));
-                Some((label.to_owned(), self.outputs_of(*cell)))
-            })
-            .collect();
-        Some(Value::Map(by_cell))
+        let map = match self.only_cell(cells) {
+            Some(only) => self.map_of(only),
+            None => cells
+                .iter()
+                .filter_map(|cell| Some((self.label(*cell)?.to_owned(), Value::Map(self.map_of(*cell)))))
+                .collect(),
+        };
+        Resolved::Value(Cow::Owned(Value::Map(map)))
     }
 
-    fn outputs_of(&self, node: NodeId) -> Value {
-        let outputs = match self.view.node_state(node) {
-            Some(NodeState::Done(ended)) => ended
-                .outputs()
-                .map(|(key, value)| (key.to_owned(), Value::String(value.to_owned())))
-                .collect(),
+    /// What stands at names below the outputs of an action of which one is a file.
+    fn below_outputs(&self, action: &str, path: &[&str]) -> Resolved<'_> {
+        match self.output(action, path) {
+            Some((_, _, OutputValue::Text(text))) => Resolved::Value(Cow::Owned(Value::String(text.clone()))),
+            Some((_, key, OutputValue::File { bytes, .. })) => Resolved::Refused(format!(
+                "the output `{key}` of `{action}` is a file of {bytes}: use it alone in `env:`, where the variable \
+                 becomes the file's path"
+            )),
+            None if self.is_cell(action, path) => Resolved::Branch,
+            None => Resolved::Missing,
+        }
+    }
+
+    fn is_cell(&self, action: &str, path: &[&str]) -> bool {
+        let cells = self.cells(action).into_iter().flatten();
+        let [label] = path else { return false };
+        cells
+            .filter_map(|cell| self.label(*cell))
+            .any(|known| known == *label)
+    }
+
+    /// The output at `KEY`, or of a matrix at `CELL`, `KEY`, with its cell's label.
+    fn output(&self, action: &str, path: &[&str]) -> Option<(Option<&str>, &str, &OutputValue)> {
+        let cells = self.cells(action)?;
+        let (label, cell, key) = match (path, self.only_cell(cells)) {
+            ([key], Some(only)) => (None, only, key),
+            ([label, key], None) => {
+                let cell = cells.iter().find(|cell| self.label(**cell) == Some(label))?;
+                (self.label(*cell), *cell, key)
+            }
+            _ => return None,
+        };
+        let (key, value) = self.outputs_of(cell).find(|(known, _)| known == key)?;
+        Some((label, key, value))
+    }
+
+    /// The file at a path of names, if it is an output that is one.
+    pub(crate) fn output_file(&self, path: &[&str]) -> Option<OutputFile> {
+        let ["actions", action, "outputs", rest @ ..] = path else {
+            return None;
+        };
+        let (label, key, value) = self.output(action, rest)?;
+        let OutputValue::File { digest, .. } = value else {
+            return None;
+        };
+        // A cell's values may be any text: in a path they must stay one name.
+        let plain = |c: char| {
+            if c.is_ascii_alphanumeric() || "-_=,.".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        };
+        let place = match label {
+            None => format!("{action}/{key}"),
+            Some(label) => format!("{action}/{}/{key}", label.chars().map(plain).collect::<String>()),
+        };
+        Some(OutputFile {
+            digest: digest.clone(),
+            place,
+        })
+    }
+
+    /// The one node of an action without a matrix.
+    fn only_cell(&self, cells: &[NodeId]) -> Option<NodeId> {
+        let [only] = cells else { return None };
+        let node = self.view.body().request.plan.node(*only)?;
+        node.cell.is_empty().then_some(*only)
+    }
+
+    /// What stands in the brackets of a cell's name.
+    fn label(&self, cell: NodeId) -> Option<&str> {
+        let name = self.view.body().request.plan.node(cell)?.name.as_str();
+        Some(
+            name.split_once('[')
+                .map_or(name, |(_, rest)| rest.trim_end_matches(']')),
+        )
+    }
+
+    fn map_of(&self, node: NodeId) -> BTreeMap<String, Value> {
+        self.outputs_of(node)
+            .filter_map(|(key, value)| Some((key.to_owned(), Value::String(value.text()?.to_owned()))))
+            .collect()
+    }
+
+    fn outputs_of(&self, node: NodeId) -> impl Iterator<Item = (&str, &OutputValue)> {
+        let ended = match self.view.node_state(node) {
+            Some(NodeState::Done(ended)) => Some(ended),
             Some(
                 NodeState::Waiting
                 | NodeState::AwaitingStart { .. }
@@ -124,9 +204,9 @@ impl<V: View> NodeScope<'_, V> {
                 | NodeState::Backoff { .. }
                 | NodeState::Skipped { .. },
             )
-            | None => BTreeMap::new(),
+            | None => None,
         };
-        Value::Map(outputs)
+        ended.into_iter().flat_map(|ended| ended.outputs())
     }
 }
 

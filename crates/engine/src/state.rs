@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use pipekeeper_model::{
-    Actor, ArtifactResult, AttemptId, AttemptRecord, Digest, Holder, NodeId, Outcome, RunId, SkipReason,
-    Timestamp,
+    Actor, ArtifactResult, AttemptId, AttemptRecord, Digest, Holder, NodeId, Outcome, OutputValue, RunId,
+    SkipReason, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -182,7 +182,7 @@ pub struct AdoptedFrom {
     /// The attempt.
     pub attempt: AttemptId,
     /// Its outputs.
-    pub outputs: BTreeMap<String, String>,
+    pub outputs: BTreeMap<String, OutputValue>,
     /// Its artifacts.
     pub artifacts: Vec<ArtifactResult>,
 }
@@ -268,11 +268,10 @@ impl AttemptPhase {
 
 impl Ended {
     /// The outputs of a work node.
-    pub fn outputs(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub fn outputs(&self) -> impl Iterator<Item = (&str, &OutputValue)> {
         let own = self.record.iter().flat_map(|record| &record.outputs);
         let adopted = self.adopted.iter().flat_map(|from| &from.outputs);
-        own.chain(adopted)
-            .map(|(key, value)| (key.as_str(), value.as_str()))
+        own.chain(adopted).map(|(key, value)| (key.as_str(), value))
     }
 
     /// The artifacts of a work node.

@@ -99,6 +99,9 @@ pub enum EvalErrorKind {
     /// A variable that is only reachable by its members was used as a whole.
     #[error("`{0}` has no value as a whole")]
     Whole(String),
+    /// What was named cannot be used here.
+    #[error("{0}")]
+    Refused(String),
     /// A list has no such place.
     #[error("no element {index} in a list of {length}")]
     OutOfRange {

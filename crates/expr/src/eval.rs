@@ -119,6 +119,7 @@ impl<'a> Evaluator<'a, '_> {
             return match self.scope.resolve(&[name]) {
                 Resolved::Value(value) => Ok(Place::Value(value)),
                 Resolved::Branch => Ok(Place::Branch(vec![name.clone()])),
+                Resolved::Refused(reason) => Err(at(node, EvalErrorKind::Refused(reason))),
                 Resolved::Missing => Err(at(node, EvalErrorKind::UnknownVariable(name.clone()))),
             };
         }
@@ -150,6 +151,7 @@ impl<'a> Evaluator<'a, '_> {
         match self.resolve(&path) {
             Resolved::Value(value) => Ok(Place::Value(value)),
             Resolved::Branch => Ok(Place::Branch(path)),
+            Resolved::Refused(reason) => Err(at(node, EvalErrorKind::Refused(reason))),
             Resolved::Missing => Err(at(node, EvalErrorKind::MissingKey(name.to_owned()))),
         }
     }

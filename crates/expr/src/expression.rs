@@ -68,6 +68,12 @@ impl Expression {
         &self.references
     }
 
+    /// The names, if the expression is nothing but a variable and fixed names after it, such as `actions.a.outcome`.
+    pub fn path(&self) -> Option<Vec<&str>> {
+        let (variable, names) = reference::path(&self.root)?;
+        Some(std::iter::once(variable).chain(names).collect())
+    }
+
     /// The type of the expression, or everything that is wrong with it.
     pub fn check(&self, environment: &Environment) -> Result<Type, Vec<CheckError>> {
         check::check(&self.root, environment)

@@ -57,7 +57,7 @@ fn collect(node: &Node, found: &mut BTreeSet<Reference>) {
 }
 
 /// The variable and the fixed names after it, if the node is nothing else.
-fn path(node: &Node) -> Option<(&str, Vec<&str>)> {
+pub(crate) fn path(node: &Node) -> Option<(&str, Vec<&str>)> {
     if let Kind::Variable(name) = &node.kind {
         return Some((name, Vec::new()));
     }

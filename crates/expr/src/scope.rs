@@ -12,6 +12,8 @@ pub enum Resolved<'a> {
     Value(Cow<'a, Value>),
     /// The path exists and is not built as a whole: the scope wants to be asked for its members.
     Branch,
+    /// Something stands there that expressions cannot use, with the reason for people.
+    Refused(String),
     /// Nothing stands there.
     Missing,
 }

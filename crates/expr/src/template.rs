@@ -91,6 +91,14 @@ impl Template {
         })
     }
 
+    /// The names, if the text is one whole `${{ }}` that holds nothing but them.
+    pub fn path(&self) -> Option<Vec<&str>> {
+        match self.parts.as_slice() {
+            [Part::Expression(_, expression)] => expression.path(),
+            _ => None,
+        }
+    }
+
     /// What the expressions name.
     pub fn references(&self) -> BTreeSet<Reference> {
         self.expressions()

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Millis, Name, Outcome, TestCounts, Timestamp};
+use crate::{Digest, Millis, Name, Outcome, OutputValue, TestCounts, Timestamp};
 
 /// The one supervisor process or pod that asks for an attempt's ticket; drawn by it, unguessable by another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -59,7 +59,7 @@ pub struct AttemptRecord {
     /// The steps that ran.
     pub steps: Vec<StepResult>,
     /// The outputs it set.
-    pub outputs: BTreeMap<String, String>,
+    pub outputs: BTreeMap<String, OutputValue>,
     /// The artifacts it made.
     pub artifacts: Vec<ArtifactResult>,
     /// Bytes of log written.

@@ -85,6 +85,11 @@ fn api() -> Vec<Route> {
             "/api/v1/runs/{run}/nodes/{node}/artifacts/{artifact}",
             files::artifact,
         ),
+        get(
+            Read,
+            "/api/v1/runs/{run}/nodes/{node}/outputs/{output}",
+            files::output,
+        ),
         get(Read, "/api/v1/runs/{run}/nodes/{node}/tests", runs::tests),
         get(Read, "/api/v1/live", live::stream),
         get(Read, "/api/v1/deliveries", deliveries::list),

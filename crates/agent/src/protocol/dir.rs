@@ -139,6 +139,18 @@ impl AttemptDir {
         self.tools.as_ref().unwrap_or(&self.path).join("steps")
     }
 
+    /// `values`, the outputs of other actions that are files, which the steps may read.
+    #[must_use]
+    pub fn values(&self) -> PathBuf {
+        self.tools.as_ref().unwrap_or(&self.path).join("values")
+    }
+
+    /// `outputs`, this attempt's own outputs that are files, by their keys.
+    #[must_use]
+    pub fn outputs(&self) -> PathBuf {
+        self.path.join("outputs")
+    }
+
     /// `output`, the steps' `$PIPE_OUTPUT`.
     #[must_use]
     pub fn output(&self) -> PathBuf {

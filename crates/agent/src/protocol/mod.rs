@@ -10,6 +10,7 @@ mod message;
 mod record;
 mod spec;
 
+pub use crate::outputs::is_output_key;
 pub use bulk::{Answer, Offer, Wanted};
 pub use dir::{AttemptDir, FileError};
 pub use frame::{
@@ -17,10 +18,10 @@ pub use frame::{
     write_frame,
 };
 pub use message::{FromAgent, SecretText, SecretValue, ToAgent};
-pub use record::{ArtifactRecord, CacheRecord, ExitRecord, RecordOutcome, StepRecord, Usage};
+pub use record::{ArtifactRecord, CacheRecord, ExitRecord, LargeOutput, RecordOutcome, StepRecord, Usage};
 pub use spec::{
     ArtifactSpec, AttemptSpec, CacheCandidate, CacheSpec, InputSpec, KeepWorkspace, Orphan, PodSpec, Script,
-    Shell, StepSpec, WorkspaceSpec,
+    Shell, StepSpec, ValueSpec, WorkspaceSpec,
 };
 
 /// Why a step failed whose container ended under it; the container's host may know more.

@@ -21,6 +21,9 @@ pub struct ExitRecord {
     pub steps: Vec<StepRecord>,
     /// The named values it put out.
     pub outputs: BTreeMap<String, String>,
+    /// The values that are too large to stand here, as files below `outputs`.
+    #[serde(default)]
+    pub large_outputs: BTreeMap<String, LargeOutput>,
     /// The artifacts it kept.
     pub artifacts: Vec<ArtifactRecord>,
     /// What its caches did.
@@ -109,6 +112,15 @@ pub struct ArtifactRecord {
     pub bytes: u64,
     /// Number of files and links in it.
     pub files: u64,
+}
+
+/// A value that is kept as a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LargeOutput {
+    /// Its SHA-256 in hex.
+    pub sha256: String,
+    /// Its size.
+    pub bytes: u64,
 }
 
 /// What one cache did.

@@ -22,6 +22,12 @@ pub struct AttemptSpec {
     pub steps: Vec<StepSpec>,
     /// The variables of every step.
     pub env: BTreeMap<String, String>,
+    /// The variables of every step that are paths of files below the folder of values.
+    #[serde(default)]
+    pub env_files: BTreeMap<String, String>,
+    /// The files of that folder.
+    #[serde(default)]
+    pub values: Vec<ValueSpec>,
     /// How the workspace is filled.
     pub workspace: WorkspaceSpec,
     /// Artifacts of other actions to unpack into it.
@@ -92,6 +98,8 @@ impl AttemptSpec {
             nonce: nonce.into(),
             steps: Vec::new(),
             env: BTreeMap::new(),
+            env_files: BTreeMap::new(),
+            values: Vec::new(),
             workspace: WorkspaceSpec::Empty,
             inputs: Vec::new(),
             artifacts: Vec::new(),
@@ -126,6 +134,9 @@ pub struct StepSpec {
     /// Further variables, over the attempt's.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// Further variables that are paths of files below the folder of values.
+    #[serde(default)]
+    pub env_files: BTreeMap<String, String>,
     /// A limit of its own.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
@@ -135,6 +146,17 @@ pub struct StepSpec {
     /// The index of the container it runs in, in a pod.
     #[serde(default)]
     pub container: usize,
+}
+
+/// An output of another action that steps find as a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValueSpec {
+    /// The file.
+    pub file: PathBuf,
+    /// Where it goes below the folder of values.
+    pub place: String,
+    /// Its SHA-256 in hex; another content is an error.
+    pub sha256: String,
 }
 
 /// What a step runs.

@@ -1,5 +1,6 @@
 //! From the last step to the end of the process.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,14 +8,18 @@ use std::time::Duration;
 
 use super::{Begun, Panicked, Supervisor, now_ms};
 use crate::finish::{self, After, Kept, Problem};
+use crate::outputs;
 use crate::process::reaped_cpu_ms;
 use crate::protocol::{
-    ArtifactRecord, ExitRecord, FromAgent, KeepWorkspace, PROTOCOL_VERSION, RecordOutcome, Usage,
+    ArtifactRecord, ExitRecord, FromAgent, KeepWorkspace, LargeOutput, PROTOCOL_VERSION, RecordOutcome, Usage,
 };
 use crate::workspace;
 
 /// How long a controller may take to read the last message.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+type Values = BTreeMap<String, String>;
+type LargeValues = BTreeMap<String, LargeOutput>;
 
 /// What the record tells besides the outcome.
 #[derive(Default)]
@@ -87,6 +92,7 @@ impl Supervisor {
     /// Puts the record on disk and tells it.
     pub(super) fn publish(&mut self, outcome: RecordOutcome) {
         self.log.flush();
+        let (outcome, outputs, large_outputs) = self.settle_outputs(outcome);
         let record = ExitRecord {
             version: PROTOCOL_VERSION,
             attempt: self.spec.attempt.clone(),
@@ -94,7 +100,8 @@ impl Supervisor {
             holder: self.holder.clone(),
             outcome,
             steps: std::mem::take(&mut self.steps),
-            outputs: std::mem::take(&mut self.outputs),
+            outputs,
+            large_outputs,
             artifacts: std::mem::take(&mut self.results.artifacts),
             caches: self.caches.iter().map(|cache| cache.record.clone()).collect(),
             reports: std::mem::take(&mut self.results.reports),
@@ -126,6 +133,21 @@ impl Supervisor {
         self.tell_record();
         if self.crew.is_none() {
             self.link.finish(PATIENCE);
+        }
+    }
+
+    /// Puts large values into files; where that does not work the attempt errors.
+    fn settle_outputs(&mut self, outcome: RecordOutcome) -> (RecordOutcome, Values, LargeValues) {
+        match outputs::split(std::mem::take(&mut self.outputs), &self.dir.outputs()) {
+            Ok((small, large)) => (outcome, small, large),
+            Err(error) => {
+                let reason = format!("cannot keep its outputs: {error}");
+                (
+                    RecordOutcome::Errored { reason },
+                    Values::new(),
+                    LargeValues::new(),
+                )
+            }
         }
     }
 
@@ -165,7 +187,12 @@ impl Supervisor {
         };
         drop(workspace::remove(&self.dir.tmp()));
         if !keeps {
-            for path in [self.dir.workspace(), self.dir.home(), self.dir.steps()] {
+            for path in [
+                self.dir.workspace(),
+                self.dir.home(),
+                self.dir.steps(),
+                self.dir.values(),
+            ] {
                 drop(workspace::remove(&path));
             }
         }

@@ -132,8 +132,7 @@ impl Supervisor {
     fn hosted_environment(&self, pod: &PodSpec, step: &StepSpec) -> BTreeMap<String, String> {
         let shown = |path: PathBuf| path.to_string_lossy().into_owned();
         let mut env = BTreeMap::from([("HOME".to_owned(), shown(pod.home.clone()))]);
-        env.extend(self.spec.env.clone());
-        env.extend(step.env.clone());
+        env.extend(self.given(step, &pod.tools.join("values")));
         let secrets = self
             .secrets
             .iter()

@@ -57,6 +57,9 @@ impl Supervisor {
         for folder in folders.into_iter().chain(out) {
             empty(&folder, &kept)?;
         }
+        if self.dir.values().exists() {
+            workspace::remove(&self.dir.values())?;
+        }
         for entry in fs::read_dir(self.dir.path())? {
             let entry = entry?;
             if KEPT.iter().any(|kept| entry.file_name() == OsStr::new(kept)) {

@@ -191,6 +191,28 @@ impl Supervisor {
         Ok(())
     }
 
+    /// The variables that the pipeline file gives a step, with the paths of values that are files; the innermost last.
+    pub(super) fn given(&self, step: &StepSpec, values: &Path) -> impl Iterator<Item = (String, String)> {
+        let texts = |env: &BTreeMap<String, String>| env.clone().into_iter();
+        let files = |env: &BTreeMap<String, String>| {
+            let path = |place: &String| values.join(place).to_string_lossy().into_owned();
+            let paths: Vec<_> = env
+                .iter()
+                .map(|(name, place)| (name.clone(), path(place)))
+                .collect();
+            paths.into_iter()
+        };
+        let folder = (!self.spec.values.is_empty()).then(|| {
+            let folder = values.to_string_lossy().into_owned();
+            ("PIPE_OUTPUTS_DIR".to_owned(), folder)
+        });
+        texts(&self.spec.env)
+            .chain(files(&self.spec.env_files))
+            .chain(texts(&step.env))
+            .chain(files(&step.env_files))
+            .chain(folder)
+    }
+
     fn spawn(&self, index: usize, step: &StepSpec) -> Result<Pid, SpawnError> {
         let folder = self.working_dir(step)?;
         let (name, arguments) = self.command_line(index, step)?;
@@ -253,8 +275,10 @@ impl Supervisor {
         env.extend(inherited);
         env.insert("HOME".into(), self.dir.home().into());
         env.insert("TMPDIR".into(), self.dir.tmp().into());
-        let given = self.spec.env.iter().chain(&step.env);
-        env.extend(given.map(|(name, value)| (name.into(), value.into())));
+        env.extend(
+            self.given(step, &self.dir.values())
+                .map(|(name, value)| (name.into(), value.into())),
+        );
         let secrets = self.secrets.iter().filter_map(|secret| {
             Some((
                 OsString::from(secret.env.as_ref()?),

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 
 use pipekeeper_agent::protocol::{
     ArtifactSpec, CacheCandidate, CacheSpec, InputSpec, KeepWorkspace, RecordOutcome, SecretText,
-    SecretValue, WorkspaceSpec,
+    SecretValue, ValueSpec, WorkspaceSpec,
 };
 
 use crate::support::{Attempt, failed};
@@ -210,4 +210,42 @@ fn a_writer_killed_in_the_middle_leaves_a_miss_and_the_next_one_saves() {
     let record = last.run();
     assert_eq!(record.outcome, RecordOutcome::Succeeded, "{}", last.log());
     assert_eq!(record.caches[0].restored_exact, Some(true));
+}
+
+#[test]
+fn a_large_value_of_another_action_is_a_file_and_is_checked() {
+    let mut maker =
+        Attempt::script("{ printf 'big='; head -c 100000 /dev/zero | tr '\\0' y; } > $PIPE_OUTPUT");
+    maker.spec.keep_workspace = KeepWorkspace::Always;
+    let record = maker.run();
+    let made = &record.large_outputs["big"];
+    assert_eq!((made.bytes, record.outputs.len()), (100_000, 0));
+
+    let value = ValueSpec {
+        file: maker.dir.outputs().join("big"),
+        place: "build/big".into(),
+        sha256: made.sha256.clone(),
+    };
+    let mut user = Attempt::script("test \"$BIG\" = \"$PIPE_OUTPUTS_DIR/build/big\"; wc -c < \"$BIG\"");
+    user.spec.values = vec![value.clone()];
+    user.spec.env_files = [("BIG".to_owned(), value.place.clone())].into();
+    assert_eq!(user.run().outcome, RecordOutcome::Succeeded, "{}", user.log());
+    assert!(user.log().ends_with("100000\n"), "{}", user.log());
+    assert!(!user.dir.values().exists(), "it goes with the workspace");
+
+    for wrong in [
+        ValueSpec {
+            sha256: "00".repeat(32),
+            ..value.clone()
+        },
+        ValueSpec {
+            place: "../../escape".into(),
+            ..value
+        },
+    ] {
+        let mut deceived = Attempt::script("echo ran >> @/side").localized();
+        deceived.spec.values = vec![wrong];
+        assert!(matches!(deceived.run().outcome, RecordOutcome::Errored { .. }));
+        assert!(!deceived.file("side").exists());
+    }
 }

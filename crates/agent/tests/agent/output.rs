@@ -192,7 +192,7 @@ fn malformed_outputs_fail_their_step() {
             "line 2 of the output file",
         ),
         ("printf 'a=\\377' >> $PIPE_OUTPUT", "not UTF-8"),
-        ("head -c 1100000 /dev/zero >> $PIPE_OUTPUT", "larger than 1 MiB"),
+        ("head -c 68000000 /dev/zero >> $PIPE_OUTPUT", "larger than 64 MiB"),
         (
             "rm $PIPE_OUTPUT; ln -s /etc/passwd $PIPE_OUTPUT",
             "cannot be read",

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use pipekeeper_agent::protocol::{
     AttemptDir, AttemptSpec, ExitRecord, FromAgent, Incoming, PodSpec, RecordOutcome, StepSpec, ToAgent,
-    try_decode_incoming, write_frame,
+    ValueSpec, try_decode_incoming, write_frame,
 };
 use tempfile::TempDir;
 
@@ -442,4 +442,36 @@ fn a_pod_that_is_not_as_before_leaves() {
         reader.rest();
         pod.wait();
     }
+}
+#[test]
+fn a_large_value_stands_among_the_tools_and_its_own_can_be_fetched() {
+    let mut pod = Pod::start(1);
+    let incoming = pod.dir().incoming();
+    std::fs::create_dir_all(&incoming).unwrap();
+    std::fs::write(incoming.join("value"), "abc").unwrap();
+    let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let mut spec = pod.spec(vec![in_container(
+        0,
+        "echo \"$(cat \"$BIG\")\"\ntest \"$BIG\" = \"$PIPE_OUTPUTS_DIR/build/big\"\n\
+         { printf 'own='; head -c 100000 /dev/zero | tr '\\0' x; } > \"$PIPE_OUTPUT\"",
+    )]);
+    spec.values = vec![ValueSpec {
+        file: incoming.join("value"),
+        place: "build/big".into(),
+        sha256: abc.into(),
+    }];
+    spec.env_files = [("BIG".to_owned(), "build/big".to_owned())].into();
+    let mut reader = pod.connect();
+    reader.begin(spec);
+    let record = reader.finished();
+    assert_eq!(record.outcome, RecordOutcome::Succeeded);
+    assert!(String::from_utf8_lossy(&reader.log).contains("\nabc\n"));
+    assert!(pod.dir().tools().unwrap().join("values/build/big").exists());
+    assert_eq!(record.large_outputs["own"].bytes, 100_000);
+    assert_eq!(
+        std::fs::metadata(pod.dir().outputs().join("own")).unwrap().len(),
+        100_000
+    );
+    reader.tell(&ToAgent::Leave);
+    pod.wait();
 }

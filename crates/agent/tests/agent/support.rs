@@ -111,6 +111,7 @@ pub(crate) fn shell_step(shell: Shell, text: &str) -> StepSpec {
         name: "step".into(),
         script,
         env: Default::default(),
+        env_files: Default::default(),
         timeout_ms: None,
         working_dir: None,
         container: 0,

@@ -344,6 +344,7 @@ pub(crate) fn step(image: Option<String>, script: LaunchScript) -> LaunchStep {
         image,
         script,
         env: BTreeMap::new(),
+        env_files: BTreeMap::new(),
         timeout: None,
         working_dir: None,
     }

@@ -118,7 +118,7 @@ async fn outputs_summary_and_artifacts_arrive_and_are_used() {
     maker.artifacts.insert(name("site"), kept);
     let record = scene.record_of(maker).await;
     succeeded(&record);
-    assert_eq!(record.outputs.get("version").map(String::as_str), Some("1.2"));
+    assert_eq!(record.outputs["version"].text(), Some("1.2"));
     assert_eq!(record.summary.as_deref(), Some("# fine\n"));
     let [artifact] = record.artifacts.as_slice() else {
         panic!("{record:#?}")
@@ -131,7 +131,7 @@ async fn outputs_summary_and_artifacts_arrive_and_are_used() {
     let attempt = user.attempt;
     let used = scene.record_of(user).await;
     succeeded(&used);
-    let digest = record.outputs.get("digest").unwrap();
+    let digest = record.outputs["digest"].text().unwrap();
     assert_eq!(scene.log(attempt), format!("user code starts\nmade\n{digest}\n"));
     scene.close().await;
 }
@@ -326,7 +326,10 @@ async fn a_big_log_arrives_byte_for_byte() {
     let log = fs::read(scene.world.log(attempt)).unwrap();
     assert!(log.len() > 50_000_000);
     assert_eq!(record.log_bytes, u64::try_from(log.len()).unwrap());
-    assert_eq!(record.outputs.get("digest"), Some(&Digest::of(&log).to_hex()));
+    assert_eq!(
+        record.outputs["digest"].text(),
+        Some(Digest::of(&log).to_hex().as_str())
+    );
     scene.close().await;
 }
 
@@ -349,7 +352,7 @@ async fn restricted_pods_work_without_root() {
     succeeded(&record);
     let expected = "user code starts\n65532\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\nrefused\nx\n65532\n";
     assert_eq!(scene.log(attempt), expected);
-    assert_eq!(record.outputs.get("kept").map(String::as_str), Some("yes"));
+    assert_eq!(record.outputs["kept"].text(), Some("yes"));
     scene.close().await;
 }
 

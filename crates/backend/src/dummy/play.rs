@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pipekeeper_model::{ArtifactResult, AttemptOutcome, TestCounts};
+use pipekeeper_model::{ArtifactResult, AttemptOutcome, OutputValue, TestCounts};
 
 use crate::{Launch, LaunchError, LaunchScript};
 
@@ -22,7 +22,7 @@ pub struct Play {
     /// The text of its log.
     pub log: String,
     /// The outputs of its success.
-    pub outputs: BTreeMap<String, String>,
+    pub outputs: BTreeMap<String, OutputValue>,
     /// The artifacts of its success; nothing is made of them.
     pub artifacts: Vec<ArtifactResult>,
     /// Its summary.
@@ -110,7 +110,7 @@ impl Play {
             }
             "output" => {
                 let (key, value) = rest.split_once('=').unwrap_or((rest, ""));
-                self.outputs.insert(key.to_owned(), value.to_owned());
+                self.outputs.insert(key.to_owned(), value.into());
             }
             "refuse" => self.refusal = Some(LaunchError::Terminal { reason: reason() }),
             "refuse-for-now" => self.refusal = Some(LaunchError::Transient { reason: reason() }),

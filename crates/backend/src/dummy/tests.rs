@@ -82,7 +82,7 @@ async fn outputs_and_log_are_those_of_the_text() {
     let What::Finished { record, .. } = next(&mut seen) else {
         panic!("not finished")
     };
-    assert_eq!(record.outputs["a"], "b=c");
+    assert_eq!(record.outputs["a"].text(), Some("b=c"));
     assert_eq!(
         (record.outcome, record.reason.as_ref()),
         (AttemptOutcome::Succeeded, None)

@@ -3,7 +3,10 @@
 use pipekeeper_agent::protocol::{AttemptSpec, CacheCandidate, CacheSpec, InputSpec, WorkspaceSpec};
 
 use super::{LocalOptions, absolute};
-use crate::{CacheMount, Launch, SourceInput, artifact_path, spec::to_spec};
+use crate::{
+    CacheMount, Launch, SourceInput, artifact_path, blob_path,
+    spec::{to_spec, to_values},
+};
 
 /// The whole spec of an attempt.
 pub(super) fn with_files(launch: &Launch, options: &LocalOptions) -> AttemptSpec {
@@ -24,6 +27,7 @@ pub(super) fn with_files(launch: &Launch, options: &LocalOptions) -> AttemptSpec
                 sha256: input.digest.to_hex(),
             })
             .collect(),
+        values: to_values(launch, |digest| blob_path(&options.artifacts, digest)),
         caches: launch.caches.iter().map(to_cache).collect(),
         ..spec
     }

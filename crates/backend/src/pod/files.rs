@@ -8,7 +8,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use pipekeeper_agent::protocol::{Answer, ExitRecord, Offer, ToAgent, Wanted, encode, try_decode};
+use pipekeeper_agent::protocol::{
+    Answer, ExitRecord, Offer, ToAgent, Wanted, encode, is_output_key, try_decode,
+};
 use serde::de::DeserializeOwned;
 use tokio::{
     fs,
@@ -133,10 +135,14 @@ fn wanted(mirror: &Mirror, order: &Order, record: &ExitRecord) -> Vec<(String, P
             let place = order.caches.get(&cache.name)?;
             Some((format!("caches/{}", cache.name), place.clone()))
         });
+    let outputs = (record.large_outputs.keys())
+        .filter(|key| is_output_key(key))
+        .map(|key| (format!("outputs/{key}"), dir.outputs().join(key)));
     let summary = record
         .summary
         .then(|| ("out/summary.md".to_owned(), dir.summary()));
-    artifacts.chain(reports).chain(caches).chain(summary).collect()
+    let own = artifacts.chain(outputs);
+    own.chain(reports).chain(caches).chain(summary).collect()
 }
 
 async fn fetch(stream: &mut Patient, received: &mut Vec<u8>, bytes: u64, target: &Path) -> io::Result<()> {

@@ -9,14 +9,15 @@ use pipekeeper_agent::protocol::{
     AttemptDir, AttemptSpec, CacheCandidate, CacheSpec, InputSpec, PodSpec, WorkspaceSpec,
 };
 use pipekeeper_model::{
-    AttemptId, Millis, Name,
+    AttemptId, Digest, Millis, Name,
     plan::{PodFields, Resources},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Launch, LaunchError, LaunchScript, LaunchService, Placement, SourceInput, VolumeMount, artifact_path,
-    spec::to_spec,
+    blob_path,
+    spec::{to_spec, to_values},
 };
 
 /// Where the volumes of a pod are mounted.
@@ -136,6 +137,11 @@ pub(super) fn plan(
             sha256: hex.clone(),
         });
         uploads.insert(hex, artifact_path(artifacts, &input.digest));
+    }
+    let value_name = |digest: &Digest| format!("value-{}", digest.to_hex());
+    spec.values = to_values(launch, |digest| dir.incoming().join(value_name(digest)));
+    for digest in launch.output_files().into_values() {
+        uploads.insert(value_name(digest), blob_path(artifacts, digest));
     }
     let mut saved = BTreeMap::new();
     for cache in &launch.caches {

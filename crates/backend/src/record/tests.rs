@@ -1,6 +1,6 @@
 use std::fs;
 
-use pipekeeper_agent::protocol::{PROTOCOL_VERSION, Usage};
+use pipekeeper_agent::protocol::{LargeOutput, PROTOCOL_VERSION, Usage};
 use pipekeeper_model::{NodeId, RunId};
 
 use super::*;
@@ -30,6 +30,7 @@ fn record(outcome: RecordOutcome) -> ExitRecord {
         outcome,
         steps: vec![step],
         outputs: [("key".to_owned(), "value".to_owned())].into(),
+        large_outputs: Default::default(),
         artifacts: Vec::new(),
         caches: Vec::new(),
         reports: Vec::new(),
@@ -122,7 +123,7 @@ fn everything_recorded_arrives_and_may_be_collected_twice() {
     assert_eq!(first.summary.as_ref().unwrap().len(), 64 << 10);
     assert_eq!((first.started_at, first.ended_at), (Timestamp(9), Timestamp(21)));
     assert_eq!(
-        (first.steps[0].line, first.outputs["key"].as_str()),
+        (first.steps[0].line, first.outputs["key"].text().unwrap()),
         (Some(7), "value")
     );
     assert_eq!(
@@ -150,4 +151,33 @@ fn a_lost_artifact_or_a_hostile_name_is_no_success() {
         assert!(result.reason.unwrap().contains(name));
         assert!(result.artifacts.is_empty());
     }
+}
+
+#[test]
+fn large_outputs_are_kept_by_digest_and_bad_names_are_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = AttemptDir::new(temp.path().join("attempt"));
+    std::fs::create_dir_all(dir.outputs()).unwrap();
+    std::fs::write(dir.outputs().join("notes"), "text").unwrap();
+    let digest = Digest::of(b"text");
+    let large = LargeOutput {
+        sha256: digest.to_hex(),
+        bytes: 4,
+    };
+    let mut told = record(RecordOutcome::Succeeded);
+    told.large_outputs = [("notes".to_owned(), large.clone())].into();
+    for _ in 0..2 {
+        let collected = collect(temp.path(), ATTEMPT, &dir, told.clone());
+        let expected = OutputValue::File {
+            digest: digest.clone(),
+            bytes: Bytes(4),
+        };
+        assert_eq!(collected.outputs["notes"], expected);
+        assert_eq!(collected.outputs["key"].text(), Some("value"));
+    }
+    let kept = crate::blob_path(temp.path(), &digest);
+    assert_eq!(std::fs::read(kept).unwrap(), b"text");
+    told.large_outputs = [("../notes".to_owned(), large)].into();
+    let refused = collect(temp.path(), ATTEMPT, &dir, told);
+    assert_eq!(refused.outcome, AttemptOutcome::Errored);
 }

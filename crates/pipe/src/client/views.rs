@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pipekeeper_model::{Digest, Millis, Outcome, Timestamp};
+use pipekeeper_model::{Bytes, Digest, Millis, Outcome, Timestamp};
 use serde::Deserialize;
 
 /// A run in a list.
@@ -51,11 +51,19 @@ pub(crate) struct Node {
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) ended_at: Option<Timestamp>,
     pub(crate) outputs: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(crate) large_outputs: BTreeMap<String, LargeOutput>,
     pub(crate) artifacts: Vec<Artifact>,
     pub(crate) summary: Option<String>,
     pub(crate) tests: Option<TestsView>,
     pub(crate) gate: Option<Gate>,
     pub(crate) start: Option<Start>,
+}
+
+/// An output that is kept as a file.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct LargeOutput {
+    pub(crate) bytes: Bytes,
 }
 
 /// The counts of test reports.

@@ -149,6 +149,9 @@ fn show_node(node: &Node, width: usize, paint: Paint) {
     for (key, value) in &node.outputs {
         term::say(format_args!("  {indent}    {key} = {}", clean(value)));
     }
+    for (key, large) in &node.large_outputs {
+        term::say(format_args!("  {indent}    {key} is a file of {}", large.bytes));
+    }
     if let Some(tests) = &node.tests {
         term::say(format_args!("  {indent}    {}", counts(tests, paint)));
     }

@@ -393,3 +393,72 @@ fn tests_that_failed_are_told_at_the_end() {
     let line = called.out.lines().find(|line| line.contains("passed")).unwrap();
     assert_eq!(line, "test tests 1 passed, 1 failed, 0 skipped: bad");
 }
+
+#[test]
+fn outputs_of_any_size_reach_others_as_files() {
+    let user = User::with_pipeline(
+        "actions:
+  - name: build
+    run: |
+      { printf 'notes='; head -c 200000 /dev/zero | tr '\\0' x; echo; } >> \"$PIPE_OUTPUT\"
+      echo small=1.2 >> \"$PIPE_OUTPUT\"
+  - name: use
+    env: { NOTES: '${{ actions.build.outputs.notes }}', SMALL: '${{ actions.build.outputs.small }}' }
+    run: |
+      test \"$NOTES\" = \"$PIPE_OUTPUTS_DIR/build/notes\"
+      test \"$(tr -d x < \"$NOTES\" | wc -c)\" = 0
+      test \"$(wc -c < \"$NOTES\")\" = 200000
+      test \"$SMALL\" = 1.2
+  - name: step
+    steps:
+      - { env: { NOTES: '${{ actions.build.outputs[\"notes\"] }}' }, run: test -f \"$NOTES\" }
+      - { run: 'test -z \"${NOTES:-}\"' }
+",
+    );
+    user.call(&["run"]).expect(0);
+}
+
+#[test]
+fn an_expression_over_a_large_output_is_a_clear_error() {
+    for wrong in [
+        "env: { NOTES: 'v-${{ actions.build.outputs.notes }}' }",
+        "if: actions.build.outputs.notes == \"x\"",
+    ] {
+        let user = User::with_pipeline(&format!(
+            "actions:
+  - name: build
+    run: |
+      {{ printf 'notes='; head -c 70000 /dev/zero | tr '\\0' x; echo; }} >> \"$PIPE_OUTPUT\"
+  - {{ name: use, {wrong}, run: 'echo ran' }}
+"
+        ));
+        let called = user.call(&["run", "--lines"]);
+        let said = format!("{}{}", called.out, called.err);
+        called.expect(4);
+        assert!(
+            said.contains("is a file of 68 KiB: use it alone in `env:`"),
+            "{said}"
+        );
+        assert!(!said.contains("| ran"), "{said}");
+    }
+}
+
+#[test]
+fn large_outputs_of_a_matrix_are_files_by_cell() {
+    let user = User::with_pipeline(
+        "actions:
+  - name: test
+    matrix: { db: [a, b] }
+    run: |
+      { printf 'notes='; head -c 70000 /dev/zero | tr '\\0' x; echo; } >> \"$PIPE_OUTPUT\"
+      echo small=1 >> \"$PIPE_OUTPUT\"
+  - name: use
+    env: { NOTES: '${{ actions.test.outputs[\"db=a\"].notes }}', SMALL: '${{ actions.test.outputs[\"db=b\"].small }}' }
+    run: |
+      test \"$NOTES\" = \"$PIPE_OUTPUTS_DIR/test/db=a/notes\"
+      test \"$(wc -c < \"$NOTES\")\" = 70000
+      test \"$SMALL\" = 1
+",
+    );
+    user.call(&["run"]).expect(0);
+}

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use pipekeeper_engine::Ended;
-use pipekeeper_model::RunId;
+use pipekeeper_model::{OutputValue, RunId};
 use serde::Deserialize;
 use tokio::{
     fs::File,
@@ -108,6 +108,45 @@ pub(crate) async fn artifact(
     headers.insert(
         header::CONTENT_DISPOSITION,
         HeaderValue::try_from(saved_as).map_err(|error| ApiError::internal(&error))?,
+    );
+    Ok(response)
+}
+
+/// `GET /api/v1/runs/{run}/nodes/{node}/outputs/{output}`: the value, whatever its size, to be saved and not shown.
+pub(crate) async fn output(
+    State(app): State<Arc<App>>,
+    ApiPath((run, node, key)): ApiPath<(RunId, String, String)>,
+) -> Result<Response, ApiError> {
+    let loaded = app.run(run).await?;
+    let state = loaded.node(&node)?.state;
+    let (_, value) = ended(state)
+        .into_iter()
+        .flat_map(Ended::outputs)
+        .find(|(known, _)| *known == key)
+        .ok_or_else(|| ApiError::not_found(format!("`{node}` has no output of this name")))?;
+    let (body, length) = match value {
+        OutputValue::Text(text) => (Body::from(text.clone()), text.len() as u64),
+        OutputValue::File { digest, .. } => {
+            let file = open(app.parts.layout.blob(digest))
+                .await?
+                .ok_or_else(|| ApiError::not_found("the output's file is no longer kept"))?;
+            let length = (file.metadata().await)
+                .map_err(|error| ApiError::internal(&error))?
+                .len();
+            (part(file, 0, length).await?, length)
+        }
+    };
+    let mut response = body.into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/octet-stream"),
+    );
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(SANDBOX));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(
+        header::CONTENT_DISPOSITION,
+        HeaderValue::from_static("attachment"),
     );
     Ok(response)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pipekeeper_engine::{AttemptPhase, Ended, NodeState, RunPhase, explain};
 use pipekeeper_model::{
-    AttemptId, GitRef, RunId, StepResult, Timestamp,
+    AttemptId, Bytes, GitRef, OutputValue, RunId, StepResult, Timestamp,
     plan::{Body, Section, Start},
 };
 use pipekeeper_store::RunSummary;
@@ -82,6 +82,7 @@ pub(crate) struct NodeResponse {
     attempts: Vec<AttemptResponse>,
     steps: Vec<StepResponse>,
     outputs: BTreeMap<String, String>,
+    large_outputs: BTreeMap<String, LargeOutputResponse>,
     artifacts: Vec<ArtifactResponse>,
     summary: Option<String>,
     tests: Option<TestsResponse>,
@@ -116,6 +117,13 @@ struct ArtifactResponse {
     digest: String,
     bytes: u64,
     files: u64,
+}
+
+/// An output that is kept as a file; `/nodes/{node}/outputs/{key}` has it.
+#[derive(Debug, PartialEq, Serialize)]
+struct LargeOutputResponse {
+    digest: String,
+    bytes: Bytes,
 }
 
 /// The counts of a node's test reports; `/nodes/{node}/tests` has the failures.
@@ -269,8 +277,9 @@ impl NodeResponse {
             outputs: ended
                 .iter()
                 .flat_map(|ended| ended.outputs())
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .filter_map(|(key, value)| Some((key.to_owned(), value.text()?.to_owned())))
                 .collect(),
+            large_outputs: large_outputs(ended),
             artifacts: artifacts(ended),
             summary: record.and_then(|record| record.summary.clone()),
             tests: record
@@ -345,6 +354,22 @@ fn attempts(run: RunId, node: NodeRef<'_>, sizes: &BTreeMap<AttemptId, u64>) -> 
         .map(|number| AttemptResponse {
             number,
             log_bytes: sizes.get(&AttemptId { number, ..last }).copied(),
+        })
+        .collect()
+}
+
+fn large_outputs(ended: Option<&Ended>) -> BTreeMap<String, LargeOutputResponse> {
+    let outputs = ended.into_iter().flat_map(Ended::outputs);
+    outputs
+        .filter_map(|(key, value)| match value {
+            OutputValue::Text(_) => None,
+            OutputValue::File { digest, bytes } => Some((
+                key.to_owned(),
+                LargeOutputResponse {
+                    digest: digest.to_string(),
+                    bytes: *bytes,
+                },
+            )),
         })
         .collect()
 }

@@ -6,7 +6,7 @@ use askama::Template;
 use axum::{extract::State, http::HeaderMap, response::Response};
 use pipekeeper_engine::{NodeState, RunPhase};
 use pipekeeper_model::{
-    ArtifactResult, NodeId, Outcome, RunId, StepResult, Timestamp,
+    ArtifactResult, NodeId, Outcome, OutputValue, RunId, StepResult, Timestamp,
     plan::{Section, Start},
 };
 use serde::Deserialize;
@@ -118,7 +118,7 @@ struct NodePane {
     log_size: String,
     is_cut: bool,
     steps: Vec<StepLine>,
-    outputs: Vec<(String, String)>,
+    outputs: Vec<OutputLine>,
     artifacts: Vec<ArtifactLine>,
     tests: Option<TestsPane>,
     /// HTML of ours.
@@ -136,6 +136,14 @@ struct StepLine {
     mark: Mark,
     end: String,
     took: String,
+}
+
+struct OutputLine {
+    key: String,
+    link: String,
+    text: String,
+    /// The size of one that is kept as a file.
+    file: Option<String>,
 }
 
 struct ArtifactLine {
@@ -379,7 +387,7 @@ fn pane(loaded: &Loaded, node: NodeRef<'_>, slice: &Slice, tests: Option<TestsPa
         outputs: ended
             .iter()
             .flat_map(|ended| ended.outputs())
-            .map(|(key, value)| (key.to_owned(), shortened(value, VALUE)))
+            .map(|(key, value)| OutputLine::of(key, value))
             .collect(),
         artifacts: ended
             .iter()
@@ -430,6 +438,21 @@ impl StepLine {
             mark: Mark::outcome(outcome),
             end: place,
             took: span(step.ended_at.since(step.started_at)),
+        }
+    }
+}
+
+impl OutputLine {
+    fn of(key: &str, value: &OutputValue) -> Self {
+        let (text, file) = match value {
+            OutputValue::Text(text) => (shortened(text, VALUE), None),
+            OutputValue::File { bytes, .. } => (String::new(), Some(bytes.to_string())),
+        };
+        Self {
+            key: key.to_owned(),
+            link: Part(key).to_string(),
+            text,
+            file,
         }
     }
 }

@@ -21,6 +21,7 @@ GET /api/v1/runs/{run}/why Read
 GET /api/v1/runs/{run}/top Read
 GET /api/v1/runs/{run}/nodes/{node}/log Read
 GET /api/v1/runs/{run}/nodes/{node}/artifacts/{artifact} Read
+GET /api/v1/runs/{run}/nodes/{node}/outputs/{output} Read
 GET /api/v1/runs/{run}/nodes/{node}/tests Read
 GET /api/v1/live Read
 GET /api/v1/deliveries Read
@@ -89,6 +90,7 @@ fn concrete(path: &str) -> String {
         ("{run}", "1"),
         ("{node}", "build"),
         ("{artifact}", "web"),
+        ("{output}", "version"),
         ("{delivery}", "1"),
     ];
     let path = values

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use pipekeeper_backend::dummy::{Ending, Play};
-use pipekeeper_model::{ArtifactResult, Digest};
+use pipekeeper_model::{ArtifactResult, Bytes, Digest, OutputValue};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ use crate::Limits;
 async fn a_run_is_told_whole() {
     let play = |node| Play {
         log: "hello\n".to_owned(),
-        outputs: BTreeMap::from([("covered".to_owned(), "87.5".to_owned())]),
+        outputs: BTreeMap::from([("covered".to_owned(), "87.5".into())]),
         ending: if node == 1 {
             Ending::Fail { code: 3 }
         } else {
@@ -294,4 +294,47 @@ async fn the_server_counts_and_says_that_it_is_ready() {
     {}
     let unknown = first_attempt(run, 9);
     assert!(!server.layout.log(unknown).exists());
+}
+
+#[tokio::test]
+async fn outputs_of_any_size_are_given_out() {
+    let large = vec![b'x'; 100_000];
+    let digest = Digest::of(&large);
+    let value = OutputValue::File {
+        digest: digest.clone(),
+        bytes: Bytes(100_000),
+    };
+    let play = move |_| Play {
+        outputs: BTreeMap::from([
+            ("notes".to_owned(), value.clone()),
+            ("v".to_owned(), "1.2".into()),
+        ]),
+        ..Play::default()
+    };
+    let server = TestServer::with(Limits::default(), play).await;
+    let path = server.layout.blob(&digest);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, &large).unwrap();
+    let run = server.run(request("s", "main", vec![work("build", &[])])).await;
+    let told = server.until_state(run, 0, "succeeded").await;
+    let node = &told["nodes"][0];
+    assert_eq!(node["outputs"], json!({ "v": "1.2" }));
+    assert_eq!(node["large_outputs"]["notes"]["bytes"], 100_000);
+    let outputs = format!("/api/v1/runs/{run}/nodes/build/outputs");
+    let response = server.get(&format!("{outputs}/notes")).await;
+    assert_eq!(response.headers()["content-disposition"], "attachment");
+    assert_eq!(
+        response.headers()["content-security-policy"],
+        "default-src 'none'; sandbox"
+    );
+    assert_eq!(response.bytes().await.unwrap(), large);
+    assert_eq!(server.text(&format!("{outputs}/v")).await, "1.2");
+    assert_eq!(server.get(&format!("{outputs}/other")).await.status(), 404);
+    let page = server.text(&format!("/runs/{run}")).await;
+    assert!(
+        page.contains("/nodes/build/outputs/notes\" download=\"notes\">a file, 97 KiB</a>"),
+        "{page}"
+    );
+    std::fs::remove_file(path).unwrap();
+    assert_eq!(server.get(&format!("{outputs}/notes")).await.status(), 404);
 }

@@ -89,7 +89,7 @@ async fn the_whole_log_has_every_line_once() {
 async fn text_from_outside_stays_text() {
     let play = |_| Play {
         log: format!("{EVIL}\n\x1b]8;;javascript:alert(1)\x07x\x1b]8;;\x07\n"),
-        outputs: BTreeMap::from([(EVIL.to_owned(), EVIL.to_owned())]),
+        outputs: BTreeMap::from([(EVIL.to_owned(), EVIL.into())]),
         ..Play::default()
     };
     let server = TestServer::with(Limits::default(), play).await;

@@ -229,9 +229,9 @@ impl Supervisor {
         let mut record = AttemptRecord::without_steps(outcome, "the play says so", now);
         if outcome == AttemptOutcome::Succeeded {
             record.reason = None;
-            record.outputs = BTreeMap::from([("k".to_owned(), format!("{}", self.attempt))]);
+            record.outputs = BTreeMap::from([("k".to_owned(), self.attempt.to_string().into())]);
             if self.site.world.has_bug(Bug::SecretTold) {
-                record.outputs.insert("s".to_owned(), CANARY.to_owned());
+                record.outputs.insert("s".to_owned(), CANARY.into());
             }
         }
         if started {

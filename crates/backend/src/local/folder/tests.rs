@@ -24,6 +24,7 @@ fn record(holder: &str, outcome: RecordOutcome) -> ExitRecord {
         outcome,
         steps: Vec::new(),
         outputs: Default::default(),
+        large_outputs: Default::default(),
         artifacts: Vec::new(),
         caches: Vec::new(),
         reports: Vec::new(),

@@ -246,7 +246,7 @@ impl Driven {
     pub(super) fn finish(&mut self, name: &str, outcome: AttemptOutcome) -> Result<(), Rejection> {
         let attempt = self.live(name);
         let mut record = AttemptRecord::without_steps(outcome, "as the test says", self.now);
-        record.outputs.insert("version".to_owned(), "1.2".to_owned());
+        record.outputs.insert("version".to_owned(), "1.2".into());
         let seen = Seen::Finished {
             holder: holder(attempt),
             record: Box::new(record),

@@ -150,7 +150,7 @@ fn a_retried_run_adopts_results_but_never_approvals() {
     first.end("build", Succeeded);
     let adopted = AdoptedNode {
         attempt: first.attempt("build", 1),
-        outputs: BTreeMap::from([("version".to_owned(), "1.2".to_owned())]),
+        outputs: BTreeMap::from([("version".to_owned(), "1.2".into())]),
         artifacts: Vec::new(),
     };
     let also_the_gate = AdoptedNode {
