@@ -185,19 +185,20 @@ impl Controller {
                 pipekeeper_failpoint::hit(point);
             }
         }
+        // An effect that is performed at once may let the run leave memory.
+        let may_have_saved = events.iter().any(|event| {
+            matches!(&event.fact, Fact::AttemptFinished { attempt, .. } if self.may_have_saved_caches(*attempt))
+        });
         for effect in effects {
             self.add_effect(run, effect);
+        }
+        if may_have_saved && let Some(job) = self.tools.trim_caches() {
+            self.start(job);
         }
         let mut ended = false;
         for event in events {
             if let Fact::AttemptFinished { attempt, .. } = &event.fact {
                 self.start(self.tools.forget(*attempt));
-                if self.may_have_saved_caches(*attempt) {
-                    self.tools
-                        .trim_caches()
-                        .into_iter()
-                        .for_each(|job| self.start(job));
-                }
             }
             if let Fact::RunFinished { outcome, .. } = &event.fact {
                 tracing::info!(run.id = %run, "the run ended: {}", outcome.as_str());

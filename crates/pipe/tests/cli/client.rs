@@ -254,3 +254,23 @@ fn nobody_at_the_address_is_said_so() {
     assert!(called.err.contains("pipe server"), "{}", called.err);
     user.call(&["runs", "--server", "nonsense"]).expect(2);
 }
+
+#[test]
+fn a_server_keeps_its_caches_small() {
+    let pipeline = "on: { manual: true }
+caches: { deps: { paths: [target], key: { text: 'k-${{ run.id }}' } } }
+actions:
+  - { name: build, cache: [deps], run: 'mkdir -p target; head -c 100000 /dev/urandom > target/out' }
+";
+    let mut site = Site::configured(pipeline, "trusted = true\n[caches]\nproject = \"150k\"");
+    for _ in 0..2 {
+        site.call(&["start", "web", "web"]).expect(0);
+    }
+    site.server.wait_for("evicted the cache `deps`");
+    let listed = site.call(&["cache", "list", "--output", "json"]).expect(0);
+    let listed: Value = serde_json::from_str(&listed.out).unwrap();
+    assert_eq!(listed["caches"].as_array().unwrap().len(), 1, "{listed}");
+    assert_eq!(listed["quota"]["project"], 150_000);
+    let removed = site.call(&["cache", "rm", "--all"]).expect(0);
+    assert!(removed.out.starts_with("removed deps/k-"), "{}", removed.out);
+}
