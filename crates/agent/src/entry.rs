@@ -3,13 +3,14 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use crate::pod::{self, attach, bulk, runner};
+use crate::pod::{self, attach, bulk, hold, runner};
 use crate::protocol::AttemptDir;
 use crate::supervisor::{StartError, Supervisor, start};
 
 /// What a process of this program is in a pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PodRole {
     /// The supervisor, the first process of its container.
     Supervisor,
@@ -23,6 +24,10 @@ pub enum PodRole {
     Get,
     /// The program puts itself where the steps' containers find it, for images without a shell to wait in.
     Install,
+    /// What runs in the place of a step that a person looks into, for so many seconds at most.
+    Hold(u64),
+    /// That person's shell, on a terminal of this name.
+    Shell(String),
 }
 
 /// Supervises the attempt whose folder this is; standard input is the listening control socket.
@@ -46,6 +51,8 @@ pub fn main_in_pod(root: &Path, role: PodRole) -> ExitCode {
         PodRole::Attach => attach::run(&dir.socket()),
         PodRole::Put => bulk::put(&dir),
         PodRole::Get => bulk::get(&dir),
+        PodRole::Hold(seconds) => hold::hold(Duration::from_secs(seconds)),
+        PodRole::Shell(term) => hold::shell(&term),
         PodRole::Install => match pod::install(tools) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error),

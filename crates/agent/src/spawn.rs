@@ -85,7 +85,7 @@ impl Program<'_> {
 }
 
 /// The file of a program, as a shell would find it. With a whole path the child is made without a full fork.
-fn find(program: &str, folder: &Path, path: &OsStr) -> Option<PathBuf> {
+pub(crate) fn find(program: &str, folder: &Path, path: &OsStr) -> Option<PathBuf> {
     if program.contains('/') {
         return Some(folder.join(program));
     }

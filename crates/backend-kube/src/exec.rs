@@ -1,4 +1,4 @@
-//! Streams into the supervisor's container, by the cluster's exec.
+//! Streams into the supervisor's container, and terminals beside the steps, by the cluster's exec.
 
 use std::{
     io,
@@ -7,15 +7,20 @@ use std::{
     time::Duration,
 };
 
+use futures_util::SinkExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Error,
     api::{AttachParams, AttachedProcess},
     client::UpgradeConnectionError,
 };
-use pipekeeper_backend::pod::{OpenError, PodStream, StreamRole, paths};
+use pipekeeper_backend::{
+    TerminalSize,
+    pod::{OpenError, Opened, PodStream, StreamRole, paths},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::mpsc,
     time::timeout,
 };
 
@@ -42,8 +47,47 @@ pub(crate) async fn open(
     pod: &str,
     role: StreamRole,
 ) -> Result<Box<dyn PodStream>, OpenError> {
+    let words = [paths::PROGRAM, role.argument()];
+    let process = start(pods, pod, &words, params(names::AGENT)).await?;
+    Ok(Box::new(stream_of(process)?))
+}
+
+/// Starts a program on a terminal in the container of a step.
+pub(crate) async fn terminal(
+    pods: &Api<Pod>,
+    pod: &str,
+    container: usize,
+    words: &[&str],
+    size: TerminalSize,
+) -> Result<Opened, OpenError> {
     let how = AttachParams {
-        container: Some(names::AGENT.to_owned()),
+        tty: true,
+        ..params(&names::step(container))
+    };
+    let mut process = start(pods, pod, words, how).await?;
+    let (sizes, mut coming) = mpsc::channel(1);
+    if let Some(mut takes) = process.terminal_size() {
+        tokio::spawn(async move {
+            let mut next = Some(size);
+            while let Some(TerminalSize { columns, rows }) = next {
+                let told = kube::api::TerminalSize {
+                    width: columns,
+                    height: rows,
+                };
+                // The terminal is gone when nobody takes it.
+                if takes.send(told).await.is_err() {
+                    return;
+                }
+                next = coming.recv().await;
+            }
+        });
+    }
+    Ok((Box::new(stream_of(process)?), sizes))
+}
+
+fn params(container: &str) -> AttachParams {
+    AttachParams {
+        container: Some(container.to_owned()),
         stdin: true,
         stdout: true,
         stderr: false,
@@ -51,12 +95,26 @@ pub(crate) async fn open(
         max_stdin_buf_size: Some(BUFFER),
         max_stdout_buf_size: Some(BUFFER),
         max_stderr_buf_size: None,
-    };
-    let opening = pods.exec(pod, [paths::PROGRAM, role.argument()], &how);
-    let mut process = timeout(LIMIT, opening)
+    }
+}
+
+async fn start(
+    pods: &Api<Pod>,
+    pod: &str,
+    words: &[&str],
+    how: AttachParams,
+) -> Result<AttachedProcess, OpenError> {
+    let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+    let opening = pods.exec(pod, words, &how);
+    timeout(LIMIT, opening)
         .await
         .map_err(|_| OpenError::Unreachable("the cluster does not answer".to_owned()))?
-        .map_err(|error| explain(&error))?;
+        .map_err(|error| explain(&error))
+}
+
+fn stream_of(
+    mut process: AttachedProcess,
+) -> Result<ExecStream<impl AsyncRead + Unpin + Send, impl AsyncWrite + Unpin + Send>, OpenError> {
     let (Some(output), Some(input)) = (process.stdout(), process.stdin()) else {
         return Err(OpenError::Unreachable(
             "the cluster gave half a stream".to_owned(),
@@ -68,13 +126,13 @@ pub(crate) async fn open(
             status.await;
         }
     };
-    Ok(Box::new(ExecStream {
+    Ok(ExecStream {
         process,
         output,
         input,
         end: Box::pin(end),
         has_ended: false,
-    }))
+    })
 }
 
 /// A container that does not run yet is told apart only by text that differs between versions.

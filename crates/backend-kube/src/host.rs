@@ -10,8 +10,8 @@ use kube::{
     api::{DeleteParams, LogParams},
 };
 use pipekeeper_backend::{
-    LaunchError,
-    pod::{OpenError, PodHost, PodPlan, PodSharing, PodState, PodStream, StreamRole},
+    LaunchError, TerminalSize,
+    pod::{OpenError, Opened, PodHost, PodPlan, PodSharing, PodState, PodStream, StreamRole},
 };
 use pipekeeper_model::AttemptId;
 use tokio::{sync::mpsc, time::timeout};
@@ -242,6 +242,20 @@ impl PodHost for KubeHost {
         let stream = opened?;
         self.known.opened(attempt);
         Ok(stream)
+    }
+
+    async fn terminal(
+        &self,
+        attempt: AttemptId,
+        container: usize,
+        words: &[&str],
+        size: TerminalSize,
+    ) -> Result<Opened, OpenError> {
+        let unreachable = |error: LaunchError| OpenError::Unreachable(error.to_string());
+        let place = self.place(attempt).await.map_err(unreachable)?;
+        let PodPlace { namespace, name } = place.ok_or(OpenError::NotRunning)?;
+        let pods = Api::namespaced(self.streams.clone(), &namespace);
+        exec::terminal(&pods, &name, container, words, size).await
     }
 
     async fn look(&self, attempt: AttemptId) -> Result<PodState, LaunchError> {

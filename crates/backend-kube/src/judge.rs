@@ -61,7 +61,7 @@ pub(crate) fn is_stuck(pod: &Pod, now: Timestamp) -> bool {
 
 /// What ended the container of a step; none as long as it runs, for all the cluster knows.
 pub(crate) fn container_end(pod: &Pod, container: usize) -> Option<String> {
-    let name = format!("step-{container}");
+    let name = names::step(container);
     let statuses = pod.status.as_ref()?.container_statuses.as_deref()?;
     let status = statuses.iter().find(|status| status.name == name)?;
     let terminated = status.state.as_ref()?.terminated.as_ref()?;

@@ -22,6 +22,11 @@ const DIGITS: usize = 10;
 /// The supervisor's container.
 pub(crate) const AGENT: &str = "agent";
 
+/// The container of the steps of an image.
+pub(crate) fn step(container: usize) -> String {
+    format!("step-{container}")
+}
+
 /// The pod's name: the same for every try to create it, so a second one meets the first.
 pub(crate) fn pod_name(instance: &str, attempt: AttemptId) -> String {
     format!("{attempt}-{instance}")

@@ -173,7 +173,7 @@ fn step(
         vec![program, "step".to_owned(), index.to_string()]
     };
     Container {
-        name: format!("step-{index}"),
+        name: names::step(index),
         image: Some(images::mirrored(&container.image, &cluster.mirrors)),
         command: Some(command),
         // An image's own arguments are none of ours.

@@ -12,6 +12,8 @@ use pipekeeper_model::{
 };
 use thiserror::Error;
 
+use crate::{DebugOrder, Terminal};
+
 /// Runs attempts.
 ///
 /// - Every call may be repeated: a second `launch` of an attempt adopts the first; a second ticket changes nothing.
@@ -42,6 +44,14 @@ pub trait Backend: Send + Sync {
 
     /// What runs in an attempt now: one process a line, for people, with no secret in it.
     async fn processes(&self, attempt: AttemptId) -> Result<String, LaunchError>;
+
+    /// Opens a shell where a step of an ended attempt began, in containers of its own that are made like the attempt's.
+    /// They are never [`Backend::list`]ed, nor observed by anybody else, as long as the terminal is there.
+    async fn debug(&self, _order: DebugOrder) -> Result<Terminal, LaunchError> {
+        Err(LaunchError::Terminal {
+            reason: "no shell can be opened here: it ran in no container".to_owned(),
+        })
+    }
 
     /// Removes what the backend keeps of an ended attempt: its record is stored. The log stays.
     async fn forget(&self, attempt: AttemptId) -> Result<(), LaunchError>;

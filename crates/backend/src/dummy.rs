@@ -2,6 +2,7 @@
 //!
 //! Entry type: [`DummyBackend`]. What an attempt does is its [`Play`]; by default it is read from its steps' texts.
 
+mod debug;
 mod play;
 
 use std::{
@@ -19,7 +20,7 @@ use tokio::sync::mpsc;
 
 pub use play::{Ending, Play};
 
-use crate::{Backend, Launch, LaunchError, Observation, Ticket, What};
+use crate::{Backend, DebugOrder, Launch, LaunchError, Observation, Terminal, Ticket, What};
 
 type Director = Box<dyn Fn(&Launch) -> Play + Send + Sync>;
 
@@ -214,6 +215,10 @@ impl Backend for DummyBackend {
         Err(LaunchError::Terminal {
             reason: "a scripted attempt has no processes".to_owned(),
         })
+    }
+
+    async fn debug(&self, order: DebugOrder) -> Result<Terminal, LaunchError> {
+        debug::open(order).await
     }
 
     async fn forget(&self, attempt: AttemptId) -> Result<(), LaunchError> {

@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use pipekeeper_model::{AttemptId, Holder, Millis, Name, plan::Feature};
 
-use crate::{Backend, Launch, LaunchError, Ticket};
+use crate::{Backend, DebugOrder, Launch, LaunchError, Terminal, Ticket};
 
 /// Sends every attempt to the backend of its project, or to the cluster that its action names.
 pub struct Router {
@@ -132,6 +132,10 @@ impl Backend for Router {
 
     async fn processes(&self, attempt: AttemptId) -> Result<String, LaunchError> {
         self.answerer(attempt)?.processes(attempt).await
+    }
+
+    async fn debug(&self, order: DebugOrder) -> Result<Terminal, LaunchError> {
+        self.chosen(&order.launch)?.debug(order).await
     }
 
     async fn forget(&self, attempt: AttemptId) -> Result<(), LaunchError> {

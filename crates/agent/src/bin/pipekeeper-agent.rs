@@ -1,4 +1,4 @@
-//! The supervisor as a program of its own: `pipekeeper-agent DIR`, or, in pods, `pipekeeper-agent ROLE [INDEX]`.
+//! The supervisor as a program of its own: `pipekeeper-agent DIR`, or, in pods, `pipekeeper-agent ROLE [ARGUMENT]`.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,14 +13,17 @@ fn main() -> ExitCode {
     let Some(first) = arguments.next() else {
         return ExitCode::FAILURE;
     };
-    let index = arguments.next().and_then(|index| index.parse().ok());
-    let role = match (first.as_str(), index) {
+    let second = arguments.next();
+    let number = second.as_ref().and_then(|number| number.parse().ok());
+    let role = match (first.as_str(), number) {
         ("supervise", _) => PodRole::Supervisor,
-        ("step", Some(container)) => PodRole::Runner(container),
+        ("step", Some(container)) => PodRole::Runner(usize::try_from(container).unwrap_or(usize::MAX)),
         ("attach", _) => PodRole::Attach,
         ("put", _) => PodRole::Put,
         ("get", _) => PodRole::Get,
         ("install", _) => PodRole::Install,
+        ("hold", Some(seconds)) => PodRole::Hold(seconds),
+        ("shell", _) => PodRole::Shell(second.unwrap_or_else(|| "dumb".to_owned())),
         (dir, _) => return pipekeeper_agent::main(&PathBuf::from(dir)),
     };
     let root = std::env::var_os("PIPE_POD_ROOT");

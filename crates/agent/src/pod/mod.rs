@@ -12,6 +12,7 @@ pub(crate) mod attach;
 pub(crate) mod bulk;
 pub(crate) mod crew;
 pub(crate) mod empty;
+pub(crate) mod hold;
 mod lobby;
 pub(crate) mod message;
 mod own;

@@ -5,6 +5,7 @@
 mod contract;
 mod cost;
 mod cuts;
+mod debug;
 mod ends;
 mod leaks;
 mod nodes;

@@ -28,8 +28,8 @@ use super::{
     watch,
 };
 use crate::{
-    LaunchError,
-    pod::{OpenError, PodHost, PodPlan, PodState, PodStream, StreamRole, paths},
+    LaunchError, TerminalSize,
+    pod::{OpenError, Opened, PodHost, PodPlan, PodState, PodStream, StreamRole, paths},
 };
 
 /// Streams open when the supervisor was started, which is known at once; only should that go unnoticed, after so long.
@@ -159,6 +159,22 @@ impl PodHost for DockerHost {
             .await
             .map_err(|error| OpenError::Unreachable(engine.explain(&error).to_string()))?;
         exec::open(docker, &self.agent(attempt), &[paths::PROGRAM, role.argument()]).await
+    }
+
+    async fn terminal(
+        &self,
+        attempt: AttemptId,
+        container: usize,
+        words: &[&str],
+        size: TerminalSize,
+    ) -> Result<Opened, OpenError> {
+        let engine = &self.inner.engine;
+        let docker = engine
+            .client()
+            .await
+            .map_err(|error| OpenError::Unreachable(engine.explain(&error).to_string()))?;
+        let name = names::container(&self.inner.options.instance, attempt, &Role::Step(container));
+        exec::terminal(docker, &name, words, size).await
     }
 
     async fn look(&self, attempt: AttemptId) -> Result<PodState, LaunchError> {

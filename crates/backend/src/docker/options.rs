@@ -6,6 +6,7 @@ use std::{
 };
 
 use pipekeeper_model::plan::Resources;
+use serde::{Deserialize, Serialize};
 
 /// One engine, as its owner lets us use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub struct DockerOptions {
 }
 
 /// Where the image with the supervisor comes from; it must be of this very version.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AgentImage {
     /// It is made of this static program and given to the engine.
     Program(PathBuf),

@@ -16,10 +16,11 @@ use tokio::{
 
 use super::{
     PodHost, PodState, PodStream, PoolOptions, StreamRole,
+    debug::{self, Sessions},
     lane::{Call, Lane, Order, Request},
     pool::Pool,
 };
-use crate::{Backend, Launch, LaunchError, Observation, Ticket, lanes::Lanes};
+use crate::{Backend, DebugOrder, Launch, LaunchError, Observation, Terminal, Ticket, lanes::Lanes};
 
 /// Streams that carry files at once; more would only keep the cluster's API server busy.
 const BULK_STREAMS: usize = 8;
@@ -56,6 +57,7 @@ pub(super) struct Shared {
     pub(super) pool: Pool,
     /// For the streams that carry files.
     bulk: Semaphore,
+    pub(super) sessions: Sessions,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -70,6 +72,7 @@ impl PodBackend {
             lanes: Lanes::default(),
             pool: Pool::default(),
             bulk: Semaphore::new(BULK_STREAMS),
+            sessions: Sessions::default(),
             tasks: Mutex::default(),
         });
         let watched = Arc::downgrade(&shared);
@@ -86,12 +89,7 @@ impl PodBackend {
     }
 
     async fn ask(&self, attempt: AttemptId, order: Order) -> Result<(), LaunchError> {
-        let (reply, answer) = oneshot::channel();
-        self.shared.send(attempt, Request::Call(Call { order, reply }));
-        let lost = |_| LaunchError::Transient {
-            reason: format!("the lane of `{attempt}` is closed"),
-        };
-        answer.await.map_err(lost)?
+        self.shared.ask(attempt, order).await
     }
 }
 
@@ -127,6 +125,10 @@ impl Backend for PodBackend {
         crate::processes::await_told(told).await
     }
 
+    async fn debug(&self, order: DebugOrder) -> Result<Terminal, LaunchError> {
+        debug::open(&self.shared, order).await
+    }
+
     async fn forget(&self, attempt: AttemptId) -> Result<(), LaunchError> {
         self.ask(attempt, Order::Forget).await
     }
@@ -143,7 +145,8 @@ impl Backend for PodBackend {
         let pods = self.shared.host.list().await?;
         let pods = pods.into_iter().filter(|pod| !self.shared.pool.holds(*pod));
         let all: BTreeSet<AttemptId> = kept.into_iter().chain(pods).collect();
-        Ok(all.into_iter().collect())
+        let is_listed = |attempt: &AttemptId| !self.shared.sessions.has(*attempt);
+        Ok(all.into_iter().filter(is_listed).collect())
     }
 }
 
@@ -160,6 +163,21 @@ impl Drop for PodBackend {
 impl Shared {
     pub(super) fn attempts_folder(&self) -> PathBuf {
         self.options.root.join("attempts")
+    }
+
+    pub(super) async fn ask(self: &Arc<Self>, attempt: AttemptId, order: Order) -> Result<(), LaunchError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(attempt, Request::Call(Call { order, reply }));
+        let lost = |_| LaunchError::Transient {
+            reason: format!("the lane of `{attempt}` is closed"),
+        };
+        answer.await.map_err(lost)?
+    }
+
+    /// Where observations of an attempt go.
+    pub(super) fn listener(&self, attempt: AttemptId) -> mpsc::UnboundedSender<Observation> {
+        let session = self.sessions.listener(attempt);
+        session.unwrap_or_else(|| self.options.on_observation.clone())
     }
 
     fn pass_on(&self, attempt: AttemptId, state: PodState) {

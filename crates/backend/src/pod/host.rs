@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::PodPlan;
-use crate::LaunchError;
+use crate::{LaunchError, TerminalSize, TerminalStream};
 
 /// Makes pods, watches them and opens streams into them.
 #[async_trait]
@@ -27,6 +27,19 @@ pub trait PodHost: Send + Sync + 'static {
     /// # Errors
     /// If its container does not run yet, or any more, or the cluster cannot be reached.
     async fn open(&self, attempt: AttemptId, role: StreamRole) -> Result<Box<dyn PodStream>, OpenError>;
+
+    /// Starts a program in the container of a step, on a terminal of this size, and connects to it. It ends with the
+    /// container, whatever becomes of the stream.
+    ///
+    /// # Errors
+    /// As [`PodHost::open`] says.
+    async fn terminal(
+        &self,
+        attempt: AttemptId,
+        container: usize,
+        words: &[&str],
+        size: TerminalSize,
+    ) -> Result<Opened, OpenError>;
 
     /// Asks the cluster itself, never a cache, what there is of an attempt.
     ///
@@ -91,6 +104,9 @@ pub trait PodSharing: Send + Sync {
 pub trait PodStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> PodStream for T {}
+
+/// A terminal: its stream, and where its sizes go from now on.
+pub type Opened = (Box<dyn TerminalStream>, mpsc::Sender<TerminalSize>);
 
 /// What a stream is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -377,7 +377,7 @@ impl Lane {
 
     fn report(&self, what: What) {
         // Nobody listens any more when the controller is gone; the files tell its successor.
-        let _ = self.shared.options.on_observation.send(Observation {
+        let _ = self.shared.listener(self.attempt).send(Observation {
             attempt: self.attempt,
             what,
         });

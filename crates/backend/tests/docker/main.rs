@@ -4,6 +4,7 @@
 
 mod attempts;
 mod contract;
+mod debug;
 mod restart;
 mod trouble;
 mod world;
