@@ -230,6 +230,7 @@ impl Controller {
                     Done::Quiet
                 }));
             }
+            Command::Debug { wish, told, reply } => self.start(self.tools.debug(*wish, told, reply)),
             Command::DeliveryStored => self.look_for_deliveries(),
             Command::Drain => {
                 self.draining = true;

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use pipekeeper_backend::LaunchError;
-use pipekeeper_engine::{Event, Input, Rejection, RunRequest};
-use pipekeeper_model::{Actor, AttemptId, RunId};
+use pipekeeper_backend::{LaunchError, TermName, Terminal, TerminalSize, Told};
+use pipekeeper_engine::{Event, Input, Rejection, Run, RunRequest};
+use pipekeeper_model::{Actor, AttemptId, Millis, RunId};
 use pipekeeper_store::DeliveryId;
 use thiserror::Error;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::{IntakeError, Obstacles, Wish};
+use crate::{Hold, IntakeError, Obstacles, Wish};
 
 /// Speaks to a running controller; cheap to clone.
 #[derive(Clone, Debug)]
@@ -48,8 +48,28 @@ pub(crate) enum Command {
         attempt: AttemptId,
         reply: oneshot::Sender<Result<String, LaunchError>>,
     },
+    Debug {
+        wish: Box<DebugWish>,
+        told: mpsc::Sender<Told>,
+        reply: oneshot::Sender<Result<Terminal, LaunchError>>,
+    },
     DeliveryStored,
     Drain,
+}
+
+/// A shell that a person wants.
+#[derive(Debug)]
+pub struct DebugWish {
+    /// The run, as it ended.
+    pub run: Run,
+    /// Where the person is to stand.
+    pub hold: Hold,
+    /// How long the shell may be open.
+    pub limit: Millis,
+    /// The person's terminal.
+    pub size: TerminalSize,
+    /// What that terminal is called.
+    pub term: TermName,
 }
 
 /// Which nodes of a finished run `pipe retry` runs again.
@@ -164,6 +184,22 @@ impl Handle {
             reason: "the server is shutting down".to_owned(),
         };
         let asked = self.commands.send(Command::Processes { attempt, reply }).await;
+        asked.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// Opens a shell where a step of an ended attempt began. What happens before is told; once nobody hears that, nobody
+    /// wants the shell any more.
+    ///
+    /// # Errors
+    /// If it cannot be made again up to there, or ran where no shell can be opened.
+    pub async fn debug(&self, wish: DebugWish, told: mpsc::Sender<Told>) -> Result<Terminal, LaunchError> {
+        let (reply, answer) = oneshot::channel();
+        let wish = Box::new(wish);
+        let closed = || LaunchError::Transient {
+            reason: "the server is shutting down".to_owned(),
+        };
+        let asked = self.commands.send(Command::Debug { wish, told, reply }).await;
         asked.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }

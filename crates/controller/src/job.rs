@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use pipekeeper_backend::{Backend, LaunchError, Ticket};
+use pipekeeper_backend::{Backend, DebugOrder, LaunchError, Terminal, Ticket, Told};
 use pipekeeper_engine::{CancelReason, Effect, Event, Input, Run, RunRequest};
 use pipekeeper_model::{
     Actor, AttemptId, Holder, Name, RunId,
@@ -14,8 +14,10 @@ use pipekeeper_store::{
     StoredRun,
 };
 
+use tokio::sync::{mpsc, oneshot};
+
 use crate::{
-    Admitted, Handle, IntakeError, Layout, SubmitError, Supplies,
+    Admitted, DebugWish, Handle, IntakeError, Layout, SubmitError, Supplies,
     caches::CacheQuota,
     deliveries::Batch,
     launch,
@@ -96,7 +98,7 @@ pub(crate) struct NewRun {
 /// A wished run on its way to its request.
 pub(crate) struct Wished {
     pub(crate) actor: Actor,
-    pub(crate) reply: tokio::sync::oneshot::Sender<Result<RunId, SubmitError>>,
+    pub(crate) reply: oneshot::Sender<Result<RunId, SubmitError>>,
 }
 
 /// What jobs work with; cheap to clone.
@@ -144,6 +146,35 @@ impl Tools {
             };
             let result = performed(launched.await);
             Done::Performed { lane, effect, result }
+        })
+    }
+
+    /// Opens a shell for a person. Should they leave meanwhile, it is removed again.
+    pub(crate) fn debug(
+        &self,
+        wish: DebugWish,
+        told: mpsc::Sender<Told>,
+        reply: oneshot::Sender<Result<Terminal, LaunchError>>,
+    ) -> Job {
+        let tools = self.clone();
+        Box::pin(async move {
+            let opened = async {
+                let launch = wish
+                    .hold
+                    .launch(&wish.run, tools.supplies.as_ref(), &tools.layout)
+                    .await?;
+                let order = DebugOrder {
+                    launch,
+                    limit: wish.limit,
+                    size: wish.size,
+                    term: wish.term,
+                    told,
+                };
+                tools.backend.debug(order).await
+            };
+            // A terminal that nobody takes is dropped, and what it stands on with it.
+            drop(reply.send(opened.await));
+            Done::Quiet
         })
     }
 

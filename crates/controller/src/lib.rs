@@ -5,6 +5,7 @@
 
 pub mod caches;
 mod controller;
+mod debug;
 mod deliveries;
 mod effects;
 mod handle;
@@ -23,10 +24,12 @@ mod slot;
 mod summary;
 
 pub use controller::Controller;
-pub use handle::{AttemptNews, Handle, News, RetryWhich, SubmitError};
+pub use debug::{Hold, HoldError};
+pub use handle::{AttemptNews, DebugWish, Handle, News, RetryWhich, SubmitError};
 pub use intake::{GitIntake, GitSupplies, Patterns, Project, Projects};
 pub use layout::Layout;
 pub use obstacles::Obstacles;
+pub use pipekeeper_backend::{TermName, Terminal, TerminalSize, Told};
 pub use ports::{
     Admitted, CacheTiers, Clock, EngineRules, Habits, Intake, IntakeError, Ports, Rules, SecretSource,
     Supplies, Wish,

@@ -23,6 +23,7 @@ pub(crate) struct App {
     pub(crate) hooks: Semaphore,
     pub(crate) large_hooks: Arc<Semaphore>,
     pub(crate) streams: Arc<Semaphore>,
+    pub(crate) terminals: Arc<Semaphore>,
     recent: Recent,
     closing: watch::Sender<Phase>,
 }
@@ -43,6 +44,7 @@ impl App {
             hooks: Semaphore::new(limits.hooks),
             large_hooks: Arc::new(Semaphore::new(limits.large_hooks)),
             streams: Arc::new(Semaphore::new(limits.live_streams)),
+            terminals: Arc::new(Semaphore::new(limits.terminals)),
             recent: Recent::new(parts.handle.obstacles()),
             closing: watch::Sender::new(Phase::Open),
             parts,

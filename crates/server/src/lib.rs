@@ -23,6 +23,7 @@ mod parts;
 mod routes;
 mod session;
 mod stall;
+pub mod terminal;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -1,12 +1,11 @@
 //! The listener: own accept loop, because limits come before anything else; entry: [`serve`].
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
 use thiserror::Error;
@@ -94,7 +93,9 @@ struct Connections {
     router: Router,
     slots: Arc<Semaphore>,
     builder: http1::Builder,
-    graceful: GracefulShutdown,
+    /// One for each connection.
+    connections: JoinSet<()>,
+    /// What works as long as the server does.
     tasks: JoinSet<()>,
 }
 
@@ -112,7 +113,7 @@ impl Connections {
             slots: Arc::new(Semaphore::new(limits.connections)),
             router: app.router(),
             builder,
-            graceful: GracefulShutdown::new(),
+            connections: JoinSet::new(),
             tasks,
             app,
         }
@@ -128,15 +129,25 @@ impl Connections {
     }
 
     fn open(&mut self, stream: TcpStream, slot: OwnedSemaphorePermit) {
-        while self.tasks.try_join_next().is_some() {}
+        while self.connections.try_join_next().is_some() {}
         // Small answers must not wait for more of them.
         let _ = stream.set_nodelay(true);
         let io = TokioIo::new(StallGuard::new(stream, self.app.parts.limits.idle_timeout));
         let service = TowerToHyperService::new(self.router.clone());
-        let connection = self.graceful.watch(self.builder.serve_connection(io, service));
+        // One that becomes a terminal ends here, and goes on with whoever took it.
+        let mut connection = self.builder.serve_connection(io, service).with_upgrades();
         let open = self.app.metrics.connection();
-        self.tasks.spawn(async move {
-            if let Err(error) = connection.await {
+        let closed = self.app.closed();
+        self.connections.spawn(async move {
+            let mut connection = Pin::new(&mut connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = closed => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
                 debug!(%error, "a connection broke");
             }
             drop((slot, open));
@@ -144,9 +155,11 @@ impl Connections {
     }
 
     async fn drain(mut self, limit: Duration) {
-        if timeout(limit, self.graceful.shutdown()).await.is_err() {
+        let ended = async { while self.connections.join_next().await.is_some() {} };
+        if timeout(limit, ended).await.is_err() {
             warn!("some requests did not end in time");
         }
+        self.connections.shutdown().await;
         self.tasks.shutdown().await;
     }
 }

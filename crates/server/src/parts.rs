@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use pipekeeper_controller::{Clock, Handle, Layout, caches::CacheQuota};
 use pipekeeper_forge::{ForgeKind, HookSecret};
-use pipekeeper_model::Name;
+use pipekeeper_model::{Millis, Name};
 use pipekeeper_store::Store;
 use sha2::{Digest as _, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
@@ -116,6 +116,10 @@ pub struct Limits {
     pub api_body: usize,
     /// Live streams.
     pub live_streams: usize,
+    /// Terminals of people who look into actions, each with a pod of its own.
+    pub terminals: usize,
+    /// How long such a terminal may be open.
+    pub terminal_time: Millis,
     /// How long open requests may take after the shutdown began.
     pub drain: Duration,
 }
@@ -132,6 +136,8 @@ impl Default for Limits {
             large_hooks: 8,
             api_body: 1024 * 1024,
             live_streams: 256,
+            terminals: 8,
+            terminal_time: Millis::hours(1),
             drain: Duration::from_secs(5),
         }
     }

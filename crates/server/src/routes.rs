@@ -12,10 +12,9 @@ use axum::{
     routing::{MethodFilter, MethodRouter, on},
 };
 use futures_util::FutureExt;
-use tracing::debug;
 
 use crate::{
-    api::{caches, commands, deliveries, events, files, runs},
+    api::{caches, commands, debug, deliveries, events, files, runs},
     app::App,
     assets,
     error::{ApiError, Problem},
@@ -111,6 +110,7 @@ fn api() -> Vec<Route> {
             "/api/v1/runs/{run}/nodes/{node}/start",
             commands::start_node,
         ),
+        post(Write, "/api/v1/runs/{run}/nodes/{node}/debug", debug::open),
         post(Write, "/api/v1/deliveries/{delivery}/replay", deliveries::replay),
     ]
 }
@@ -140,7 +140,7 @@ impl App {
     pub(crate) fn router(self: &Arc<Self>) -> Router {
         let mut router = Router::new();
         for route in table() {
-            debug!(method = %route.method, path = route.path, access = ?route.access, "serves");
+            tracing::debug!(method = %route.method, path = route.path, access = ?route.access, "serves");
             let app = Arc::clone(self);
             let access = route.access;
             let checked = from_fn(move |request: Request, next: Next| {

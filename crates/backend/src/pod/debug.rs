@@ -227,6 +227,7 @@ fn held(mut launch: Launch, attempt: AttemptId, limit: Millis, log: PathBuf) -> 
     launch.timeout = Millis(launch.timeout.0.saturating_add(limit.0));
     launch.log = log;
     launch.keep_workspace = KeepWorkspace::Never;
+    launch.may_share = false;
     launch.orphan = Orphan::StopAfter(ALONE);
     launch.placement.action = format!("{} (debug)", launch.placement.action);
     Ok(launch)

@@ -2,6 +2,7 @@
 
 pub(crate) mod caches;
 pub(crate) mod commands;
+pub(crate) mod debug;
 pub(crate) mod deliveries;
 pub(crate) mod events;
 pub(crate) mod files;

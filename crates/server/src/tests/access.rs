@@ -35,6 +35,7 @@ POST /api/v1/runs/{run}/retry Write
 POST /api/v1/runs/{run}/nodes/{node}/approve Write
 POST /api/v1/runs/{run}/nodes/{node}/reject Write
 POST /api/v1/runs/{run}/nodes/{node}/start Write
+POST /api/v1/runs/{run}/nodes/{node}/debug Write
 POST /api/v1/deliveries/{delivery}/replay Write
 GET / Read
 GET /runs Read

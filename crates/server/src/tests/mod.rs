@@ -8,3 +8,4 @@ mod hooks;
 mod live;
 mod pages;
 mod plans;
+mod terminals;

@@ -1,0 +1,99 @@
+//! A shell for a person, where a step of an action began.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use hyper_util::rt::TokioIo;
+use pipekeeper_controller::{DebugWish, Hold, TermName, TerminalSize};
+use pipekeeper_model::RunId;
+use serde::Deserialize;
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::info;
+
+use crate::{
+    app::App,
+    error::{ApiError, Problem},
+    extract::{ApiPath, ApiQuery},
+    terminal::{PROTOCOL, serve::serve},
+};
+
+/// The person's terminal, and where they want to stand.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DebugQuery {
+    columns: u16,
+    rows: u16,
+    #[serde(default)]
+    term: String,
+    step: Option<String>,
+}
+
+/// `POST /api/v1/runs/{run}/nodes/{node}/debug`, which becomes a terminal.
+pub(crate) async fn open(
+    State(app): State<Arc<App>>,
+    ApiPath((run, node)): ApiPath<(RunId, String)>,
+    ApiQuery(query): ApiQuery<DebugQuery>,
+    mut request: Request,
+) -> Result<Response, ApiError> {
+    let upgrade = request.headers().get(header::UPGRADE);
+    if !upgrade.is_some_and(|wanted| wanted.as_bytes().eq_ignore_ascii_case(PROTOCOL.as_bytes())) {
+        let detail = format!("a terminal wants a connection that becomes `{PROTOCOL}`");
+        return Err(ApiError::bad_request(detail).with_hint("`pipe debug RUN/ACTION` opens one"));
+    }
+    let loaded = app.run(run).await?;
+    let id = loaded.node(&node)?.id;
+    let hold = Hold::of(&loaded.run, id, query.step.as_deref()).map_err(|error| {
+        ApiError::new(Problem::Conflict, format!("cannot look into `{node}`: {error}"))
+            .with_hint(format!("`pipe show {run}` lists what ran"))
+    })?;
+    let slot = Arc::clone(&app.terminals)
+        .try_acquire_owned()
+        .map_err(|_| ApiError::new(Problem::Busy, "too many terminals are open"))?;
+    let wish = DebugWish {
+        run: loaded.run.clone(),
+        hold,
+        limit: app.parts.limits.terminal_time,
+        size: TerminalSize {
+            columns: query.columns,
+            rows: query.rows,
+        },
+        term: TermName::new(&query.term),
+    };
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::spawn(session(Arc::clone(&app), slot, node, wish, upgraded));
+    let headers = [
+        (header::CONNECTION, HeaderValue::from_static("upgrade")),
+        (header::UPGRADE, HeaderValue::from_static(PROTOCOL)),
+    ];
+    Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
+}
+
+/// One session, from its first word to its last; both are in the server's log.
+async fn session(
+    app: Arc<App>,
+    slot: OwnedSemaphorePermit,
+    node: String,
+    wish: DebugWish,
+    upgraded: hyper::upgrade::OnUpgrade,
+) {
+    let stream = match upgraded.await {
+        Ok(upgraded) => TokioIo::new(upgraded),
+        Err(error) => return info!(%error, "a terminal's connection broke before it opened"),
+    };
+    let (actor, attempt) = (app.admin(), wish.hold.attempt());
+    let step = wish.hold.step().to_owned();
+    let run = attempt.run;
+    info!(run.id = %run, node.name = node, attempt.id = %attempt, step, %actor, "a person looks into an action");
+    let begun = Instant::now();
+    let end = serve(stream, &app.parts.handle, wish, app.closed()).await;
+    let seconds = begun.elapsed().as_secs();
+    info!(
+        run.id = %run, node.name = node, attempt.id = %attempt, step, %actor, seconds,
+        "a look into an action ended: {}", end.as_str()
+    );
+    drop(slot);
+}
