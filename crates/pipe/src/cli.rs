@@ -93,7 +93,7 @@ enum Command {
     Cancel(cmd::cancel::Cancel),
     /// Make a new run of a finished one
     Retry(cmd::retry::Retry),
-    /// Open a shell in the kept workspace of a local run's action
+    /// Open a shell where the failing step of an action began
     Debug(cmd::debug::Debug),
     /// List, show and replay webhook deliveries
     Hooks(cmd::hooks::Hooks),

@@ -5,6 +5,8 @@ mod client;
 mod clock;
 mod cmd;
 mod config;
+mod console;
+mod debug;
 mod demo;
 mod failure;
 mod find;

@@ -5,7 +5,8 @@ mod views;
 
 use std::{path::PathBuf, time::Duration};
 
-use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use pipekeeper_server::terminal::PROTOCOL;
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Upgraded, Url, header};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -133,6 +134,24 @@ impl Client {
         self.send(self.request(Method::GET, &["live"], &query)?).await
     }
 
+    /// A connection that becomes a terminal.
+    pub(crate) async fn terminal(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<Upgraded, Failure> {
+        let request = self
+            .request(Method::POST, path, query)?
+            .header(header::CONNECTION, "upgrade")
+            .header(header::UPGRADE, PROTOCOL);
+        let response = self.send(request).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Failure::ours("the server does not open a terminal")
+                .hint("are `pipe` and the server of the same version?"));
+        }
+        response.upgrade().await.or_fail("open a terminal")
+    }
+
     fn request(
         &self,
         method: Method,
@@ -160,7 +179,7 @@ impl Client {
             .send()
             .await
             .map_err(|error| unreachable(&self.base, &error))?;
-        if response.status().is_success() {
+        if response.status().is_success() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response);
         }
         let status = response.status();

@@ -1,91 +1,98 @@
-//! `pipe debug`: a shell in the workspace that `pipe run --keep` left behind.
-
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+//! `pipe debug`: a shell where a step of an action began, or in what a local run left.
 
 use clap::Args;
-use pipekeeper_agent::protocol::AttemptSpec;
 use pipekeeper_backend::LocalBackend;
 
 use crate::{
-    failure::{Exit, Failure, OrFail},
-    local::kept_runs,
-    term,
+    cli::Remote,
+    client::{Client, Target},
+    debug::{Kept, open_folder, open_kept, open_remote},
+    failure::{Exit, Failure},
+    local::{KeptRun, kept_runs},
+    runtime, term,
 };
+
+const LONG: &str = "\
+With a run of the server, or for a local run in containers (`pipe run --keep` with `--context` or `--backend docker`), \
+new containers are made like the action's, from the same source, images, artifacts and caches. The steps before run once \
+more; where the failing one would begin, a shell opens instead: with its folder, HOME and variables, without secrets. \
+Nothing of it counts for the run, and it is removed when the shell ends.";
 
 /// The arguments.
 #[derive(Debug, Args)]
+#[command(after_help = LONG)]
 pub(crate) struct Debug {
-    /// The action of the newest run that was kept
-    action: String,
-    /// Print the folder instead of opening a shell in it
+    /// RUN/ACTION of the server, or an ACTION of the newest local run that was kept
+    #[arg(value_name = "RUN/ACTION")]
+    target: Target,
+    /// Stand before this step; by default before the one that failed
+    #[arg(long, value_name = "STEP", conflicts_with = "print")]
+    step: Option<String>,
+    /// Print the folder of a local run's action instead of opening a shell in it
     #[arg(long)]
     print: bool,
+    #[command(flatten)]
+    remote: Remote,
 }
 
 impl Debug {
     /// Opens the shell.
     pub(crate) fn run(self) -> Result<Exit, Failure> {
-        let folder = self.folder()?;
-        let workspace = folder.join("workspace");
-        if self.print {
-            term::say(workspace.display());
-            return Ok(Exit::Done);
-        }
-        let shell = std::env::var("SHELL").unwrap_or_else(|_| "/bin/sh".to_owned());
-        term::note(format_args!(
-            "{}: the action's variables are set, secrets are not; leave with `exit`",
-            workspace.display()
-        ));
-        let status = Command::new(&shell)
-            .current_dir(&workspace)
-            .envs(variables(&folder))
-            .env("HOME", folder.join("home"))
-            .env("PIPE_WORKSPACE", &workspace)
-            .status()
-            .or_usage(format_args!("start `{shell}`"))?;
-        Ok(if status.success() {
-            Exit::Done
-        } else {
-            Exit::RunFailed
-        })
-    }
-
-    fn folder(&self) -> Result<PathBuf, Failure> {
-        let runs = kept_runs()?;
-        let newest = runs.last().ok_or_else(|| {
-            Failure::not_found("no local run was kept").hint("run it again with `pipe run --keep`")
+        let action = self.target.action.ok_or_else(|| {
+            Failure::usage("`pipe debug` wants an action")
+                .hint("write `pipe debug RUN/ACTION`; `pipe show RUN` lists them")
         })?;
-        let names: Vec<&str> = newest.actions.iter().map(|(name, _)| name.as_str()).collect();
-        let attempt = newest
-            .actions
-            .iter()
-            .find_map(|(name, attempt)| (*name == self.action).then_some(*attempt))
-            .ok_or_else(|| {
-                Failure::not_found(format!("the newest kept run has no action `{}`", self.action))
-                    .hint(format!("it ran: {}", names.join(", ")))
-            })?;
-        let folder = LocalBackend::kept_folder(&newest.root, attempt);
-        if folder.join("workspace").is_dir() {
-            Ok(folder)
-        } else {
-            Err(Failure::not_found(format!(
-                "the workspace of `{}` is not there any more",
-                self.action
-            )))
+        let step = self.step.as_deref();
+        let Some(run) = self.target.run else {
+            return open_local(&action, step, self.print);
+        };
+        if self.print {
+            return Err(Failure::usage("only a local run has a folder to print")
+                .hint("leave the run's number or `--print` out"));
         }
+        let client = Client::new(&self.remote)?;
+        runtime::block_on(open_remote(&client, run, &action, step))
     }
 }
 
-/// The variables that the attempt had.
-fn variables(folder: &Path) -> BTreeMap<String, String> {
-    fs::read(folder.join("spec.json"))
-        .ok()
-        .and_then(|text| serde_json::from_slice::<AttemptSpec>(&text).ok())
-        .map(|spec| spec.env)
-        .unwrap_or_default()
+/// Looks into the newest local run that was kept.
+fn open_local(action: &str, step: Option<&str>, print: bool) -> Result<Exit, Failure> {
+    let runs = kept_runs()?;
+    let newest = runs.last().ok_or_else(|| {
+        Failure::not_found("no local run was kept").hint(
+            "run it again with `pipe run --keep`; an action of a server's run is named `pipe debug RUN/ACTION`",
+        )
+    })?;
+    let names: Vec<&str> = newest.actions.iter().map(|(name, _)| name.as_str()).collect();
+    if !names.contains(&action) {
+        return Err(
+            Failure::not_found(format!("the newest kept run has no action `{action}`"))
+                .hint(format!("it ran: {}", names.join(", "))),
+        );
+    }
+    if Kept::is_in(&newest.root) {
+        if print {
+            return Err(Failure::usage("that run was in containers: there is no folder"));
+        }
+        return open_kept(&newest.root, &newest.source(), action, step);
+    }
+    if step.is_some() {
+        return Err(Failure::usage("`--step` is for runs in containers")
+            .hint("the workspace is as the action left it; leave `--step` out"));
+    }
+    let folder = folder_of(newest, action)?;
+    if print {
+        term::say(folder.join("workspace").display());
+        return Ok(Exit::Done);
+    }
+    open_folder(&folder)
+}
+
+/// The folder that an action of a run left.
+fn folder_of(run: &KeptRun, action: &str) -> Result<std::path::PathBuf, Failure> {
+    let attempt = (run.actions.iter()).find_map(|(name, attempt)| (name == action).then_some(*attempt));
+    let folder = attempt.map(|attempt| LocalBackend::kept_folder(&run.root, attempt));
+    folder
+        .filter(|folder| folder.join("workspace").is_dir())
+        .ok_or_else(|| Failure::not_found(format!("the workspace of `{action}` is not there any more")))
 }

@@ -70,7 +70,7 @@ pub(crate) struct Run {
     /// Print what would run, and stop
     #[arg(long)]
     dry_run: bool,
-    /// Keep the workspaces, for `pipe debug`
+    /// Keep the workspaces, or what makes their containers again, for `pipe debug`
     #[arg(long)]
     keep: bool,
     /// Plain lines even on a terminal

@@ -12,4 +12,5 @@ mod supplies;
 pub(crate) mod watch;
 
 pub(crate) use host::variables as host_variables;
-pub(crate) use place::{Place, kept_runs};
+pub(crate) use place::{KeptRun, Place, kept_runs};
+pub(crate) use supplies::LocalSupplies;

@@ -12,9 +12,10 @@ use pipekeeper_engine::Run;
 use pipekeeper_model::{AttemptId, Digest};
 use serde_json::{Value, json};
 
-use super::caches;
+use super::{caches, pods::Containers};
 use crate::{
     clock,
+    debug::Kept,
     failure::{Failure, OrFail},
     folders,
 };
@@ -71,7 +72,7 @@ impl Place {
 
     /// Where the working tree's copy goes.
     pub(crate) fn source(&self) -> PathBuf {
-        self.root.join("source")
+        source_in(&self.root)
     }
 
     /// Writes down what `pipe debug` wants to know.
@@ -96,10 +97,17 @@ impl Place {
         folders::write_private(&self.root.join(RECORD), &text)
     }
 
+    /// Writes down what `pipe debug` wants to know of a run in containers.
+    pub(crate) fn record_containers(&self, run: &Run, containers: &Containers) -> Result<(), Failure> {
+        Kept::write(&self.root, run, containers)
+    }
+
     /// Removes what only the run itself needed, and the oldest runs.
     fn tidy(&self) {
-        // What cannot be removed now is removed with its run later.
-        let _ = fs::remove_dir_all(self.source());
+        // What cannot be removed now is removed with its run later. Containers that are made again want the tree again.
+        if !Kept::is_in(&self.root) {
+            let _ = fs::remove_dir_all(self.source());
+        }
         let _ = fs::rename(self.work.join("kept"), self.root.join("kept"));
         let _ = fs::remove_dir_all(&self.work);
         let Ok(mut all) = kept_folders() else {
@@ -155,6 +163,17 @@ pub(crate) struct KeptRun {
     pub(crate) root: PathBuf,
     /// Its actions that ran, with their last attempts.
     pub(crate) actions: Vec<(String, AttemptId)>,
+}
+
+impl KeptRun {
+    /// The tree that it ran on, where that was kept.
+    pub(crate) fn source(&self) -> PathBuf {
+        source_in(&self.root)
+    }
+}
+
+fn source_in(root: &Path) -> PathBuf {
+    root.join("source")
 }
 
 /// The runs whose workspaces were kept, oldest first.

@@ -20,6 +20,7 @@ use pipekeeper_model::{
     Name,
     plan::{Feature, Resources},
 };
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -36,7 +37,7 @@ pub(crate) const FEATURES: [Feature; 4] = [
 ];
 
 /// The flags about pods and containers.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
 pub(crate) struct PodFlags {
     /// Run the actions as pods of this context of your kubeconfig
     #[arg(long, value_name = "CONTEXT", conflicts_with = "backend")]
@@ -56,7 +57,7 @@ pub(crate) struct PodFlags {
 }
 
 /// Where actions run that do not run as processes of this machine.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Containers {
     /// In the pods of a cluster.
     Cluster {

@@ -110,6 +110,9 @@ pub(crate) async fn run(place: &Place, job: Job, changes: Option<&mut Changes>) 
     let (ending, run) = session.follow(limit, changes).await?;
     if job.keep {
         place.record(&run)?;
+        if let Some(containers) = &job.containers {
+            place.record_containers(&run, containers)?;
+        }
     }
     handle.drain().await;
     // Whatever is left of the controller's work is only tidying.
