@@ -7,11 +7,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use ignore::WalkBuilder;
 use pipekeeper_agent::archive;
 use pipekeeper_backend::{KeepWorkspace, LaunchError, Orphan, SecretValue, SourceInput, Tier};
-use pipekeeper_controller::{CacheTiers, Habits, Supplies};
+use pipekeeper_controller::{CacheTiers, Habits, Patterns, Supplies};
 use pipekeeper_engine::RunRequest;
 use pipekeeper_model::{Digest, Millis, plan::Secret};
 use tokio::sync::OnceCell;
@@ -50,7 +49,7 @@ impl Supplies for LocalSupplies {
     }
 
     async fn digest_files(&self, _: &RunRequest, globs: &[String]) -> Result<Digest, LaunchError> {
-        let globs = compile(globs)?;
+        let globs = Patterns::new(globs);
         let folder = self.folder.clone();
         let walked = tokio::task::spawn_blocking(move || digest_folder(&folder, &globs));
         walked
@@ -59,7 +58,7 @@ impl Supplies for LocalSupplies {
                 reason: error.to_string(),
             })?
             .map_err(|error| LaunchError::Terminal {
-                reason: format!("failed to read the files of a cache key: {error}"),
+                reason: format!("failed to read the files that a key is made of: {error}"),
             })
     }
 
@@ -101,22 +100,8 @@ async fn pack(folder: &Path) -> Result<PathBuf, LaunchError> {
     Ok(archive)
 }
 
-/// Globs over paths from the root; `*` does not cross folders.
-pub(crate) fn compile(globs: &[String]) -> Result<GlobSet, LaunchError> {
-    let mut set = GlobSetBuilder::new();
-    for glob in globs {
-        let compiled = GlobBuilder::new(glob).literal_separator(true).build();
-        set.add(compiled.map_err(|error| LaunchError::Terminal {
-            reason: error.to_string(),
-        })?);
-    }
-    set.build().map_err(|error| LaunchError::Terminal {
-        reason: error.to_string(),
-    })
-}
-
 /// One digest over paths and contents, in the order of the paths.
-pub(crate) fn digest_contents(files: &BTreeMap<String, Digest>) -> Digest {
+fn digest_contents(files: &BTreeMap<String, Digest>) -> Digest {
     let lines: String = files
         .iter()
         .map(|(path, digest)| format!("{path}\0{digest}\n"))
@@ -124,15 +109,16 @@ pub(crate) fn digest_contents(files: &BTreeMap<String, Digest>) -> Digest {
     Digest::of(lines.as_bytes())
 }
 
-fn digest_folder(folder: &std::path::Path, globs: &GlobSet) -> Result<Digest, ignore::Error> {
+fn digest_folder(folder: &Path, globs: &Patterns) -> Result<Digest, ignore::Error> {
     let mut files = BTreeMap::new();
     for entry in WalkBuilder::new(folder).standard_filters(false).build() {
         let entry = entry?;
         let Ok(path) = entry.path().strip_prefix(folder) else {
             continue;
         };
-        if globs.is_match(path) && entry.file_type().is_some_and(|kind| kind.is_file()) {
-            files.insert(path.display().to_string(), Digest::of(&fs::read(entry.path())?));
+        let path = path.to_string_lossy();
+        if globs.admit(&path) && entry.file_type().is_some_and(|kind| kind.is_file()) {
+            files.insert(path.into_owned(), Digest::of(&fs::read(entry.path())?));
         }
     }
     Ok(digest_contents(&files))
@@ -142,23 +128,35 @@ fn digest_folder(folder: &std::path::Path, globs: &GlobSet) -> Result<Digest, ig
 mod tests {
     use std::fs;
 
-    use super::{compile, digest_folder};
+    use pipekeeper_controller::Patterns;
+    use pipekeeper_model::Digest;
+
+    use super::digest_folder;
 
     #[test]
     fn a_key_follows_the_matching_files_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let globs = compile(&["Cargo.lock".to_owned(), "crates/*/Cargo.toml".to_owned()]).unwrap();
+        let globs = Patterns::new(&["Cargo.lock", "crates/*/Cargo.toml", "!crates/b/**"].map(str::to_owned));
         let digest = || digest_folder(dir.path(), &globs).unwrap();
         fs::create_dir_all(dir.path().join("crates/a/deep")).unwrap();
         fs::write(dir.path().join("Cargo.lock"), "1").unwrap();
         let first = digest();
         fs::write(dir.path().join("README"), "x").unwrap();
         fs::write(dir.path().join("crates/a/deep/Cargo.toml"), "x").unwrap();
+        fs::create_dir_all(dir.path().join("crates/b")).unwrap();
+        fs::write(dir.path().join("crates/b/Cargo.toml"), "x").unwrap();
         assert_eq!(digest(), first);
         fs::write(dir.path().join("crates/a/Cargo.toml"), "x").unwrap();
         let second = digest();
         assert_ne!(second, first);
         fs::write(dir.path().join("Cargo.lock"), "2").unwrap();
         assert_ne!(digest(), second);
+    }
+
+    #[test]
+    fn no_file_is_the_digest_of_no_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let globs = Patterns::new(&["src/**".to_owned()]);
+        assert_eq!(digest_folder(dir.path(), &globs).unwrap(), Digest::of(b""));
     }
 }
