@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result, anyhow};
 use pipekeeper_engine::{
-    Decision, Effect, Envelope, Event, Input, Run, RunPhase, RunRequest, Seen, decide, evolve,
+    Decision, Earlier, Effect, Envelope, Event, Input, Run, RunPhase, RunRequest, Seen, decide, evolve,
 };
 use pipekeeper_model::{
     Actor, AttemptOutcome, AttemptRecord, EventKind, GitRef, Holder, Plan, Revision, RunContext, RunId,
@@ -45,6 +45,7 @@ pub(crate) fn request(plan: Plan) -> Result<RunRequest> {
         },
         group: None,
         adopted: None,
+        earlier: Earlier::Adopt,
     })
 }
 

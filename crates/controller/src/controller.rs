@@ -220,8 +220,9 @@ impl Controller {
                 run,
                 actor,
                 which,
+                earlier,
                 reply,
-            } => self.retry(run, actor, which, reply),
+            } => self.retry(run, actor, (which, earlier), reply),
             Command::Processes { attempt, reply } => {
                 let backend = Arc::clone(&self.ports.backend);
                 self.start(Box::pin(async move {

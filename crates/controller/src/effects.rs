@@ -1,6 +1,6 @@
 //! The loop's part about effects: perform, try again, settle.
 
-use pipekeeper_engine::{Effect, EffectResult, Input, LiveAttempt};
+use pipekeeper_engine::{AttemptPhase, Effect, EffectResult, Input, LiveAttempt};
 use pipekeeper_model::{Actor, RunId};
 
 use crate::{
@@ -8,6 +8,7 @@ use crate::{
     controller::Timer,
     launch::Draft,
     outbox::{LaneKey, Performed},
+    requests,
     slot::Then,
 };
 
@@ -54,6 +55,26 @@ impl Controller {
                     }
                 }
             }
+            Effect::FindEarlier { attempt } => {
+                let is_sought = |live: &LiveAttempt| matches!(live.phase, AttemptPhase::Seeking { .. });
+                if !known.live(*attempt).is_some_and(is_sought) {
+                    return self.performed(lane, &effect, Performed::Done);
+                }
+                // Values that cannot be made are the launch's to complain of.
+                let draft = Draft::new(known, *attempt).ok();
+                let attempt = *attempt;
+                self.tools.find_earlier(lane.clone(), effect, attempt, draft)
+            }
+            Effect::RememberSuccess { attempt, inputs } => {
+                let state = known.node(attempt.node);
+                match state.and_then(|state| requests::adopted(run, attempt.node, state)) {
+                    Some(result) => {
+                        let inputs = inputs.clone();
+                        self.tools.remember(lane.clone(), effect, inputs, result)
+                    }
+                    None => return self.performed(lane, &effect, Performed::Done),
+                }
+            }
             // One that ended meanwhile was removed: a backend would note a stop that nobody removes.
             Effect::StopAttempt { attempt, .. } if known.live(*attempt).is_none() => {
                 return self.performed(lane, &effect, Performed::Done);
@@ -78,7 +99,9 @@ impl Controller {
         match effect {
             Effect::LaunchAttempt { .. } => pipekeeper_failpoint::hit("launched"),
             Effect::StopAttempt { .. } => pipekeeper_failpoint::hit("stopped"),
-            Effect::SupersedeOlder { .. }
+            Effect::FindEarlier { .. }
+            | Effect::RememberSuccess { .. }
+            | Effect::SupersedeOlder { .. }
             | Effect::SupersedeAtGate { .. }
             | Effect::AwaitTurn { .. }
             | Effect::Notify { .. } => {}

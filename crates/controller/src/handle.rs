@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pipekeeper_backend::{LaunchError, TermName, Terminal, TerminalSize, Told};
-use pipekeeper_engine::{Event, Input, Rejection, Run, RunRequest};
+use pipekeeper_engine::{Earlier, Event, Input, Rejection, Run, RunRequest};
 use pipekeeper_model::{Actor, AttemptId, Millis, RunId};
 use pipekeeper_store::DeliveryId;
 use thiserror::Error;
@@ -42,6 +42,7 @@ pub(crate) enum Command {
         run: RunId,
         actor: Actor,
         which: RetryWhich,
+        earlier: Earlier,
         reply: oneshot::Sender<Result<RunId, SubmitError>>,
     },
     Processes {
@@ -243,11 +244,18 @@ impl Handle {
     ///
     /// # Errors
     /// If it is not finished or not there, or nothing can be stored.
-    pub async fn retry(&self, run: RunId, actor: Actor, which: RetryWhich) -> Result<RunId, SubmitError> {
+    pub async fn retry(
+        &self,
+        run: RunId,
+        actor: Actor,
+        which: RetryWhich,
+        earlier: Earlier,
+    ) -> Result<RunId, SubmitError> {
         self.ask(|reply| Command::Retry {
             run,
             actor,
             which,
+            earlier,
             reply,
         })
         .await

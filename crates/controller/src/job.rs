@@ -183,7 +183,9 @@ impl Tools {
         Box::pin(async move {
             let result = match &effect {
                 Effect::StopAttempt { attempt, grace } => performed(backend.stop(*attempt, *grace).await),
-                Effect::LaunchAttempt { .. }
+                Effect::FindEarlier { .. }
+                | Effect::RememberSuccess { .. }
+                | Effect::LaunchAttempt { .. }
                 | Effect::SupersedeOlder { .. }
                 | Effect::SupersedeAtGate { .. }
                 | Effect::AwaitTurn { .. }
@@ -256,9 +258,11 @@ impl Tools {
                 Effect::SupersedeOlder { run } => tools.supersede_older(*run, &request).await,
                 Effect::SupersedeAtGate { run, gate } => tools.supersede_at_gate(*run, gate, &request).await,
                 Effect::AwaitTurn { run } => tools.await_turn(*run, &request).await,
-                Effect::LaunchAttempt { .. } | Effect::StopAttempt { .. } | Effect::Notify { .. } => {
-                    Ok(Performed::Done)
-                }
+                Effect::FindEarlier { .. }
+                | Effect::RememberSuccess { .. }
+                | Effect::LaunchAttempt { .. }
+                | Effect::StopAttempt { .. }
+                | Effect::Notify { .. } => Ok(Performed::Done),
             };
             let result = result.unwrap_or_else(|error| Performed::Transient {
                 reason: error.to_string(),

@@ -16,9 +16,9 @@ use crate::{Layout, Supplies};
 
 /// A launch that still wants its source and its caches.
 pub(crate) struct Draft {
-    request: Arc<RunRequest>,
-    attempt: AttemptId,
-    resolved: Resolved,
+    pub(crate) request: Arc<RunRequest>,
+    pub(crate) attempt: AttemptId,
+    pub(crate) resolved: Resolved,
 }
 
 impl Draft {
@@ -99,7 +99,7 @@ impl Draft {
     }
 
     /// The variables of every step: the file's, and the facts of the run, which win.
-    fn env(&self, node: &Node) -> BTreeMap<String, String> {
+    pub(crate) fn env(&self, node: &Node) -> BTreeMap<String, String> {
         let event = &self.request.context.event;
         let revision = &event.revision;
         let mut env = self.resolved.env.clone();

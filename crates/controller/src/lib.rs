@@ -18,6 +18,7 @@ mod outbox;
 mod ports;
 mod recovery;
 mod requests;
+mod reuse;
 mod runs;
 mod settlement;
 mod slot;

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use pipekeeper_backend::{
     Backend, KeepWorkspace, LaunchError, Observation, Orphan, SecretValue, SourceInput, Tier,
 };
-use pipekeeper_engine::{Decision, Envelope, Input, Rejection, Run, RunRequest};
+use pipekeeper_engine::{Decision, Earlier, Envelope, Input, Rejection, Run, RunRequest};
 use pipekeeper_model::{Digest, Name, Timestamp, plan::Secret};
 use pipekeeper_store::Store;
 use tokio::sync::mpsc;
@@ -70,7 +70,8 @@ pub trait Supplies: Send + Sync {
     /// What a workspace of this run starts with.
     async fn source(&self, request: &RunRequest) -> Result<SourceInput, LaunchError>;
 
-    /// A digest over the contents of the source's files that match the globs; for cache keys.
+    /// A digest over the contents of the source's files that match the globs, for cache keys and `reuse:`; that of no bytes
+    /// if none matches.
     async fn digest_files(&self, request: &RunRequest, globs: &[String]) -> Result<Digest, LaunchError>;
 
     /// The values of these secrets, and what else to mask.
@@ -162,6 +163,8 @@ pub struct Wish {
     pub revision: Option<String>,
     /// Parameters as text.
     pub params: BTreeMap<Name, String>,
+    /// Whether earlier successes may stand in for its actions.
+    pub earlier: Earlier,
 }
 
 /// A delivery or a wish could not be handled.

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use pipekeeper_engine::{AdoptedNode, Adoption, Input, NodeState, Rejection, Run, RunRequest};
+use pipekeeper_engine::{AdoptedNode, Adoption, Earlier, Input, NodeState, Rejection, Run, RunRequest};
 use pipekeeper_model::{
     Actor, AttemptId, NodeId, Outcome, Plan, RunId,
     plan::{Body, Section},
@@ -90,7 +90,7 @@ impl Controller {
         &mut self,
         run: RunId,
         actor: Actor,
-        which: RetryWhich,
+        how: (RetryWhich, Earlier),
         reply: oneshot::Sender<Result<RunId, SubmitError>>,
     ) {
         let store = Arc::clone(&self.ports.store);
@@ -102,7 +102,7 @@ impl Controller {
                     .map_err(unavailable)?
                     .ok_or(SubmitError::NoSuchRun(run))?;
                 let loaded = restore(run, stored).map_err(unavailable)?;
-                again(&loaded.run, which)
+                again(&loaded.run, how)
             };
             let result = request.await;
             Done::Wished {
@@ -114,7 +114,7 @@ impl Controller {
 }
 
 /// The request of a run that does a finished one again.
-fn again(run: &Run, which: RetryWhich) -> Result<Arc<RunRequest>, SubmitError> {
+fn again(run: &Run, (which, earlier): (RetryWhich, Earlier)) -> Result<Arc<RunRequest>, SubmitError> {
     let illegal = |why: &str| SubmitError::Rejected(Rejection::Illegal { why: why.to_owned() });
     let Some(request) = run.request() else {
         return Err(SubmitError::NoSuchRun(run.id()));
@@ -132,6 +132,7 @@ fn again(run: &Run, which: RetryWhich) -> Result<Arc<RunRequest>, SubmitError> {
     };
     Ok(Arc::new(RunRequest {
         adopted,
+        earlier,
         ..request.as_ref().clone()
     }))
 }
@@ -177,7 +178,8 @@ fn stands_on(plan: &Plan, id: NodeId, redone: &BTreeSet<NodeId>) -> bool {
     false
 }
 
-fn adopted(run: RunId, id: NodeId, state: &NodeState) -> Option<AdoptedNode> {
+/// The result of a node that succeeded.
+pub(crate) fn adopted(run: RunId, id: NodeId, state: &NodeState) -> Option<AdoptedNode> {
     let ended = match state {
         NodeState::Done(ended) if ended.outcome == Outcome::Succeeded => ended,
         NodeState::Waiting

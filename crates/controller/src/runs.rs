@@ -383,6 +383,9 @@ fn point_after(fact: &Fact) -> Option<&'static str> {
         | Fact::WaitBegan { .. }
         | Fact::GateRejected { .. }
         | Fact::AttemptScheduled { .. }
+        | Fact::SearchBegan { .. }
+        | Fact::InputsKnown { .. }
+        | Fact::NodeReused { .. }
         | Fact::StopAsked { .. }
         | Fact::NodeFinished { .. }
         | Fact::RunHalted { .. }

@@ -2,13 +2,25 @@
 
 use std::fmt;
 
-use pipekeeper_model::{AttemptId, Millis, Outcome, RunId};
+use pipekeeper_model::{AttemptId, Digest, Millis, Outcome, RunId};
 use serde::{Deserialize, Serialize};
 
 /// One thing to do outside the engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Effect {
+    /// Look for an earlier success with the inputs of this attempt, which is launched only if there is none.
+    FindEarlier {
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// Keep the result of an attempt that succeeded for later runs with the same inputs.
+    RememberSuccess {
+        /// The attempt.
+        attempt: AttemptId,
+        /// The digest of its inputs.
+        inputs: Digest,
+    },
     /// Create or adopt the attempt's process or pod.
     LaunchAttempt {
         /// The attempt.
@@ -51,6 +63,8 @@ impl Effect {
     /// The key: equal keys mean the same effect.
     pub fn key(&self) -> EffectKey {
         EffectKey(match self {
+            Self::FindEarlier { attempt } => format!("{attempt}/find"),
+            Self::RememberSuccess { attempt, .. } => format!("{attempt}/remember"),
             Self::LaunchAttempt { attempt } => format!("{attempt}/launch"),
             Self::StopAttempt { attempt, .. } => format!("{attempt}/stop"),
             Self::SupersedeOlder { run } => format!("r{run}/supersede"),
@@ -63,7 +77,10 @@ impl Effect {
     /// The lane: effects of one lane are performed one after the other, in order.
     pub fn lane(&self) -> String {
         match self {
-            Self::LaunchAttempt { attempt } | Self::StopAttempt { attempt, .. } => attempt.to_string(),
+            Self::RememberSuccess { attempt, .. } => format!("{attempt}/success"),
+            Self::FindEarlier { attempt }
+            | Self::LaunchAttempt { attempt }
+            | Self::StopAttempt { attempt, .. } => attempt.to_string(),
             Self::SupersedeOlder { run } | Self::SupersedeAtGate { run, .. } | Self::AwaitTurn { run } => {
                 format!("r{run}/group")
             }
@@ -74,6 +91,8 @@ impl Effect {
     /// A word for logs and metrics.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::FindEarlier { .. } => "find_earlier",
+            Self::RememberSuccess { .. } => "remember_success",
             Self::LaunchAttempt { .. } => "launch_attempt",
             Self::StopAttempt { .. } => "stop_attempt",
             Self::SupersedeOlder { .. } => "supersede_older",

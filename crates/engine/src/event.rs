@@ -7,7 +7,7 @@ use pipekeeper_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Before, CancelReason, RunRequest};
+use crate::{AdoptedNode, Before, CancelReason, RunRequest};
 
 /// The version written beside every stored event.
 pub const EVENT_VERSION: u32 = 1;
@@ -131,6 +131,29 @@ pub enum Fact {
         /// When it must have checked in.
         check_in_by: Timestamp,
     },
+    /// Before an attempt is launched, an earlier success with the same inputs is looked for.
+    SearchBegan {
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// There is none: the attempt is to be launched.
+    InputsKnown {
+        /// The attempt.
+        attempt: AttemptId,
+        /// The digest of its inputs; none if nothing can be said of them.
+        inputs: Option<Digest>,
+        /// When it must have checked in.
+        check_in_by: Timestamp,
+    },
+    /// There is one: the attempt is not launched, and its node ends with that result.
+    NodeReused {
+        /// The attempt.
+        attempt: AttemptId,
+        /// The digest of the inputs.
+        inputs: Digest,
+        /// What is adopted.
+        result: Box<AdoptedNode>,
+    },
     /// An attempt may start user code.
     TicketGranted {
         /// The attempt.
@@ -208,6 +231,9 @@ impl Fact {
             | Self::NodeFinished { node, .. }
             | Self::RunHalted { node } => Some(*node),
             Self::AttemptScheduled { attempt, .. }
+            | Self::SearchBegan { attempt }
+            | Self::InputsKnown { attempt, .. }
+            | Self::NodeReused { attempt, .. }
             | Self::TicketGranted { attempt, .. }
             | Self::StopAsked { attempt, .. }
             | Self::AttemptFinished { attempt, .. } => Some(attempt.node),

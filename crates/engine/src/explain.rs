@@ -55,6 +55,8 @@ pub enum Why {
         /// How many there are.
         places: u32,
     },
+    /// An earlier success with the same inputs is looked for.
+    Seeks,
     /// It is being launched.
     Launching {
         /// Since when.
@@ -156,6 +158,7 @@ pub fn explain(run: &Run, id: NodeId) -> Why {
             places: body.request.plan.max_parallel.unwrap_or(u32::MAX),
         },
         NodeState::Running(live) => match &live.phase {
+            AttemptPhase::Seeking { .. } => Why::Seeks,
             AttemptPhase::Launching { since, .. } => Why::Launching {
                 since: *since,
                 attempt: live.attempt.number,
@@ -182,7 +185,7 @@ pub fn explain(run: &Run, id: NodeId) -> Why {
 
 fn reason(ended: &Ended) -> Option<String> {
     if let Some(from) = &ended.adopted {
-        return Some(format!("taken over from run {}", from.run));
+        return Some(format!("reused from run {}", from.run));
     }
     let decided = || {
         let names: Vec<_> = ended
@@ -221,6 +224,7 @@ impl fmt::Display for Why {
             }
             Self::AwaitsTime { .. } => f.write_str("waits for its time"),
             Self::AwaitsPlace { places } => write!(f, "waits for a place: `max_parallel` is {places}"),
+            Self::Seeks => f.write_str("looks for an earlier success with the same inputs"),
             Self::Launching { attempt, .. } => write!(f, "attempt {attempt} is starting"),
             Self::Runs { attempt, .. } => write!(f, "attempt {attempt} is running"),
             Self::Stops { .. } => f.write_str("is being stopped"),

@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use pipekeeper_model::{NodeId, Outcome, plan::Section};
+use pipekeeper_model::{NodeId, Outcome, RunId, plan::Section};
 use thiserror::Error;
 
 use crate::{
-    Event, Fact, Next, Run, RunPhase, RunRequest,
+    AdoptedNode, Event, Fact, Next, Run, RunPhase, RunRequest,
     run::{Body, FinallyPhase, Index, Tickets},
     state::{AdoptedFrom, Approval, AttemptPhase, Ended, LiveAttempt, NodeState, OpenGate, Tries},
 };
@@ -177,9 +177,42 @@ pub(crate) fn fold(into: &mut impl Fold, event: &Event) {
                 NodeState::Running(LiveAttempt {
                     attempt: *attempt,
                     tries,
+                    inputs: None,
                     phase,
                 }),
             );
+        }
+        Fact::SearchBegan { attempt } => {
+            if let Some(NodeState::Running(live)) = into.state(attempt.node) {
+                let phase = AttemptPhase::Seeking {
+                    since: at,
+                    check_in_by: live.phase.deadline(),
+                };
+                set_attempt_phase(into, attempt.node, phase);
+            }
+        }
+        Fact::InputsKnown {
+            attempt,
+            inputs,
+            check_in_by,
+        } => {
+            if let Some(NodeState::Running(live)) = into.state(attempt.node) {
+                let live = LiveAttempt {
+                    attempt: live.attempt,
+                    tries: live.tries,
+                    inputs: inputs.clone(),
+                    phase: AttemptPhase::Launching {
+                        since: at,
+                        check_in_by: *check_in_by,
+                    },
+                };
+                into.set_state(attempt.node, NodeState::Running(live));
+            }
+        }
+        Fact::NodeReused { attempt, result, .. } => {
+            let attempts = tries(into, attempt.node).made();
+            let state = adopted(result.attempt.run, result, attempts, event);
+            into.set_state(attempt.node, state);
         }
         Fact::TicketGranted {
             attempt,
@@ -250,6 +283,7 @@ fn set_attempt_phase(into: &mut impl Fold, node: NodeId, phase: AttemptPhase) {
         let live = LiveAttempt {
             attempt: live.attempt,
             tries: live.tries,
+            inputs: live.inputs.clone(),
             phase,
         };
         into.set_state(node, NodeState::Running(live));
@@ -322,22 +356,26 @@ fn adopt(into: &mut impl Fold, node: NodeId, event: &Event) {
     let Some(result) = adoption.nodes.get(&node) else {
         return;
     };
+    let state = adopted(adoption.from, result, 0, event);
+    into.set_state(node, state);
+}
+
+fn adopted(run: RunId, result: &AdoptedNode, attempts: u32, event: &Event) -> NodeState {
     let adopted = AdoptedFrom {
-        run: adoption.from,
+        run,
         attempt: result.attempt,
         outputs: result.outputs.clone(),
         artifacts: result.artifacts.clone(),
     };
-    let ended = Ended {
+    NodeState::Done(Box::new(Ended {
         outcome: Outcome::Succeeded,
         at: event.at,
         reason: None,
-        attempts: 0,
+        attempts,
         record: None,
         adopted: Some(adopted),
         decisions: Vec::new(),
-    };
-    into.set_state(node, NodeState::Done(Box::new(ended)));
+    }))
 }
 
 impl Fold for Body {

@@ -35,6 +35,15 @@ pub enum Input {
         /// Which of the two looks of `start: confirm` this is.
         look: Look,
     },
+    /// An attempt's inputs were looked at, and what succeeded with the same ones before was looked for (`reuse:`).
+    EarlierSought {
+        /// The attempt.
+        attempt: AttemptId,
+        /// The digest of its inputs; none if nothing can be said of them.
+        inputs: Option<Digest>,
+        /// The earlier success.
+        found: Option<Box<AdoptedNode>>,
+    },
     /// A supervisor checked in and asks whether it may start user code.
     TicketAsked {
         /// The attempt it works for.
@@ -86,6 +95,20 @@ pub struct RunRequest {
     pub group: Option<Group>,
     /// Where succeeded nodes are adopted from (`pipe retry`).
     pub adopted: Option<Adoption>,
+    /// Whether earlier successes may stand in for its actions (`reuse:`).
+    #[serde(default)]
+    pub earlier: Earlier,
+}
+
+/// What a run does with earlier successes of actions with `reuse:`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Earlier {
+    /// They are adopted.
+    #[default]
+    Adopt,
+    /// Everything runs (`--no-reuse`); what succeeds is there for later runs.
+    Ignore,
 }
 
 /// The concurrency group of a run.
@@ -116,6 +139,18 @@ pub struct AdoptedNode {
     pub outputs: BTreeMap<String, OutputValue>,
     /// Its artifacts.
     pub artifacts: Vec<ArtifactResult>,
+}
+
+impl AdoptedNode {
+    /// The digests of the files that it names: artifacts, and outputs that are files.
+    pub fn files(&self) -> impl Iterator<Item = &Digest> {
+        let artifacts = self.artifacts.iter().map(|artifact| &artifact.digest);
+        let outputs = self.outputs.values().filter_map(|value| match value {
+            OutputValue::Text(_) => None,
+            OutputValue::File { digest, .. } => Some(digest),
+        });
+        artifacts.chain(outputs)
+    }
 }
 
 /// The two looks of `start: confirm`.

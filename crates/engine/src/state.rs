@@ -110,6 +110,9 @@ pub struct LiveAttempt {
     pub attempt: AttemptId,
     /// The attempts before it.
     pub tries: Tries,
+    /// The digest of its inputs, where that is asked for and known (`reuse:`).
+    #[serde(default)]
+    pub inputs: Option<Digest>,
     /// How far it is.
     pub phase: AttemptPhase,
 }
@@ -128,6 +131,13 @@ pub enum Before {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "snake_case")]
 pub enum AttemptPhase {
+    /// An earlier success with the same inputs is looked for; nothing is launched before the answer.
+    Seeking {
+        /// Since when.
+        since: Timestamp,
+        /// When it must have checked in, whatever is found.
+        check_in_by: Timestamp,
+    },
     /// Launched, not checked in.
     Launching {
         /// Since when.
@@ -237,7 +247,7 @@ impl NodeState {
             Self::Deciding(_) => "awaiting approval",
             Self::Ready { .. } => "ready",
             Self::Running(live) => match live.phase {
-                AttemptPhase::Launching { .. } => "launching",
+                AttemptPhase::Seeking { .. } | AttemptPhase::Launching { .. } => "launching",
                 AttemptPhase::Ticketed { .. } => "running",
                 AttemptPhase::Stopping { .. } => "stopping",
             },
@@ -252,7 +262,7 @@ impl AttemptPhase {
     /// When the clock has a say in it.
     pub fn deadline(&self) -> Timestamp {
         match self {
-            Self::Launching { check_in_by, .. } => *check_in_by,
+            Self::Seeking { check_in_by, .. } | Self::Launching { check_in_by, .. } => *check_in_by,
             Self::Ticketed { deadline, .. } | Self::Stopping { deadline, .. } => *deadline,
         }
     }
@@ -260,7 +270,7 @@ impl AttemptPhase {
     /// Who has the ticket.
     pub fn holder(&self) -> Option<&Holder> {
         match self {
-            Self::Launching { .. } => None,
+            Self::Seeking { .. } | Self::Launching { .. } => None,
             Self::Ticketed { holder, .. } | Self::Stopping { holder, .. } => Some(holder),
         }
     }

@@ -104,6 +104,30 @@ finally:
 }
 
 #[test]
+fn what_cannot_be_reused_is_said_at_once() {
+    let text = "\
+env: { PROFILE: release }
+actions:
+  - { name: none, run: make, reuse: { inputs: [] } }
+  - { name: away, run: make, reuse: { inputs: [/etc/passwd, \"!../x\", ./src, \"~/.m2\", \"src/**\"] } }
+  - name: names
+    steps: [{ run: make, env: { LEVEL: 3 } }]
+    secrets: [TOKEN]
+    reuse: { inputs: src, env: [PROFILE, LEVEL, PIPE_TAG, PROFLE, PIPE_RUN_ID, TOKEN] }
+  - name: acts
+    steps: [{ run: make }, { build: { repository: harbor.local/web } }]
+    credentials: [git]
+    environment: dev
+    reuse: { inputs: src }
+  - { name: bare, run: make, reuse: { env: [PROFILE] } }
+  - { approve: ok?, reuse: { inputs: src } }
+finally:
+  - { name: tell, run: make, reuse: { inputs: src } }
+";
+    insta::assert_snapshot!("reuse", rendered(text));
+}
+
+#[test]
 fn other_faces_of_a_diagnostic() {
     let text = "actions:\n  - name: test\n    rum: make\n    run: make\n";
     let file = SourceFile { path: "a.yaml", text };

@@ -8,8 +8,8 @@ mod records;
 mod sqlite;
 
 use async_trait::async_trait;
-use pipekeeper_engine::{EffectKey, Event};
-use pipekeeper_model::{Name, RunId};
+use pipekeeper_engine::{AdoptedNode, EffectKey, Event};
+use pipekeeper_model::{Digest, Name, RunId};
 
 pub use error::{CommitError, StoreError};
 pub use memory::MemoryStore;
@@ -104,6 +104,12 @@ pub trait Store: Send + Sync {
 
     /// Removes performed effects without touching their run.
     async fn settle_effects(&self, keys: Vec<EffectKey>) -> Result<(), StoreError>;
+
+    /// Keeps the result of an attempt that succeeded with these inputs (`reuse:`); that of the newest run stands.
+    async fn remember(&self, inputs: Digest, result: AdoptedNode) -> Result<(), StoreError>;
+
+    /// The result kept for these inputs.
+    async fn recall(&self, inputs: &Digest) -> Result<Option<AdoptedNode>, StoreError>;
 
     /// Sets a run aside: it is neither loaded for work nor are its effects performed. The first reason stands.
     async fn quarantine(&self, run: RunId, reason: String) -> Result<(), StoreError>;

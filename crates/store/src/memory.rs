@@ -8,8 +8,8 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
-use pipekeeper_engine::{EffectKey, Event};
-use pipekeeper_model::{Name, RunId};
+use pipekeeper_engine::{AdoptedNode, EffectKey, Event};
+use pipekeeper_model::{Digest, Name, RunId};
 
 use crate::{
     Accepted, Commit, CommitError, Delivery, DeliveryId, DeliverySettlement, NewDelivery, RefMove, Refusal,
@@ -36,6 +36,21 @@ impl MemoryStore {
             data: Arc::clone(&self.data),
             closed: Arc::default(),
         }
+    }
+
+    /// An empty store whose runs are numbered from the one after `last`, with successes of runs up to there.
+    pub fn after(last: u64, successes: impl IntoIterator<Item = (Digest, AdoptedNode)>) -> Self {
+        let data = Data::after(last, successes);
+        Self {
+            data: Arc::new(Mutex::new(data)),
+            closed: Arc::default(),
+        }
+    }
+
+    /// Every kept success, with its inputs.
+    pub fn successes(&self) -> Vec<(Digest, AdoptedNode)> {
+        let data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        data.successes()
     }
 
     fn data(&self) -> Result<MutexGuard<'_, Data>, StoreError> {
@@ -145,6 +160,15 @@ impl Store for MemoryStore {
     async fn settle_effects(&self, keys: Vec<EffectKey>) -> Result<(), StoreError> {
         self.data()?.settle_effects(&keys);
         Ok(())
+    }
+
+    async fn remember(&self, inputs: Digest, result: AdoptedNode) -> Result<(), StoreError> {
+        self.data()?.remember(inputs, result);
+        Ok(())
+    }
+
+    async fn recall(&self, inputs: &Digest) -> Result<Option<AdoptedNode>, StoreError> {
+        Ok(self.data()?.recall(inputs))
     }
 
     async fn quarantine(&self, run: RunId, reason: String) -> Result<(), StoreError> {

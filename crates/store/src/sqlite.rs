@@ -17,8 +17,8 @@ mod writer;
 mod tests;
 
 use async_trait::async_trait;
-use pipekeeper_engine::{EffectKey, Event};
-use pipekeeper_model::{Name, RunId};
+use pipekeeper_engine::{AdoptedNode, EffectKey, Event};
+use pipekeeper_model::{Digest, Name, RunId};
 use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,7 +26,7 @@ use crate::{
     Accepted, Commit, CommitError, Delivery, DeliveryId, DeliverySettlement, NewDelivery, RefMove, Refusal,
     RunFilter, RunStamp, RunSummary, Store, StoreError, StoredEffect, StoredRun,
 };
-use job::{Ask, Job, PreparedCommit, Quarantine};
+use job::{Ask, Job, PreparedCommit, Quarantine, Success};
 
 pub use open::OpenError;
 
@@ -138,6 +138,14 @@ impl Store for SqliteStore {
 
     async fn settle_effects(&self, keys: Vec<EffectKey>) -> Result<(), StoreError> {
         self.ask(Job::SettleEffects, keys).await
+    }
+
+    async fn remember(&self, inputs: Digest, result: AdoptedNode) -> Result<(), StoreError> {
+        self.ask(Job::Remember, Success { inputs, result }).await
+    }
+
+    async fn recall(&self, inputs: &Digest) -> Result<Option<AdoptedNode>, StoreError> {
+        read::recall(&self.readers, inputs).await
     }
 
     async fn quarantine(&self, run: RunId, reason: String) -> Result<(), StoreError> {

@@ -68,6 +68,9 @@ async fn every_step_keeps_what_is_stored() -> TestResult {
         (2, 1, true)
     );
     assert_eq!(store.effects(None, 9).await?.len(), 1);
+    let inputs = format!("sha256:{}", "a".repeat(64)).parse()?;
+    let kept = store.recall(&inputs).await?.ok_or("it is stored")?;
+    assert_eq!(kept.attempt.run, RunId(2));
     store.check().await?;
     store.close().await;
     Ok(())

@@ -8,27 +8,27 @@ use std::{
 };
 
 use pipekeeper_engine::{
-    AttemptPhase, CancelReason, Envelope, Fact, Input, NodeState, Run, RunPhase, RunRequest, Seen, Snapshot,
-    Verdict, decide, evolve,
+    AdoptedNode, AttemptPhase, CancelReason, Earlier, Envelope, Fact, Input, NodeState, Run, RunPhase,
+    RunRequest, Seen, Snapshot, Verdict, decide, evolve,
 };
 use pipekeeper_model::{
-    Actor, AttemptOutcome, AttemptRecord, Digest, EventKind, Holder, Millis, NodeId, Outcome, Plan, Revision,
-    RunContext, RunId, Timestamp, TriggerEvent,
+    Actor, AttemptId, AttemptOutcome, AttemptRecord, Digest, EventKind, Holder, Millis, NodeId, Outcome,
+    Plan, Revision, RunContext, RunId, Timestamp, TriggerEvent,
     plan::{
-        Body, Checkout, Gate, Node, OnFailure, Place, PodFields, Reports, Retry, Script, Section, Shell,
-        Start, Step, Work,
+        Body, Checkout, Gate, Node, OnFailure, Place, PodFields, Reports, Retry, Reuse, Script, Section,
+        Shell, Start, Step, Work,
     },
 };
 
 /// How many inputs deep the search goes.
 const DEPTH: usize = 9;
-// The work before the gate, the gate, the work behind it, and `finally`.
+// The work before the gate, the gate, the work behind it, for which an earlier success may stand in, and `finally`.
 const BEFORE: NodeId = NodeId(0);
 const GATE: NodeId = NodeId(1);
 const BEHIND: NodeId = NodeId(2);
 const LAST: NodeId = NodeId(3);
 
-fn work() -> Body {
+fn work(reuse: Option<Reuse>) -> Body {
     Body::Work(Box::new(Work {
         steps: vec![Step {
             name: "step 1".to_owned(),
@@ -56,6 +56,7 @@ fn work() -> Body {
         cluster: None,
         credentials: Vec::new(),
         log_limit: 1,
+        reuse,
     }))
 }
 
@@ -86,17 +87,21 @@ fn request() -> Arc<RunRequest> {
         params: BTreeMap::new(),
         keep_all: true,
     };
-    let mut first = node("before", Vec::new(), Section::Main, work());
+    let mut first = node("before", Vec::new(), Section::Main, work(None));
     first.retry = Retry {
         attempts: 2,
         on: BTreeSet::from([Outcome::Failed]),
         backoff: Millis(0),
     };
+    let reuse = Reuse {
+        inputs: vec!["**".to_owned()],
+        env: Vec::new(),
+    };
     let nodes = vec![
         first,
         node("gate", vec![BEFORE], Section::Main, Body::Approve(gate)),
-        node("behind", vec![GATE], Section::Main, work()),
-        node("last", Vec::new(), Section::Finally, work()),
+        node("behind", vec![GATE], Section::Main, work(Some(reuse))),
+        node("last", Vec::new(), Section::Finally, work(None)),
     ];
     Arc::new(RunRequest {
         project: "tiny".parse().unwrap(),
@@ -126,6 +131,7 @@ fn request() -> Arc<RunRequest> {
         },
         group: None,
         adopted: None,
+        earlier: Earlier::Adopt,
     })
 }
 
@@ -157,6 +163,21 @@ fn inputs(run: &Run) -> Vec<Input> {
                 reason: String::new(),
             };
             inputs.push(Input::AttemptObserved { attempt, seen });
+            let earlier = AdoptedNode {
+                attempt: AttemptId {
+                    run: RunId(0),
+                    ..attempt
+                },
+                outputs: BTreeMap::new(),
+                artifacts: Vec::new(),
+            };
+            for found in [None, Some(Box::new(earlier))] {
+                inputs.push(Input::EarlierSought {
+                    attempt,
+                    inputs: Some(Digest::of(b"inputs")),
+                    found,
+                });
+            }
         }
     }
     let subject = match run.node(GATE) {
@@ -176,7 +197,7 @@ fn inputs(run: &Run) -> Vec<Input> {
     inputs
 }
 
-fn holder(run: &Run, node: NodeId) -> Option<(pipekeeper_model::AttemptId, &Holder)> {
+fn holder(run: &Run, node: NodeId) -> Option<(AttemptId, &Holder)> {
     if let Some(NodeState::Running(live)) = run.node(node) {
         Some((live.attempt, live.phase.holder()?))
     } else {
@@ -201,7 +222,7 @@ fn check(before: &Run, input: &Input, facts: &[&Fact], after: &Run) {
     let succeeded = |id: NodeId| after.node(id).and_then(NodeState::outcome) == Some(Outcome::Succeeded);
     let was_stopping = matches!(before.phase(), Some(RunPhase::Stopping { .. }));
     for fact in facts {
-        if let Fact::TicketGranted { attempt, .. } = fact {
+        if let Fact::TicketGranted { attempt, .. } | Fact::NodeReused { attempt, .. } = fact {
             assert!(
                 attempt.node != BEHIND || succeeded(GATE),
                 "past a closed gate: {input:?}"
@@ -210,6 +231,15 @@ fn check(before: &Run, input: &Input, facts: &[&Fact], after: &Run) {
                 attempt.node == LAST || !was_stopping,
                 "a start after a cancel: {input:?}"
             );
+        }
+        if let Fact::TicketGranted { attempt, .. } = fact {
+            let seeks = before
+                .live(*attempt)
+                .is_some_and(|live| matches!(live.phase, AttemptPhase::Seeking { .. }));
+            assert!(!seeks, "a ticket for what was not launched: {input:?}");
+        }
+        if let Fact::NodeReused { attempt, .. } = fact {
+            assert!(attempt.node == BEHIND, "nothing else is reused: {input:?}");
         }
         if let Fact::GateApproved { .. } = fact {
             assert!(!was_stopping, "an approval after a cancel: {input:?}");
@@ -242,7 +272,7 @@ fn every_order_of_a_tiny_run_keeps_the_rules() {
         evolve(&mut first, &event);
     }
     let mut seen = BTreeSet::new();
-    let mut outcomes = BTreeSet::new();
+    let (mut outcomes, mut reused) = (BTreeSet::new(), false);
     let mut open = VecDeque::from([(first, Timestamp(1_000), 0)]);
     while let Some((run, now, depth)) = open.pop_front() {
         for input in inputs(&run) {
@@ -266,6 +296,7 @@ fn every_order_of_a_tiny_run_keeps_the_rules() {
             let facts: Vec<&Fact> = decision.events.iter().map(|event| &event.fact).collect();
             check(&run, &envelope.body, &facts, &after);
             outcomes.extend(after.outcome());
+            reused |= facts.iter().any(|fact| matches!(fact, Fact::NodeReused { .. }));
             let key = Digest::of(&serde_json::to_vec(&(&Snapshot::from(&after), at)).unwrap());
             if depth < DEPTH && seen.insert(key) {
                 open.push_back((after, at, depth + 1));
@@ -273,6 +304,7 @@ fn every_order_of_a_tiny_run_keeps_the_rules() {
         }
     }
     assert!(seen.len() > 1_000, "only {} states were reached", seen.len());
+    assert!(reused, "no order reuses anything");
     for outcome in [
         Outcome::Succeeded,
         Outcome::Failed,

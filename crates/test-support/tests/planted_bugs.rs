@@ -64,4 +64,5 @@ bugs!(
     failure_stops_nothing = FailureStopsNothing,
     turn_ignored = TurnIgnored,
     secret_told = SecretTold,
+    other_inputs_reused = OtherInputsReused,
 );

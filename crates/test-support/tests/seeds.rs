@@ -71,7 +71,7 @@ fn options_are_read_back() {
 }
 
 /// What must happen sometimes: otherwise no seed says anything about it.
-const HAPPENS: [&str; 56] = [
+const HAPPENS: [&str; 60] = [
     "fact RunCreated",
     "fact TurnAwaited",
     "fact TurnCame",
@@ -86,6 +86,9 @@ const HAPPENS: [&str; 56] = [
     "fact GateApproved",
     "fact GateRejected",
     "fact AttemptScheduled",
+    "fact SearchBegan",
+    "fact InputsKnown",
+    "fact NodeReused",
     "fact TicketGranted",
     "fact StopAsked",
     "fact AttemptFinished",
@@ -119,6 +122,7 @@ const HAPPENS: [&str; 56] = [
     "guard I6 replayed",
     "guard I6 snapshot loaded",
     "guard I9 success recorded",
+    "guard I9 a reused result was reused again",
     "guard I11 all places taken",
     "guard I11 tried again",
     "guard I11 last free try",

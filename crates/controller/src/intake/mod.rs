@@ -270,9 +270,13 @@ impl Intake for GitIntake {
         {
             return Err(IntakeError::Terminal { reason });
         }
-        self.request(project, &candidate, &event, &wish.params, None)
-            .await
-            .map(Arc::new)
+        let request = self
+            .request(project, &candidate, &event, &wish.params, None)
+            .await?;
+        Ok(Arc::new(RunRequest {
+            earlier: wish.earlier,
+            ..request
+        }))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pipekeeper_engine::{Group, RunRequest};
+use pipekeeper_engine::{Earlier, Group, RunRequest};
 use pipekeeper_forge::Push;
 use pipekeeper_model::{
     ChangedAnswer, EventKind, GitRef, Name, Outcome, Plan, Revision, RunContext, Sha, TriggerEvent,
@@ -80,6 +80,7 @@ impl GitIntake {
             context,
             group,
             adopted: None,
+            earlier: Earlier::Adopt,
         })
     }
 

@@ -241,7 +241,7 @@ impl Draft<'_> {
                 attempt,
                 check_in_by: self.at() + defaults::CHECK_IN,
             });
-            self.perform(Effect::LaunchAttempt { attempt });
+            self.seek_or_launch(attempt);
         }
     }
 

@@ -5,7 +5,7 @@ use pipekeeper_model::{
     plan::{Section, defaults},
 };
 
-use super::{Draft, Rejection, judge};
+use super::{Draft, Rejection, judge, reuse};
 use crate::{
     Effect, EffectKey, Fact, Next, Seen,
     fold::Fold,
@@ -19,6 +19,7 @@ const FREE_TRIES: u32 = 5;
 const FREE_BACKOFF: Millis = Millis::seconds(1);
 /// How long after its timeout the engine stops an attempt whose supervisor did not.
 const TIMEOUT_MARGIN: Millis = Millis::seconds(30);
+const NOT_LAUNCHED: &str = "the attempt was not launched";
 
 pub(super) fn ticket_asked(
     draft: &mut Draft<'_>,
@@ -27,6 +28,7 @@ pub(super) fn ticket_asked(
 ) -> Result<(), Rejection> {
     let live = live(draft, attempt)?;
     match &live.phase {
+        AttemptPhase::Seeking { .. } => return Err(Rejection::illegal(NOT_LAUNCHED)),
         AttemptPhase::Launching { .. } => {}
         AttemptPhase::Ticketed { holder: granted, .. } | AttemptPhase::Stopping { holder: granted, .. } => {
             return if granted == holder {
@@ -58,6 +60,9 @@ pub(super) fn ticket_asked(
 pub(super) fn observed(draft: &mut Draft<'_>, attempt: AttemptId, seen: &Seen) -> Result<(), Rejection> {
     let live = live(draft, attempt)?;
     match (seen, &live.phase) {
+        (Seen::Finished { .. } | Seen::Gone { .. }, AttemptPhase::Seeking { .. }) => {
+            return Err(Rejection::stale(NOT_LAUNCHED));
+        }
         (Seen::Finished { record, .. }, AttemptPhase::Launching { .. }) => {
             // Success needs a ticket; without one only the news that it cannot start is believed.
             let reason = record
@@ -102,13 +107,14 @@ pub(super) fn effect_failed(draft: &mut Draft<'_>, key: &EffectKey, reason: &str
             settle(draft, &live, record, Outcome::Errored);
             Ok(())
         }
+        AttemptPhase::Seeking { .. } => Err(Rejection::stale(NOT_LAUNCHED)),
         AttemptPhase::Ticketed { .. } | AttemptPhase::Stopping { .. } => {
             Err(Rejection::stale("the attempt was launched after all"))
         }
     }
 }
 
-fn live(draft: &Draft<'_>, attempt: AttemptId) -> Result<LiveAttempt, Rejection> {
+pub(super) fn live(draft: &Draft<'_>, attempt: AttemptId) -> Result<LiveAttempt, Rejection> {
     if attempt.run != draft.run() {
         return Err(Rejection::illegal("the attempt belongs to another run"));
     }
@@ -148,7 +154,9 @@ fn ended(draft: &mut Draft<'_>, live: &LiveAttempt, record: AttemptRecord) {
                 record.outcome.to_outcome()
             }
         },
-        AttemptPhase::Launching { .. } | AttemptPhase::Ticketed { .. } => record.outcome.to_outcome(),
+        AttemptPhase::Seeking { .. } | AttemptPhase::Launching { .. } | AttemptPhase::Ticketed { .. } => {
+            record.outcome.to_outcome()
+        }
     };
     let retry = draft.node(live.attempt.node).map(|node| &node.retry);
     let again =
@@ -179,6 +187,7 @@ fn settle(draft: &mut Draft<'_>, live: &LiveAttempt, record: AttemptRecord, outc
         record: Box::new(record),
         next,
     });
+    reuse::remember(draft, live, outcome);
 }
 
 /// Whether anything of this node may still start.

@@ -71,7 +71,7 @@ fn node_due(draft: &mut Draft<'_>, id: NodeId) {
 
 fn attempt_due(draft: &mut Draft<'_>, node: NodeId, live: &LiveAttempt) {
     match &live.phase {
-        AttemptPhase::Launching { .. } => {
+        AttemptPhase::Seeking { .. } | AttemptPhase::Launching { .. } => {
             attempt::never_started(draft, live, "it did not check in in time".to_owned());
         }
         AttemptPhase::Ticketed { .. } => cancel::stop_live(draft, node, Outcome::TimedOut),

@@ -8,6 +8,7 @@ mod draft;
 mod gate;
 mod judge;
 mod request;
+mod reuse;
 
 use pipekeeper_model::{AttemptId, Holder};
 use thiserror::Error;
@@ -88,6 +89,11 @@ pub fn decide(run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection>
         Input::RunRequested(_) => {}
         Input::TurnGiven => request::turn_given(&mut draft)?,
         Input::StartPressed { node, look } => gate::start_pressed(&mut draft, *node, *look)?,
+        Input::EarlierSought {
+            attempt,
+            inputs,
+            found,
+        } => reuse::sought(&mut draft, *attempt, inputs.as_ref(), found.as_deref())?,
         Input::TicketAsked { attempt, holder } => attempt::ticket_asked(&mut draft, *attempt, holder)?,
         Input::AttemptObserved { attempt, seen } => attempt::observed(&mut draft, *attempt, seen)?,
         Input::GateDecided {
@@ -129,7 +135,7 @@ pub fn ticket_answer(run: &Run, attempt: AttemptId, holder: &Holder) -> TicketAn
         Some(_) | None => return TicketAnswer::Exit,
     };
     match &live.phase {
-        AttemptPhase::Launching { .. } => TicketAnswer::Ask,
+        AttemptPhase::Seeking { .. } | AttemptPhase::Launching { .. } => TicketAnswer::Ask,
         AttemptPhase::Ticketed { holder: granted, .. } if granted == holder => TicketAnswer::Go,
         AttemptPhase::Stopping { holder: granted, .. } if granted == holder => TicketAnswer::Stopping,
         AttemptPhase::Ticketed { .. } | AttemptPhase::Stopping { .. } => TicketAnswer::Exit,

@@ -36,8 +36,6 @@ pub enum Feature {
     Lock,
     /// `mode: volume` of a cache.
     VolumeCache,
-    /// `reuse:`.
-    Reuse,
     /// `plan:`, an action whose output adds nodes.
     DynamicPlan,
     /// `include:`.
@@ -81,7 +79,6 @@ impl Feature {
             Self::Environment => "environment",
             Self::Lock => "lock",
             Self::VolumeCache => "mode: volume",
-            Self::Reuse => "reuse",
             Self::DynamicPlan => "plan",
             Self::Include => "include",
             Self::Pod => "pod",

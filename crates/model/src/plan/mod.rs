@@ -19,8 +19,8 @@ pub use node::{
 };
 pub use pod::{PodField, PodFields, TaintEffect, Toleration};
 pub use work::{
-    Artifact, Build, Cache, CacheKey, CacheMode, Checkout, Reports, Resources, Script, Secret, SecretTarget,
-    Service, Shell, Step, UseArtifact, Work,
+    Artifact, Build, Cache, CacheKey, CacheMode, Checkout, Reports, Resources, Reuse, Script, Secret,
+    SecretTarget, Service, Shell, Step, UseArtifact, Work,
 };
 
 use crate::{Digest, Millis, Name, NodeId, ParamValue};

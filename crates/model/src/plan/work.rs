@@ -43,6 +43,18 @@ pub struct Work {
     pub credentials: Vec<String>,
     /// Bytes of log it may write.
     pub log_limit: u64,
+    /// When an earlier success stands in for it. Left out where there is none, so that older plans keep their digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reuse: Option<Reuse>,
+}
+
+/// `reuse:`, what its result depends on beside what the file says of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reuse {
+    /// Globs over the paths of the source; `!` excludes.
+    pub inputs: Vec<String>,
+    /// Names of variables whose values count.
+    pub env: Vec<String>,
 }
 
 /// One command of an action.

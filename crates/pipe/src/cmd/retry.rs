@@ -19,6 +19,9 @@ pub(crate) struct Retry {
     /// Only what did not succeed, and what comes after it
     #[arg(long)]
     failed: bool,
+    /// Run every action, also where `reuse:` would adopt an earlier success
+    #[arg(long)]
+    no_reuse: bool,
     #[command(flatten)]
     remote: Remote,
 }
@@ -31,7 +34,10 @@ impl Retry {
         let answer = runtime::block_on(async {
             let run = find_run_to_change(&client, self.number).await?;
             client
-                .post(&["runs", &run.to_string(), "retry"], &json!({ "which": which }))
+                .post(
+                    &["runs", &run.to_string(), "retry"],
+                    &json!({ "which": which, "reuse": !self.no_reuse }),
+                )
                 .await
         })?;
         started(&answer, output);

@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
+use pipekeeper_engine::Earlier;
 use pipekeeper_model::{
     EventKind, Millis, Name, Outcome, Plan,
     plan::{Feature, FeatureUse},
@@ -64,6 +65,9 @@ pub(crate) struct Run {
     backend: BackendChoice,
     #[command(flatten)]
     pods: PodFlags,
+    /// Run every action, also where `reuse:` would adopt an earlier success
+    #[arg(long)]
+    no_reuse: bool,
     /// Run again whenever a file changes
     #[arg(long, conflicts_with = "dry_run")]
     watch: bool,
@@ -166,6 +170,11 @@ impl Run {
             view,
             keep: self.keep,
             limit: self.timeout,
+            earlier: if self.no_reuse {
+                Earlier::Ignore
+            } else {
+                Earlier::Adopt
+            },
             containers,
         };
         Ok((pipeline, job))

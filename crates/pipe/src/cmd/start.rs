@@ -27,6 +27,9 @@ pub(crate) struct Start {
     /// A parameter; may be repeated
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = pair)]
     params: Vec<(Name, String)>,
+    /// Run every action, also where `reuse:` would adopt an earlier success
+    #[arg(long)]
+    no_reuse: bool,
     #[command(flatten)]
     remote: Remote,
 }
@@ -41,6 +44,7 @@ impl Start {
             "pipeline": self.pipeline,
             "revision": self.revision,
             "params": params,
+            "reuse": !self.no_reuse,
         });
         let answer = runtime::block_on(client.post(&["runs"], &body))?;
         started(&answer, output);

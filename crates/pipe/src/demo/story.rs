@@ -145,6 +145,9 @@ fn told(run: &Run, event: &Event) -> Option<(&'static str, String)> {
         | Fact::StartGiven { .. }
         | Fact::WaitBegan { .. }
         | Fact::AttemptScheduled { .. }
+        | Fact::SearchBegan { .. }
+        | Fact::InputsKnown { .. }
+        | Fact::NodeReused { .. }
         | Fact::StopAsked { .. }
         | Fact::NodeFinished { .. }
         | Fact::RunHalted { .. }

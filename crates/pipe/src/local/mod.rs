@@ -2,6 +2,7 @@
 
 pub(crate) mod caches;
 mod desk;
+mod earlier;
 pub(crate) mod event;
 mod host;
 mod place;

@@ -28,6 +28,8 @@ const RECORD: &str = "run.json";
 /// Build tools write absolute paths into what caches keep, so the attempts of one tree work in the same folder every time.
 #[derive(Debug)]
 pub(crate) struct Place {
+    /// What tells this tree from others.
+    tree: String,
     root: PathBuf,
     work: PathBuf,
     /// Held as long as this process lives: a second run of the same tree takes the next folder.
@@ -41,6 +43,7 @@ impl Place {
         let id = Digest::of(root.as_os_str().as_encoded_bytes()).to_short();
         let (work, lock) = take_work_folder(&folders::state()?.join("work").join(&id))?;
         let place = Self {
+            tree: id.clone(),
             root: runs()?.join(name),
             work,
             _lock: lock,
@@ -58,6 +61,11 @@ impl Place {
     /// Where logs, artifacts and caches are.
     pub(crate) fn layout(&self) -> Layout {
         Layout::new(&self.root)
+    }
+
+    /// What tells the tree from others.
+    pub(crate) fn tree(&self) -> &str {
+        &self.tree
     }
 
     /// Where attempts live.
@@ -216,7 +224,7 @@ fn runs() -> Result<PathBuf, Failure> {
 }
 
 /// The folders of all runs, oldest first: their names begin with the time.
-fn kept_folders() -> Result<Vec<PathBuf>, Failure> {
+pub(crate) fn kept_folders() -> Result<Vec<PathBuf>, Failure> {
     let mut all: Vec<PathBuf> = fs::read_dir(runs()?)
         .into_iter()
         .flatten()

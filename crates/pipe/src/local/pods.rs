@@ -75,6 +75,16 @@ pub(crate) enum Containers {
     },
 }
 
+impl Containers {
+    /// What tells them from other places to run.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Cluster { context, .. } => format!("context {context}"),
+            Self::Engine { .. } => "engine".to_owned(),
+        }
+    }
+}
+
 impl PodFlags {
     /// The cluster, if one is named.
     pub(crate) fn cluster(&self) -> Option<Containers> {

@@ -4,7 +4,7 @@ use std::{env, path::PathBuf, sync::Arc};
 
 use pipekeeper_backend::{AgentProgram, Backend, KeepWorkspace, LocalBackend, LocalOptions};
 use pipekeeper_controller::{AttemptNews, Controller, EngineRules, Handle, News, Ports, SubmitError};
-use pipekeeper_engine::{CancelReason, Input, NodeState, Run, RunRequest, evolve};
+use pipekeeper_engine::{CancelReason, Earlier, Input, NodeState, Run, RunRequest, evolve};
 use pipekeeper_model::{Actor, Millis, Outcome, Plan, RunContext, TriggerEvent};
 use pipekeeper_source::working_tree::snapshot;
 use pipekeeper_store::{MemoryStore, Store};
@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    caches, desk::Desk, event, host, place::Place, pods::Containers, secrets::Secrets,
+    caches, desk::Desk, earlier::EarlierRuns, event, host, place::Place, pods::Containers, secrets::Secrets,
     supplies::LocalSupplies, watch::Changes,
 };
 use crate::{
@@ -47,6 +47,8 @@ pub(crate) struct Job {
     pub(crate) keep: bool,
     /// How long it may take.
     pub(crate) limit: Option<Millis>,
+    /// Whether earlier successes may stand in for its actions.
+    pub(crate) earlier: Earlier,
     /// The containers it runs in; none means processes of this machine.
     pub(crate) containers: Option<Containers>,
 }
@@ -66,7 +68,9 @@ pub(crate) enum Ending {
 
 /// Runs the job; with `changes`, a change of the tree cancels it.
 pub(crate) async fn run(place: &Place, job: Job, changes: Option<&mut Changes>) -> Result<Ending, Failure> {
-    let store = MemoryStore::new();
+    let earlier = EarlierRuns::new(place, &job);
+    let store = earlier.store()?;
+    let kept = store.clone();
     let (controller, handle) = compose(place, &job, &store).await?;
     let (root, source) = (job.root.clone(), place.source());
     let copied = tokio::task::spawn_blocking(move || snapshot(&root, &source));
@@ -88,6 +92,7 @@ pub(crate) async fn run(place: &Place, job: Job, changes: Option<&mut Changes>) 
         },
         group: None,
         adopted: None,
+        earlier: job.earlier,
     });
     let id = handle
         .create(actor.clone(), Arc::clone(&request))
@@ -120,6 +125,7 @@ pub(crate) async fn run(place: &Place, job: Job, changes: Option<&mut Changes>) 
     if let Err(failure) = caches::trim_after(&request.plan) {
         term::warn(format_args!("caches take more than they may: {failure}"));
     }
+    earlier.keep(&run, &kept.successes())?;
     Ok(ending)
 }
 

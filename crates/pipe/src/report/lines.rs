@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pipekeeper_engine::{Event, Fact, Next, Run};
-use pipekeeper_model::{NodeId, SkipReason, plan::Plan};
+use pipekeeper_model::{NodeId, Outcome, SkipReason, plan::Plan};
 
 use super::{log::LineCutter, words};
 use crate::term::{Paint, Tone, clean, cut};
@@ -70,16 +70,11 @@ impl Lines {
                     .unwrap_or_default();
                 let text = match next {
                     Next::Settled { outcome } => {
-                        let (mark, tone) = words::mark(*outcome);
-                        let head = self.paint.tone(tone, format_args!("{mark} {outcome}"));
-                        format!("{head} in {time}{reason}")
+                        format!("{} in {time}{reason}", self.ended(*outcome))
                     }
                     Next::Retried { .. } => {
-                        let outcome = record.outcome.to_outcome();
-                        format!(
-                            "attempt {} {outcome} in {time}{reason}; it is tried again",
-                            attempt.number
-                        )
+                        let (number, outcome) = (attempt.number, record.outcome.to_outcome());
+                        format!("attempt {number} {outcome} in {time}{reason}; it is tried again")
                     }
                 };
                 Some((attempt.node, text))
@@ -89,13 +84,16 @@ impl Lines {
                 outcome,
                 reason,
             } => {
-                let (mark, tone) = words::mark(*outcome);
-                let head = self.paint.tone(tone, format_args!("{mark} {outcome}"));
                 let reason = reason
                     .as_ref()
                     .map(|text| format!(": {}", clean(text)))
                     .unwrap_or_default();
-                Some((*node, format!("{head}{reason}")))
+                Some((*node, format!("{}{reason}", self.ended(*outcome))))
+            }
+            Fact::NodeReused { attempt, result, .. } => {
+                let from = result.attempt.run;
+                let text = format!("{}: reused from run {from}", self.ended(Outcome::Succeeded));
+                Some((attempt.node, text))
             }
             Fact::NodeSkipped { node, reason, .. } if *reason != SkipReason::NotSelected => Some((
                 *node,
@@ -125,6 +123,8 @@ impl Lines {
             | Fact::GateApproved { .. }
             | Fact::GateRejected { .. }
             | Fact::AttemptScheduled { .. }
+            | Fact::SearchBegan { .. }
+            | Fact::InputsKnown { .. }
             | Fact::TicketGranted { .. }
             | Fact::StopAsked { .. }
             | Fact::RunHalted { .. }
@@ -133,6 +133,11 @@ impl Lines {
             | Fact::FinallyStopped
             | Fact::RunFinished { .. } => None,
         }
+    }
+
+    fn ended(&self, outcome: Outcome) -> String {
+        let (mark, tone) = words::mark(outcome);
+        self.paint.tone(tone, format_args!("{mark} {outcome}"))
     }
 
     /// Something keeps an attempt from starting.

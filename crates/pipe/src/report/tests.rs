@@ -1,7 +1,7 @@
 use std::{collections::BTreeMap, fs, sync::Arc};
 
 use pipekeeper_controller::Layout;
-use pipekeeper_engine::{Event, Fact, Next, Run, RunRequest, evolve};
+use pipekeeper_engine::{Earlier, Event, Fact, Next, Run, RunRequest, evolve};
 use pipekeeper_model::{
     Actor, AttemptId, AttemptOutcome, AttemptRecord, EventKind, Holder, NodeId, Outcome, Revision,
     RunContext, RunId, SkipReason, StepResult, Timestamp, TriggerEvent,
@@ -69,6 +69,7 @@ impl Told {
             },
             group: None,
             adopted: None,
+            earlier: Earlier::Adopt,
         });
         told.tell(0, Fact::RunCreated { request });
         told

@@ -175,6 +175,7 @@ fn note(run: &Run, id: NodeId, state: &NodeState, tails: &Tails) -> String {
             .as_ref()
             .or(ended.record.as_ref().and_then(|record| record.reason.as_ref()))
             .map(|text| clean(text))
+            .or_else(|| words::reused(ended))
             .unwrap_or_default(),
         NodeState::Deciding(_) => super::lines::gate_text(run, id),
         NodeState::Waiting => String::new(),

@@ -1,6 +1,6 @@
 //! Words, marks and lengths of time as the terminal shows them.
 
-use pipekeeper_engine::{AttemptPhase, NodeState};
+use pipekeeper_engine::{AttemptPhase, Ended, NodeState};
 use pipekeeper_model::{Millis, Outcome, Timestamp};
 
 use crate::term::Tone;
@@ -28,12 +28,20 @@ pub(crate) fn mark(outcome: Outcome) -> (&'static str, Tone) {
     }
 }
 
+/// Whose result stands in for a node that was not started.
+pub(crate) fn reused(ended: &Ended) -> Option<String> {
+    let from = ended.adopted.as_ref()?;
+    Some(format!("reused from run {}", from.run))
+}
+
 /// How long a node ran or has been running.
 pub(crate) fn time_of(state: &NodeState, now: Timestamp) -> Option<Millis> {
     match state {
         NodeState::Running(live) => match &live.phase {
             AttemptPhase::Ticketed { since, .. } => Some(now.since(*since)),
-            AttemptPhase::Launching { .. } | AttemptPhase::Stopping { .. } => None,
+            AttemptPhase::Seeking { .. } | AttemptPhase::Launching { .. } | AttemptPhase::Stopping { .. } => {
+                None
+            }
         },
         NodeState::Done(ended) => ended.record.as_ref().map(|record| record.duration()),
         NodeState::Waiting

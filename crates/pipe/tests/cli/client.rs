@@ -28,7 +28,7 @@ impl Site {
         Self::with_pipeline(FILE)
     }
 
-    fn with_pipeline(text: &str) -> Self {
+    pub(crate) fn with_pipeline(text: &str) -> Self {
         Self::configured(text, "trusted = true")
     }
 
@@ -54,7 +54,7 @@ impl Site {
     }
 
     /// Stops the server politely, which must work at once, and starts another on the same folder.
-    fn restart(self) -> Self {
+    pub(crate) fn restart(self) -> Self {
         self.server.signal(Signal::TERM);
         let (code, said) = self.server.end();
         assert_eq!(code, 0, "{said}");
@@ -151,7 +151,7 @@ fn a_retried_run_takes_results_over_and_asks_again() {
     let waiting = site.wait_for_gate();
     assert!(waiting.contains("2/ask"), "{waiting}");
     let why = site.call(&["why", "2/build"]).expect(0);
-    assert!(why.out.contains("taken over from run 1"), "{}", why.out);
+    assert!(why.out.contains("reused from run 1"), "{}", why.out);
     site.call(&["approve", "2/ask"]).expect(0);
     let mut shipped = site.following("2/ship");
     shipped.wait_for("shipped");

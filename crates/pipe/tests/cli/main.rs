@@ -12,5 +12,6 @@ mod examples;
 mod local;
 mod misc;
 mod pty;
+mod reuse;
 mod server;
 mod support;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Json, extract::State, http::StatusCode};
 use pipekeeper_controller::{RetryWhich, SubmitError, Wish};
-use pipekeeper_engine::{CancelReason, Input, Look, Verdict};
+use pipekeeper_engine::{CancelReason, Earlier, Input, Look, Verdict};
 use pipekeeper_model::{Digest, Name, RunId};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,25 @@ pub(crate) struct StartRunRequest {
     revision: Option<String>,
     #[serde(default)]
     params: BTreeMap<Name, String>,
+    #[serde(default)]
+    reuse: ReuseRequest,
+}
+
+/// Whether earlier successes may stand in for actions with `reuse:`; they may unless it says `false`.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct ReuseRequest(bool);
+
+impl Default for ReuseRequest {
+    fn default() -> Self {
+        Self(true)
+    }
+}
+
+impl From<ReuseRequest> for Earlier {
+    fn from(asked: ReuseRequest) -> Self {
+        if asked.0 { Self::Adopt } else { Self::Ignore }
+    }
 }
 
 pub(crate) async fn start_run(
@@ -40,6 +59,7 @@ pub(crate) async fn start_run(
         pipeline: body.pipeline,
         revision: body.revision,
         params: body.params,
+        earlier: body.reuse.into(),
     };
     let actor = app.admin();
     let handle = app.parts.handle.clone();
@@ -61,6 +81,8 @@ pub(crate) async fn cancel(
 #[serde(deny_unknown_fields)]
 pub(crate) struct RetryRequest {
     which: WhichRequest,
+    #[serde(default)]
+    reuse: ReuseRequest,
 }
 
 /// Which nodes run again.
@@ -76,19 +98,24 @@ pub(crate) async fn retry(
     ApiPath(run): ApiPath<RunId>,
     ApiJson(body): ApiJson<RetryRequest>,
 ) -> Result<(StatusCode, Json<RunRef>), ApiError> {
-    let run = retry_run(&app, run, body.which).await?;
+    let run = retry_run(&app, run, body.which, body.reuse).await?;
     Ok((StatusCode::CREATED, Json(RunRef { run })))
 }
 
 /// Makes a new run of a finished one.
-pub(crate) async fn retry_run(app: &App, run: RunId, which: WhichRequest) -> Result<RunId, ApiError> {
+pub(crate) async fn retry_run(
+    app: &App,
+    run: RunId,
+    which: WhichRequest,
+    reuse: ReuseRequest,
+) -> Result<RunId, ApiError> {
     let which = match which {
         WhichRequest::All => RetryWhich::All,
         WhichRequest::Failed => RetryWhich::Failed,
     };
     let actor = app.admin();
     let handle = app.parts.handle.clone();
-    detached(async move { handle.retry(run, actor, which).await }).await
+    detached(async move { handle.retry(run, actor, which, reuse.into()).await }).await
 }
 
 /// `POST /api/v1/runs/{run}/nodes/{node}/approve` and `…/reject`

@@ -93,7 +93,10 @@ fn tell(fact: &Fact, name: impl Fn(NodeId) -> String) -> (&'static str, String) 
         Fact::TurnCame => ("turn_came", "its turn came".to_owned()),
         Fact::NodeReadied { .. } => ("node_readied", "may run".to_owned()),
         Fact::NodeSkipped { reason, .. } => ("node_skipped", format!("skipped: {reason}")),
-        Fact::NodeAdopted { .. } => ("node_adopted", "taken over from an earlier run".to_owned()),
+        Fact::NodeAdopted { .. } => (
+            "node_adopted",
+            "reused from the run that this one retries".to_owned(),
+        ),
         Fact::StartAwaited { .. } => ("start_awaited", "waits for a person to start it".to_owned()),
         Fact::StartLooked { .. } => ("start_looked", "asked for the start".to_owned()),
         Fact::StartGiven { .. } => ("start_given", "started it".to_owned()),
@@ -109,7 +112,19 @@ fn tell(fact: &Fact, name: impl Fn(NodeId) -> String) -> (&'static str, String) 
         Fact::GateRejected { comment, .. } => ("gate_rejected", with_comment("rejected", comment.as_deref())),
         Fact::AttemptScheduled { attempt, .. } => (
             "attempt_scheduled",
-            format!("attempt {} is launched", attempt.number),
+            format!("attempt {} is scheduled", attempt.number),
+        ),
+        Fact::SearchBegan { .. } => (
+            "search_began",
+            "looks for an earlier success with the same inputs".to_owned(),
+        ),
+        Fact::InputsKnown { attempt, .. } => (
+            "inputs_known",
+            format!("there is none: attempt {} is launched", attempt.number),
+        ),
+        Fact::NodeReused { result, .. } => (
+            "node_reused",
+            format!("succeeded: reused from run {}", result.attempt.run),
         ),
         Fact::TicketGranted { attempt, .. } => {
             ("ticket_granted", format!("attempt {} starts", attempt.number))

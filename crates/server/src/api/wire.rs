@@ -319,9 +319,9 @@ pub(crate) fn times(state: &NodeState) -> (Option<Timestamp>, Option<Timestamp>)
         | NodeState::Ready { since, .. } => (Some(*since), None),
         NodeState::Deciding(gate) => (Some(gate.since), None),
         NodeState::Running(live) => match &live.phase {
-            AttemptPhase::Launching { since, .. } | AttemptPhase::Ticketed { since, .. } => {
-                (Some(*since), None)
-            }
+            AttemptPhase::Seeking { since, .. }
+            | AttemptPhase::Launching { since, .. }
+            | AttemptPhase::Ticketed { since, .. } => (Some(*since), None),
             AttemptPhase::Stopping { .. } => (None, None),
         },
         NodeState::Done(ended) => {

@@ -14,7 +14,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
     api::{
-        commands::{WhichRequest, decide as tell_gate, press_start, retry_run, submit},
+        commands::{ReuseRequest, WhichRequest, decide as tell_gate, press_start, retry_run, submit},
         deliveries::reopen,
     },
     app::App,
@@ -65,7 +65,9 @@ pub(crate) async fn retry(
     ApiPath(run): ApiPath<RunId>,
     Fields(form): Fields<RetryForm>,
 ) -> Result<Redirect, PageError> {
-    Ok(back_to(retry_run(&app, run, form.which).await?))
+    Ok(back_to(
+        retry_run(&app, run, form.which, ReuseRequest::default()).await?,
+    ))
 }
 
 /// A person's answer at a gate.

@@ -1,13 +1,13 @@
 use std::collections::BTreeMap;
 
 use pipekeeper_backend::dummy::{Ending, Play};
-use pipekeeper_model::{ArtifactResult, Bytes, Digest, OutputValue};
+use pipekeeper_model::{ArtifactResult, Bytes, Digest, OutputValue, RunId};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
     harness::{TestServer, first_attempt},
-    plans::{gate, manual, request, work},
+    plans::{gate, manual, request, reusing, work},
 };
 use crate::Limits;
 
@@ -196,6 +196,42 @@ async fn runs_are_started_pressed_cancelled_and_retried() {
     assert_eq!(retried.status(), 201);
     let retried: Value = retried.json().await.unwrap();
     assert_ne!(retried["run"], run.0);
+}
+
+#[tokio::test]
+async fn an_earlier_success_stands_in_and_is_named() {
+    let server = TestServer::start().await;
+    let build = |inputs| {
+        let nodes = vec![reusing(inputs, work("build", &[])), work("ship", &[0])];
+        request("again", "main", nodes)
+    };
+    let ended = async |run| server.until(run, |run| run["outcome"] == "succeeded").await;
+    let first = server.run(build("src/**")).await;
+    let seen = ended(first).await;
+    assert_eq!(seen["nodes"][0]["adopted_from"], Value::Null);
+    let second = server.run(build("src/**")).await;
+    let seen = ended(second).await;
+    assert_eq!(seen["nodes"][0]["adopted_from"], first.0);
+    assert_eq!(seen["nodes"][1]["adopted_from"], Value::Null);
+    let page = server.text(&format!("/runs/{second}?node=build")).await;
+    let link = format!("Reused from <a href=\"/runs/{first}\">run {first}</a>");
+    assert!(page.contains(&link), "{page}");
+    let history = server.text(&format!("/runs/{second}/history")).await;
+    assert!(history.contains("reused from run 1"), "{history}");
+    let other = server.run(build("lib/**")).await;
+    assert_eq!(ended(other).await["nodes"][0]["adopted_from"], Value::Null);
+
+    let retry = async |body| {
+        let path = format!("/api/v1/runs/{second}/retry");
+        let answer: Value = server.post(&path, &body).await.json().await.unwrap();
+        let run = RunId(answer["run"].as_u64().unwrap());
+        ended(run).await["nodes"][0]["adopted_from"].clone()
+    };
+    assert_eq!(retry(json!({"which": "all"})).await, first.0);
+    assert_eq!(retry(json!({"which": "all", "reuse": false})).await, Value::Null);
+    let wrong = json!({"which": "all", "reuse": "no"});
+    let wrong = server.post(&format!("/api/v1/runs/{second}/retry"), &wrong).await;
+    assert_eq!(wrong.status(), 400);
 }
 
 #[tokio::test]

@@ -73,8 +73,8 @@ impl Supplies for NoSupplies {
         Ok(SourceInput::Empty)
     }
 
-    async fn digest_files(&self, _: &RunRequest, _: &[String]) -> Result<Digest, LaunchError> {
-        Ok(Digest::of(b""))
+    async fn digest_files(&self, _: &RunRequest, globs: &[String]) -> Result<Digest, LaunchError> {
+        Ok(Digest::of(globs.concat().as_bytes()))
     }
 
     async fn secrets(&self, _: &RunRequest, _: &[Secret]) -> Result<Vec<SecretValue>, LaunchError> {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use pipekeeper_engine::RunRequest;
+use pipekeeper_engine::{Earlier, RunRequest};
 use pipekeeper_model::{
     EventKind, GitRef, NodeId, Plan, Revision, RunContext, TriggerEvent,
     plan::{
-        Body, Checkout, Gate, Node, OnFailure, Place, PodFields, Reports, Retry, Section, Start, Work,
+        Body, Checkout, Gate, Node, OnFailure, Place, PodFields, Reports, Retry, Reuse, Section, Start, Work,
         defaults,
     },
 };
@@ -28,6 +28,7 @@ pub(super) fn work(name: &str, needs: &[u32]) -> Node {
         cluster: None,
         credentials: Vec::new(),
         log_limit: defaults::LOG_LIMIT,
+        reuse: None,
     };
     Node {
         name: name.to_owned(),
@@ -59,6 +60,21 @@ pub(super) fn gate(name: &str, needs: &[u32], text: &str) -> Node {
         body: Body::Approve(rule),
         timeout: defaults::GATE,
         ..work(name, needs)
+    }
+}
+
+/// A node that an earlier success with the same inputs stands in for.
+pub(super) fn reusing(inputs: &str, node: Node) -> Node {
+    let Body::Work(mut work) = node.body else {
+        panic!("only work is reused")
+    };
+    work.reuse = Some(Reuse {
+        inputs: vec![inputs.to_owned()],
+        env: Vec::new(),
+    });
+    Node {
+        body: Body::Work(work),
+        ..node
     }
 }
 
@@ -101,5 +117,6 @@ pub(super) fn request(subject: &str, branch: &str, nodes: Vec<Node>) -> RunReque
         },
         group: None,
         adopted: None,
+        earlier: Earlier::Adopt,
     }
 }

@@ -273,9 +273,9 @@ pub(crate) static ENTRY: Object = Object {
         .on(WORK),
         key(
             "reuse",
-            needs(Feature::Reuse),
+            ACTS,
             Shape::Object(&REUSE),
-            "When an earlier success is adopted.",
+            "When an earlier success stands in for it.",
         )
         .on(WORK),
         key(

@@ -375,16 +375,16 @@ pub(super) static REUSE: Object = Object {
     keys: &[
         key(
             "inputs",
-            needs(Feature::Reuse),
+            ACTS,
             GLOBS,
-            "Files that its result depends on.",
+            "Globs of the files that its result depends on; `!` excludes.",
         )
         .required(),
         key(
             "env",
-            needs(Feature::Reuse),
+            ACTS,
             TEXTS,
-            "Variables that its result depends on.",
+            "Names of variables whose values its result depends on.",
         ),
     ],
 };

@@ -196,6 +196,9 @@ impl<'e, 's> Entries<'e, 's> {
         self.count_approvals(node, path, index);
         let uses = self.uses(node, path, around.section);
         let body = work::body(node, kind, path, &around.step, around.env, self.sink);
+        if let Some(Body::Work(work)) = &body {
+            self.check_reuse(node, path, work, around.environment.is_some(), around.section);
+        }
         // An ill-shaped body has been reported; the numbering of the actions must stay that of the roster.
         let body = body.unwrap_or(Body::Wait(Wait {
             wait_for: WaitFor::Elapsed { length: Millis(0) },

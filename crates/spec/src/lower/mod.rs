@@ -7,6 +7,7 @@ mod entries;
 mod expressions;
 mod header;
 mod lookups;
+mod reuse;
 mod roster;
 mod timing;
 mod work;

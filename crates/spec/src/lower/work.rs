@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use pipekeeper_model::{
     Bytes, Name,
     plan::{
-        Artifact, Body, Build, Checkout, Gate, PodFields, Promotion, Reports, Resources, Script, Secret,
-        SecretTarget, Service, Shell, Step, SubPipeline, Sync, TaintEffect, Toleration, Wait, WaitFor, Work,
-        defaults,
+        Artifact, Body, Build, Checkout, Gate, PodFields, Promotion, Reports, Resources, Reuse, Script,
+        Secret, SecretTarget, Service, Shell, Step, SubPipeline, Sync, TaintEffect, Toleration, Wait,
+        WaitFor, Work, defaults,
     },
 };
 use serde_json::Value as Json;
@@ -127,6 +127,10 @@ fn work(
         log_limit: text(node, "log_limit")
             .and_then(|text| text.parse().ok())
             .map_or(defaults::LOG_LIMIT, |Bytes(limit)| limit),
+        reuse: node.get("reuse").map(|reuse| Reuse {
+            inputs: texts(reuse.get("inputs")),
+            env: texts(reuse.get("env")),
+        }),
     }
 }
 

@@ -5,8 +5,8 @@ use std::{
     ops::Bound,
 };
 
-use pipekeeper_engine::{EffectKey, Event, Snapshot};
-use pipekeeper_model::{GitRef, Name, RunId, Sha};
+use pipekeeper_engine::{AdoptedNode, EffectKey, Event, Snapshot};
+use pipekeeper_model::{Digest, GitRef, Name, RunId, Sha};
 
 use crate::{
     Accepted, Commit, CommitError, Delivery, DeliveryId, DeliverySettlement, NewDelivery, RefMove, Refusal,
@@ -24,6 +24,9 @@ pub(super) struct Data {
     effects: BTreeMap<u64, StoredEffect>,
     effect_keys: HashMap<EffectKey, u64>,
     last_effect: u64,
+    /// The last run of a store before this one.
+    last_run_before: u64,
+    successes: BTreeMap<Digest, AdoptedNode>,
 }
 
 #[derive(Debug)]
@@ -42,6 +45,17 @@ struct RunData {
 }
 
 impl Data {
+    pub(super) fn after(last: u64, successes: impl IntoIterator<Item = (Digest, AdoptedNode)>) -> Self {
+        let mut data = Self {
+            last_run_before: last,
+            ..Self::default()
+        };
+        for (inputs, result) in successes {
+            data.remember(inputs, result);
+        }
+        data
+    }
+
     pub(super) fn accept(&mut self, received: NewDelivery) -> Accepted {
         let key = (received.project.clone(), received.forge_id.clone());
         if let Some(known) = self.by_forge_id.get(&key) {
@@ -168,7 +182,9 @@ impl Data {
     }
 
     pub(super) fn last_run(&self) -> u64 {
-        self.runs.last_key_value().map_or(0, |(id, _)| id.0)
+        self.runs
+            .last_key_value()
+            .map_or(self.last_run_before, |(id, _)| id.0)
     }
 
     /// Whether the commit may be written.
@@ -302,6 +318,23 @@ impl Data {
                 self.effects.remove(&sequence);
             }
         }
+    }
+
+    pub(super) fn remember(&mut self, inputs: Digest, result: AdoptedNode) {
+        let known = self.successes.get(&inputs);
+        if known.is_none_or(|known| known.attempt.run <= result.attempt.run) {
+            self.successes.insert(inputs, result);
+        }
+    }
+
+    pub(super) fn recall(&self, inputs: &Digest) -> Option<AdoptedNode> {
+        self.successes.get(inputs).cloned()
+    }
+
+    pub(super) fn successes(&self) -> Vec<(Digest, AdoptedNode)> {
+        let kept = self.successes.iter();
+        kept.map(|(inputs, result)| (inputs.clone(), result.clone()))
+            .collect()
     }
 
     pub(super) fn quarantine(&mut self, run: RunId, reason: String) {

@@ -1,7 +1,7 @@
 //! What callers ask of the writer task: typed operations with a place for the answer.
 
-use pipekeeper_engine::EffectKey;
-use pipekeeper_model::RunId;
+use pipekeeper_engine::{AdoptedNode, EffectKey};
+use pipekeeper_model::{Digest, RunId};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
@@ -29,6 +29,7 @@ pub(super) enum Job {
     Reopen(Ask<DeliveryId, bool>),
     Commit(Ask<Vec<PreparedCommit>, (), CommitError>),
     SettleEffects(Ask<Vec<EffectKey>, ()>),
+    Remember(Ask<Success, ()>),
     Quarantine(Ask<Quarantine, ()>),
     Check(Ask<(), ()>),
     Close(Ask<(), ()>),
@@ -44,11 +45,19 @@ impl Job {
             | Self::Reopen(_)
             | Self::Commit(_)
             | Self::SettleEffects(_)
+            | Self::Remember(_)
             | Self::Quarantine(_)
             | Self::Check(_)
             | Self::Close(_) => 0,
         }
     }
+}
+
+/// A success to keep for later runs.
+#[derive(Debug)]
+pub(super) struct Success {
+    pub(super) inputs: Digest,
+    pub(super) result: AdoptedNode,
 }
 
 /// A run to set aside.
@@ -135,6 +144,7 @@ impl Job {
             Self::Reopen(ask) => ask.send(failure),
             Self::Commit(ask) => ask.send(failure),
             Self::SettleEffects(ask) => ask.send(failure),
+            Self::Remember(ask) => ask.send(failure),
             Self::Quarantine(ask) => ask.send(failure),
             Self::Check(ask) | Self::Close(ask) => ask.send(failure),
         }

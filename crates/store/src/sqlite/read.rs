@@ -2,8 +2,8 @@
 //!
 //! Lists leave out a row that cannot be read and log it: one spoilt row must not stop the rest of the server.
 
-use pipekeeper_engine::{Event, Snapshot};
-use pipekeeper_model::{Name, RunId};
+use pipekeeper_engine::{AdoptedNode, Event, Snapshot};
+use pipekeeper_model::{Digest, Name, RunId};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqlitePool, sqlite::SqliteRow};
 
 use crate::{
@@ -112,6 +112,19 @@ pub(super) async fn last_run(readers: &SqlitePool) -> Result<u64, StoreError> {
         .await
         .map_err(|error| to_store_error(&error))?;
     Ok(to_u64(last))
+}
+
+pub(super) async fn recall(readers: &SqlitePool, inputs: &Digest) -> Result<Option<AdoptedNode>, StoreError> {
+    let query = sqlx::query("SELECT body FROM successes WHERE inputs = ?").bind(inputs.to_string());
+    let found = query
+        .fetch_optional(readers)
+        .await
+        .map_err(|error| to_store_error(&error))?;
+    found
+        .map(|row| {
+            rows::json(&row, "body").map_err(|error| error.into_corrupt(format!("success of {inputs}")))
+        })
+        .transpose()
 }
 
 pub(super) async fn stamp(readers: &SqlitePool, run: RunId) -> Result<Option<RunStamp>, StoreError> {

@@ -7,7 +7,7 @@ use crate::CommitError;
 
 use super::{
     deliveries,
-    job::{PreparedCommit, Quarantine},
+    job::{PreparedCommit, Quarantine, Success},
     rows::{encode_json, ref_columns, to_i64},
 };
 
@@ -149,6 +149,24 @@ pub(super) async fn settle_effects(
         .bind(encode_json(&keys)?)
         .execute(connection)
         .await?;
+    Ok(())
+}
+
+/// Keeps a success, unless a newer run's is kept.
+pub(super) async fn remember(
+    connection: &mut SqliteConnection,
+    success: &Success,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO successes (inputs, run, body) VALUES (?, ?, ?) \
+         ON CONFLICT (inputs) DO UPDATE SET run = excluded.run, body = excluded.body \
+         WHERE excluded.run >= successes.run",
+    )
+    .bind(success.inputs.to_string())
+    .bind(to_i64(success.result.attempt.run.0))
+    .bind(encode_json(&success.result)?)
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

@@ -156,6 +156,10 @@ async fn apply_all(connection: &mut SqliteConnection, batch: &mut [Job]) -> Resu
                 runs::settle_effects(connection, &ask.body).await?;
                 ask.answer(());
             }
+            Job::Remember(ask) => {
+                runs::remember(connection, &ask.body).await?;
+                ask.answer(());
+            }
             Job::Quarantine(ask) => {
                 runs::quarantine(connection, &ask.body).await?;
                 ask.answer(());

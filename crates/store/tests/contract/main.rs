@@ -6,6 +6,7 @@ mod deliveries;
 mod effects;
 mod ledger;
 mod runs;
+mod successes;
 
 use std::error::Error;
 
@@ -65,6 +66,11 @@ macro_rules! suite {
                 a_settled_key_may_come_again_in_the_same_commit,
                 they_are_settled_without_their_run,
                 quarantine_hides_them,
+            ]);
+            suite!(@cases $with, successes: [
+                each_digest_of_inputs_has_its_own,
+                the_newest_run_stands,
+                all_of_it_comes_back,
             ]);
             suite!(@cases $with, concurrency: [
                 of_many_commits_to_one_version_one_wins,

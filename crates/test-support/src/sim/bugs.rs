@@ -69,11 +69,13 @@ pub enum Bug {
     TurnIgnored,
     /// A supervisor tells its secret in its outputs.
     SecretTold,
+    /// What succeeded with other inputs is reused.
+    OtherInputsReused,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::ApprovalAdopted,
         Self::EffectBeforeCommit,
         Self::SkippedGateOpens,
@@ -100,6 +102,7 @@ impl Bug {
         Self::FailureStopsNothing,
         Self::TurnIgnored,
         Self::SecretTold,
+        Self::OtherInputsReused,
     ];
 }
 
@@ -148,7 +151,8 @@ impl Rules for BrokenRules {
             | Bug::OutboxRowDropped
             | Bug::EffectsForgotten
             | Bug::DeliveryWithoutRuns
-            | Bug::SecretTold => decide(run, input),
+            | Bug::SecretTold
+            | Bug::OtherInputsReused => decide(run, input),
         }
     }
 }

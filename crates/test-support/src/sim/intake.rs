@@ -108,10 +108,11 @@ impl Supplies for SimSupplies {
         Ok(SourceInput::Empty)
     }
 
-    async fn digest_files(&self, _request: &RunRequest, globs: &[String]) -> Result<Digest, LaunchError> {
+    async fn digest_files(&self, request: &RunRequest, globs: &[String]) -> Result<Digest, LaunchError> {
         self.call().await?;
         let distinct: BTreeSet<&String> = globs.iter().collect();
-        Ok(Digest::of(format!("{distinct:?}").as_bytes()))
+        let git_ref = &request.context.event.revision.git_ref;
+        Ok(Digest::of(format!("{distinct:?} of {git_ref:?}").as_bytes()))
     }
 
     async fn secrets(

@@ -5,12 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use pipekeeper_engine::{Group, RunRequest};
+use pipekeeper_engine::{Earlier, Group, RunRequest};
 use pipekeeper_model::{
     EventKind, GitRef, Millis, Name, NodeId, Outcome, Plan, Revision, RunContext, TriggerEvent,
     plan::{
         Body, Checkout, Condition, Gate, Node, OnFailure, OnNew, Place, PodFields, Promotion, Reports, Retry,
-        Script, Section, Shell, Start, Step, SubPipeline, Sync, Wait, WaitFor, Work,
+        Reuse, Script, Section, Shell, Start, Step, SubPipeline, Sync, Wait, WaitFor, Work,
     },
 };
 
@@ -85,6 +85,7 @@ pub(crate) fn request(options: &Options, number: u64, nth: u64) -> Arc<RunReques
         },
         group,
         adopted: None,
+        earlier: Earlier::Adopt,
     })
 }
 
@@ -219,7 +220,9 @@ impl Planner {
     fn node(&mut self, section: Section, needs: Vec<NodeId>, action: &Name) -> Node {
         let conditions = self.conditions(section, &needs);
         let body = match (section, self.rng.below(100)) {
-            (Section::Finally, _) | (Section::Main, 0..=71) => Body::Work(Box::new(self.work(&needs))),
+            (Section::Finally, _) | (Section::Main, 0..=71) => {
+                Body::Work(Box::new(self.work(section, &needs)))
+            }
             (Section::Main, 72..=88) => Body::Approve(self.gate()),
             (Section::Main, 89..=94) => Body::Wait(Wait {
                 wait_for: self.wait(),
@@ -315,7 +318,8 @@ impl Planner {
             .collect()
     }
 
-    fn work(&mut self, needs: &[NodeId]) -> Work {
+    fn work(&mut self, section: Section, needs: &[NodeId]) -> Work {
+        let may_reuse = section == Section::Main && self.rng.chance(300);
         let mut env = BTreeMap::new();
         let known = self.settled_actions(needs);
         if !known.is_empty() && self.rng.chance(60) {
@@ -352,6 +356,10 @@ impl Planner {
             cluster: None,
             credentials: Vec::new(),
             log_limit: 1_000,
+            reuse: may_reuse.then(|| Reuse {
+                inputs: vec!["src/**".to_owned()],
+                env: Vec::new(),
+            }),
         }
     }
 

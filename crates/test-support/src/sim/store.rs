@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pipekeeper_engine::{EffectKey, Event};
-use pipekeeper_model::{Millis, Name, RunId};
+use pipekeeper_engine::{AdoptedNode, EffectKey, Event};
+use pipekeeper_model::{Digest, Millis, Name, RunId};
 use pipekeeper_store::{
     Accepted, Commit, CommitError, Delivery, DeliveryId, DeliverySettlement, MemoryStore, NewDelivery,
     RefMove, Refusal, RunFilter, RunStamp, RunSummary, Store, StoreError, StoredEffect, StoredRun,
@@ -278,6 +278,26 @@ impl Store for SimStore {
 
     async fn settle_effects(&self, keys: Vec<EffectKey>) -> Result<(), StoreError> {
         self.write(self.inner.settle_effects(keys)).await?
+    }
+
+    async fn remember(&self, inputs: Digest, result: AdoptedNode) -> Result<(), StoreError> {
+        self.write(self.inner.remember(inputs, result)).await?
+    }
+
+    async fn recall(&self, inputs: &Digest) -> Result<Option<AdoptedNode>, StoreError> {
+        self.read().await?;
+        let found = if self.world.has_bug(Bug::OtherInputsReused) {
+            Ok(self
+                .inner
+                .successes()
+                .into_iter()
+                .next()
+                .map(|(_, result)| result))
+        } else {
+            self.inner.recall(inputs).await
+        };
+        self.world.pause().await;
+        found
     }
 
     async fn quarantine(&self, run: RunId, reason: String) -> Result<(), StoreError> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pipekeeper_controller::{RetryWhich, SubmitError};
-use pipekeeper_engine::{CancelReason, Input, Look, NodeState, Verdict};
+use pipekeeper_engine::{CancelReason, Earlier, Input, Look, NodeState, Verdict};
 use pipekeeper_model::{Actor, Digest, Millis, NodeId, RunId};
 use pipekeeper_store::{MemoryStore, NewDelivery, Store as _};
 
@@ -201,8 +201,9 @@ fn retry(world: &Arc<World>, rng: &mut Rng, actor: Actor) {
         return;
     };
     let which = rng.pick(RetryWhich::Failed, &[RetryWhich::Failed, RetryWhich::All]);
+    let earlier = rng.pick(Earlier::Adopt, &[Earlier::Adopt, Earlier::Ignore]);
     ask(world, "retry", async move |handle| {
-        handle.retry(run, actor, which).await.map(|_| ())
+        handle.retry(run, actor, which, earlier).await.map(|_| ())
     });
 }
 

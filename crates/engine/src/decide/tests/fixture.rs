@@ -6,14 +6,14 @@ use pipekeeper_model::{
     Actor, AttemptId, AttemptOutcome, AttemptRecord, EventKind, GitRef, Holder, Millis, NodeId, Outcome,
     Plan, Revision, RunContext, RunId, Timestamp, TriggerEvent,
     plan::{
-        Body, Checkout, Condition, Gate, Node, OnFailure, Place, PodFields, Reports, Retry, Section, Start,
-        Wait, WaitFor, Work, defaults,
+        Body, Checkout, Condition, Gate, Node, OnFailure, Place, PodFields, Reports, Retry, Reuse, Section,
+        Start, Wait, WaitFor, Work, defaults,
     },
 };
 
 use crate::{
-    CancelReason, Decision, Effect, Envelope, Event, Input, Look, NodeState, Rejection, Run, RunPhase,
-    RunRequest, Seen, Snapshot, Verdict, decide, evolve, replay,
+    CancelReason, Decision, Earlier, Effect, Envelope, Event, Input, Look, NodeState, Rejection, Run,
+    RunPhase, RunRequest, Seen, Snapshot, Verdict, decide, evolve, replay,
 };
 
 /// A node with the given needs, by index.
@@ -34,6 +34,7 @@ pub(super) fn node(name: &str, needs: &[u32]) -> Node {
         cluster: None,
         credentials: Vec::new(),
         log_limit: defaults::LOG_LIMIT,
+        reuse: None,
     };
     Node {
         name: name.to_owned(),
@@ -108,6 +109,21 @@ pub(super) fn retried(attempts: u32, node: Node) -> Node {
     }
 }
 
+/// A node that an earlier success may stand in for.
+pub(super) fn reusing(node: Node) -> Node {
+    let Body::Work(mut work) = node.body else {
+        panic!("only work is reused")
+    };
+    work.reuse = Some(Reuse {
+        inputs: vec!["src/**".to_owned()],
+        env: Vec::new(),
+    });
+    Node {
+        body: Body::Work(work),
+        ..node
+    }
+}
+
 pub(super) fn plan(nodes: Vec<Node>) -> Plan {
     Plan {
         pipeline: "web".parse().unwrap(),
@@ -143,6 +159,7 @@ pub(super) fn request(plan: Plan) -> RunRequest {
         },
         group: None,
         adopted: None,
+        earlier: Earlier::Adopt,
     }
 }
 

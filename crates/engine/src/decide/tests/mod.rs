@@ -5,4 +5,5 @@ mod fixture;
 mod gates;
 mod order;
 mod reference;
+mod reuse;
 mod stopping;

@@ -45,6 +45,8 @@ impl Check<'_> {
             book.ready = false;
             book.live = Some(attempt);
             book.stopping = None;
+            book.seeks = false;
+            book.inputs = None;
             book.attempts = attempt.number;
         });
     }
@@ -56,6 +58,8 @@ impl Check<'_> {
         self.ensure(is_first, "I1", "the attempt has a ticket already");
         let live = self.book.node(id).and_then(|book| book.live);
         self.ensure(live == Some(attempt), "I1", "the attempt is not alive");
+        let seeks = self.book.node(id).is_some_and(|book| book.seeks);
+        self.ensure(!seeks, "I1", "it was not launched");
         let Some(node) = self.plan_node(id) else { return };
         let settled = self.book.needs_are_settled(&node);
         let satisfied = judges_outcomes(&node) || self.book.needs_are_satisfied(&node);
@@ -98,6 +102,7 @@ impl Check<'_> {
                     let recorded = record.outcome == AttemptOutcome::Succeeded;
                     self.ensure(recorded, "I9", "success without a record of it");
                     self.hit("guard I9 success recorded");
+                    self.succeeded(attempt, record);
                 }
                 self.settle(id, outcome, false);
             }

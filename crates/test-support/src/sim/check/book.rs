@@ -37,6 +37,8 @@ pub(crate) enum Finally {
 pub(crate) struct NodeBook {
     pub(crate) settled: Option<Settled>,
     pub(crate) live: Option<AttemptId>,
+    pub(crate) seeks: bool,
+    pub(crate) inputs: Option<Digest>,
     pub(crate) stopping: Option<Outcome>,
     pub(crate) ready: bool,
     pub(crate) attempts: u32,

@@ -154,6 +154,22 @@ impl Check<'_> {
                 self.hit("fact AttemptScheduled");
                 self.attempt_scheduled(*attempt);
             }
+            Fact::SearchBegan { attempt } => {
+                self.hit("fact SearchBegan");
+                self.search_began(*attempt);
+            }
+            Fact::InputsKnown { attempt, inputs, .. } => {
+                self.hit("fact InputsKnown");
+                self.inputs_known(*attempt, inputs.as_ref());
+            }
+            Fact::NodeReused {
+                attempt,
+                inputs,
+                result,
+            } => {
+                self.hit("fact NodeReused");
+                self.reused(*attempt, inputs, result);
+            }
             Fact::TicketGranted { attempt, holder, .. } => {
                 self.hit("fact TicketGranted");
                 self.ticket_granted(*attempt, holder);

@@ -7,6 +7,7 @@ mod facts;
 mod people;
 mod reference;
 mod rest;
+mod reuse;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +15,7 @@ use std::{
 };
 
 use pipekeeper_engine::{Run, evolve, replay};
-use pipekeeper_model::{Actor, AttemptId, AttemptOutcome, Digest, Holder, NodeId, RunId};
+use pipekeeper_model::{Actor, AttemptId, AttemptOutcome, Digest, Holder, NodeId, OutputValue, RunId};
 use pipekeeper_store::{Commit, DeliveryId, DeliveryOutcome, StoredRun};
 
 pub(crate) use book::Book;
@@ -46,6 +47,10 @@ pub(crate) struct Shared {
     pub(crate) subjects: BTreeMap<Digest, String>,
     pub(crate) named: BTreeMap<String, Digest>,
     pub(crate) active: BTreeMap<RunId, Option<String>>,
+    /// What stands for each digest of inputs, and what succeeded with them.
+    pub(crate) inputs: BTreeMap<Digest, String>,
+    pub(crate) successes: BTreeMap<(Digest, AttemptId), BTreeMap<String, OutputValue>>,
+    pub(crate) reused: BTreeSet<AttemptId>,
 }
 
 /// The checker.

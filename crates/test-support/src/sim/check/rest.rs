@@ -73,6 +73,8 @@ impl Add for Millis {
 /// The sum of one run's deadlines.
 fn bound(book: &Book) -> Millis {
     const MARGIN: Millis = Millis::minutes(2);
+    // A search for an earlier success, then the launch.
+    const START: u64 = 2 * defaults::CHECK_IN.0;
     let nodes = book.plan_nodes().iter().map(|node| {
         let start = match &node.start {
             Start::Auto => Millis(0),
@@ -83,8 +85,8 @@ fn bound(book: &Book) -> Millis {
             (_, Section::Finally) => Millis(0),
             (Body::Work(_), Section::Main) => {
                 let tries = u64::from(node.retry.attempts);
-                let once = node.timeout.0 + MARGIN.0 + node.retry.backoff.0 * 8 + defaults::CHECK_IN.0;
-                Millis(tries * once + 5 * (defaults::CHECK_IN.0 + MARGIN.0))
+                let once = node.timeout.0 + MARGIN.0 + node.retry.backoff.0 * 8 + START;
+                Millis(tries * once + 5 * (START + MARGIN.0))
             }
             (Body::Approve(_), Section::Main) => node.timeout,
             (Body::Wait(wait), Section::Main) => length(&wait.wait_for),
