@@ -102,8 +102,7 @@ impl Spares {
     ///
     /// A first attempt does not tell that there will be another: a run of one action pays for no spare.
     pub(super) fn refill(&self, options: &LocalOptions, attempts: usize) -> io::Result<()> {
-        let folder = options.root.join("spare");
-        self.swept.get_or_init(|| sweep(&folder));
+        let folder = self.folder(options);
         let is_first = !self.was_asked.swap(true, Ordering::Relaxed);
         if is_first && attempts < FEWEST {
             return Ok(());
@@ -116,12 +115,18 @@ impl Spares {
 
     /// Starts the one that the first attempt will want, unless there is one; it blocks.
     pub(super) fn expect_one(&self, options: &LocalOptions) -> io::Result<()> {
-        let folder = options.root.join("spare");
-        self.swept.get_or_init(|| sweep(&folder));
+        let folder = self.folder(options);
         if self.wants_one(1) {
             self.start_one(options, &folder)?;
         }
         Ok(())
+    }
+
+    /// The folder of all spares, without what those of a killed backend left.
+    fn folder(&self, options: &LocalOptions) -> PathBuf {
+        let folder = options.root.join("spare");
+        self.swept.get_or_init(|| sweep(&folder));
+        folder
     }
 
     fn start_one(&self, options: &LocalOptions, folder: &Path) -> io::Result<()> {
@@ -136,6 +141,7 @@ impl Spares {
     /// Whether a spare is to be started now; it counts as starting then.
     fn wants_one(&self, wanted: usize) -> bool {
         let mut shelf = self.shelf();
+        shelf.ready.retain(|spare| spare.state() != State::Dead);
         shelf.ready.truncate(wanted);
         let wants = shelf.ready.len() + shelf.starting < wanted;
         shelf.starting += usize::from(wants);
@@ -193,8 +199,11 @@ impl Spare {
         self.state()
     }
 
-    /// It says one thing, when it is ready; before that, a connection that can be read has ended.
+    /// It says one thing, when it is ready, which can still be read when it has died since.
     fn state(&self) -> State {
+        if self.has_ended() {
+            return State::Dead;
+        }
         match recv(
             &self.leash,
             &mut [0; 1][..],
@@ -204,6 +213,16 @@ impl Spare {
             Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => State::Starting,
             Ok(_) | Err(_) => State::Dead,
         }
+    }
+
+    fn has_ended(&self) -> bool {
+        let ended = PollFlags::HUP | PollFlags::RDHUP | PollFlags::ERR;
+        let mut leash = [PollFd::new(&self.leash, PollFlags::RDHUP)];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        poll(&mut leash, Some(&now)).is_ok() && leash.iter().any(|leash| leash.revents().intersects(ended))
     }
 
     /// None if it died meanwhile: the attempt's folder stands then as if the launch had been cut short.
@@ -249,5 +268,27 @@ fn remove(path: &Path) {
             tracing::warn!(%error, path = %path.display(), "the folder of a spare supervisor stays");
         }
         Ok(()) | Err(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn one_that_died_after_it_was_ready_is_dead() {
+        let folder = tempfile::tempdir().unwrap();
+        let (leash, mut other) = UnixStream::pair().unwrap();
+        let spare = Spare {
+            folder: Folder::at(folder.path().join("spare")),
+            leash,
+        };
+        assert_eq!(spare.state(), State::Starting);
+        other.write_all(b"x").unwrap();
+        assert_eq!(spare.state(), State::Waiting);
+        drop(other);
+        assert_eq!(spare.state(), State::Dead);
     }
 }
