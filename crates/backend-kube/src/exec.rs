@@ -135,23 +135,23 @@ fn stream_of(
     })
 }
 
-/// A container that does not run yet is told apart only by text that differs between versions.
+/// Why a stream did not open. A container that does not run yet is told apart only by text that differs between versions, so
+/// whatever is neither about rights nor about the way to the node counts as that.
 fn explain(error: &Error) -> OpenError {
-    if let Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(status)) = error
-        && matches!(status.as_u16(), 401 | 403)
-    {
-        return OpenError::Unreachable(format!(
-            "the cluster answers {status} to a stream: grant the role in deploy/kubernetes, which allows `pods/exec`"
-        ));
-    }
-    let is_refusal = matches!(
-        error,
-        Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(_))
-    );
-    if is_refusal || refusal::is_not_found(error) {
-        OpenError::NotRunning
+    let (code, message) = if let Error::Api(status) = error {
+        (status.code, status.message.as_str())
+    } else if let Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(status)) = error {
+        (status.as_u16(), "")
     } else {
-        OpenError::Unreachable(refusal::cause(error))
+        return OpenError::Unreachable(refusal::cause(error));
+    };
+    match code {
+        401 | 403 => OpenError::Unreachable(format!(
+            "the cluster answers {code} to a stream: grant the role in deploy/kubernetes, which allows `pods/exec`"
+        )),
+        429 | 502..=504 => OpenError::Unreachable(refusal::cause(error)),
+        _ if message.contains("dialing backend") => OpenError::Unreachable(refusal::cause(error)),
+        _ => OpenError::NotRunning,
     }
 }
 
@@ -211,5 +211,49 @@ impl<R: Unpin, W: AsyncWrite + Unpin> AsyncWrite for ExecStream<R, W> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.input).poll_shutdown(cx);
         self.unless_ended(cx, polled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn answer(code: u16, message: &str) -> OpenError {
+        explain(&Error::Api(Box::new(
+            Status::failure(message, "").with_code(code),
+        )))
+    }
+
+    #[test]
+    fn what_a_cluster_says_to_an_early_stream_is_no_trouble() {
+        for (code, message) in [
+            (400, "pod r1-n1-a1 does not have a host assigned"),
+            (400, "container agent is not available"),
+            (404, "pods \"r1-n1-a1\" not found"),
+            (500, "container not found (\"agent\")"),
+        ] {
+            assert_eq!(answer(code, message), OpenError::NotRunning, "{message}");
+        }
+    }
+
+    #[test]
+    fn rights_and_the_way_to_a_node_are() {
+        for (code, message, wanted) in [
+            (403, "pods \"r1-n1-a1\" is forbidden", "`pods/exec`"),
+            (401, "Unauthorized", "`pods/exec`"),
+            (
+                500,
+                "error dialing backend: dial tcp: connection refused",
+                "connection refused",
+            ),
+            (503, "the server is starting", "starting"),
+        ] {
+            let OpenError::Unreachable(said) = answer(code, message) else {
+                panic!("{message}")
+            };
+            assert!(said.contains(wanted), "{said}");
+        }
     }
 }

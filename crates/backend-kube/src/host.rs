@@ -11,7 +11,7 @@ use kube::{
 };
 use pipekeeper_backend::{
     LaunchError, TerminalSize,
-    pod::{OpenError, Opened, PodHost, PodPlan, PodSharing, PodState, PodStream, StreamRole},
+    pod::{LogOf, OpenError, Opened, PodHost, PodPlan, PodSharing, PodState, PodStream, StreamRole},
 };
 use pipekeeper_model::AttemptId;
 use tokio::{sync::mpsc, time::timeout};
@@ -281,10 +281,10 @@ impl PodHost for KubeHost {
         if self.known.is_going(attempt) {
             return Ok(());
         }
-        // A node that does not answer would keep it for ever.
-        let is_stuck = self.known.is_stuck(attempt);
+        // A node that does not answer would keep it for ever, and an old one an ended pod for half a minute.
+        let at_once = self.known.goes_at_once(attempt);
         let how = DeleteParams {
-            grace_period_seconds: Some(if is_stuck { 0 } else { REMOVAL_GRACE }),
+            grace_period_seconds: Some(if at_once { 0 } else { REMOVAL_GRACE }),
             ..DeleteParams::default()
         };
         match self
@@ -318,13 +318,17 @@ impl PodHost for KubeHost {
         Ok(self.known.staying())
     }
 
-    async fn recover_log(&self, attempt: AttemptId) -> Result<Vec<u8>, LaunchError> {
+    async fn container_log(&self, attempt: AttemptId, of: LogOf<'_>) -> Result<Vec<u8>, LaunchError> {
         let missing = || LaunchError::Terminal {
             reason: "there is no pod".to_owned(),
         };
         let PodPlace { namespace, name } = self.place(attempt).await?.ok_or_else(missing)?;
         let how = LogParams {
-            container: Some(names::AGENT.to_owned()),
+            container: Some(match of {
+                LogOf::Supervisor => names::AGENT.to_owned(),
+                LogOf::Service(service) => PodPlan::service_name(service),
+            }),
+            tail_lines: of.lines().map(i64::from),
             ..LogParams::default()
         };
         let pods = self.pods(&namespace);
@@ -367,6 +371,10 @@ impl PodHost for KubeHost {
 
     fn usual_start(&self) -> Duration {
         self.known.usual_start().saturating_sub(HEAD_START)
+    }
+
+    fn has_left(&self, attempt: AttemptId) {
+        self.known.left(attempt);
     }
 
     fn sharing(&self) -> Option<&dyn PodSharing> {

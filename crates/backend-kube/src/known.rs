@@ -57,6 +57,8 @@ struct Seen {
     is_going: bool,
     /// Whether it was told to go, and its node does not do it.
     is_stuck: bool,
+    /// Whether its supervisor left of its own accord, and nothing else runs in it.
+    has_left: bool,
 }
 
 impl Known {
@@ -124,8 +126,18 @@ impl Known {
         self.lock().pods.get(&attempt).is_some_and(|seen| seen.is_going)
     }
 
-    pub(crate) fn is_stuck(&self, attempt: AttemptId) -> bool {
-        self.lock().pods.get(&attempt).is_some_and(|seen| seen.is_stuck)
+    /// Nothing runs in its pod any more.
+    pub(crate) fn left(&self, attempt: AttemptId) {
+        if let Some(seen) = self.lock().pods.get_mut(&attempt) {
+            seen.has_left = true;
+        }
+    }
+
+    /// Whether its pod may go without any grace: nothing runs in it, or nobody is there to end what does.
+    pub(crate) fn goes_at_once(&self, attempt: AttemptId) -> bool {
+        let state = self.lock();
+        let seen = state.pods.get(&attempt);
+        seen.is_some_and(|seen| seen.has_left || seen.is_stuck)
     }
 
     /// We made its pod, or found it made.
@@ -238,6 +250,7 @@ impl Seen {
             created: None,
             is_going: false,
             is_stuck: false,
+            has_left: false,
         }
     }
 }

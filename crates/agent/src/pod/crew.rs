@@ -191,12 +191,15 @@ impl Crew {
     /// Gives the shared folders to the user of this container, who is to work in them.
     pub(crate) fn hand_over(&mut self, container: usize, folders: &[PathBuf]) -> io::Result<()> {
         let user = self.member(container).map_or(self.owner, |member| member.user);
-        // Root needs no ownership, and nobody else can give any away.
-        if user.0 == 0 || user == self.owner || !geteuid().is_root() {
+        // Nobody but root can give anything away.
+        if user == self.owner || !geteuid().is_root() {
             return Ok(());
         }
-        for folder in folders {
-            own::give(folder, user)?;
+        // Root needs no ownership; but what it makes will have to be given to whoever comes after it.
+        if user.0 != 0 {
+            for folder in folders {
+                own::give(folder, user)?;
+            }
         }
         self.owner = user;
         Ok(())

@@ -308,3 +308,24 @@ async fn a_service_that_is_never_ready_is_hopeless() {
     scene.close().await;
     scene.ran(attempt, 0);
 }
+
+/// Only the service itself knows why it does not start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_words_of_a_service_that_ends_are_in_the_log() {
+    let quick = |world: &mut KubeWorld| world.options.patience.start = PATIENCE;
+    let Some(mut scene) = Scene::with(quick).await else {
+        return;
+    };
+    let mut launch = scene.plain(1, "true");
+    // It wants to be root, which no pod of this tier is.
+    launch.services = vec![super::work::service("web", "root-service:1", None)];
+    launch.placement.tier = pipekeeper_backend::Tier::Forks;
+    let attempt = scene.launch(launch).await;
+    says(&scene.server.hopeless(attempt).await, &["the service `web`"]);
+    says(
+        &scene.log(attempt),
+        &["what the service `web` said last", "serve: must not run as user"],
+    );
+    scene.close().await;
+    scene.ran(attempt, 0);
+}

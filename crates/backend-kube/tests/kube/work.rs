@@ -39,18 +39,22 @@ async fn images_of_different_users_share_the_workspace() {
     let mut launch = scene.plain(1, "");
     let root = "echo user code starts; id -u; echo one > file; mkdir -m 700 folder; echo x > folder/x; echo $HOME > ~/home";
     let user = "id -u; echo two >> file; echo y > folder/y; cat ~/home; touch ~/.config";
-    let again = "cat file; ls folder; stat -c %u file";
+    let again = "cat file; ls folder; stat -c %u file; echo three > roots";
     launch.steps = vec![
         step(None, command(root)),
         step(Some(image("nonroot:1")), command(user)),
         step(None, command(again)),
+        step(
+            Some(image("nonroot:1")),
+            command("echo four >> roots; tail -n 1 roots"),
+        ),
     ];
     let attempt = launch.attempt;
     let record = scene.record_of(launch).await;
     succeeded(&record);
-    let expected = "user code starts\n0\n1000\n/pipe/home\none\ntwo\nx\ny\n1000\n";
+    let expected = "user code starts\n0\n1000\n/pipe/home\none\ntwo\nx\ny\n1000\nfour\n";
     assert_eq!(scene.log(attempt), expected);
-    assert_eq!(record.steps.len(), 3);
+    assert_eq!(record.steps.len(), 4);
     scene.close().await;
 }
 

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     LaunchError, TerminalSize,
-    pod::{OpenError, Opened, PodHost, PodPlan, PodState, PodStream, StreamRole, paths},
+    pod::{LogOf, OpenError, Opened, PodHost, PodPlan, PodState, PodStream, StreamRole, paths},
 };
 
 /// Streams open when the supervisor was started, which is known at once; only should that go unnoticed, after so long.
@@ -211,16 +211,30 @@ impl PodHost for DockerHost {
         Ok(judge::container_end(view.status(&Role::Step(container))))
     }
 
-    async fn recover_log(&self, attempt: AttemptId) -> Result<Vec<u8>, LaunchError> {
+    async fn container_log(&self, attempt: AttemptId, of: LogOf<'_>) -> Result<Vec<u8>, LaunchError> {
         let engine = &self.inner.engine;
         let docker = engine.client().await.map_err(|error| engine.explain(&error))?;
-        // Only what goes to its output is the log, whose bytes are counted.
-        let options = LogsOptionsBuilder::default().stdout(true).build();
+        let role = match of {
+            LogOf::Supervisor => Role::Agent,
+            LogOf::Service(service) => Role::Service(service.clone()),
+        };
+        // Only what goes to a supervisor's output is the log, whose bytes are counted.
+        let is_service = matches!(role, Role::Service(_));
+        let options = LogsOptionsBuilder::default().stdout(true).stderr(is_service);
+        let options = of.lines().map_or_else(
+            || options.clone(),
+            |lines| options.clone().tail(&lines.to_string()),
+        );
+        let name = names::container(&self.inner.options.instance, attempt, &role);
         docker
-            .logs(&self.agent(attempt), Some(options))
+            .logs(&name, Some(options.build()))
             .try_fold(Vec::new(), |mut log, piece| {
-                if let LogOutput::StdOut { message } = piece {
-                    log.extend_from_slice(&message);
+                match piece {
+                    LogOutput::StdOut { message } | LogOutput::Console { message } => {
+                        log.extend_from_slice(&message);
+                    }
+                    LogOutput::StdErr { message } if is_service => log.extend_from_slice(&message),
+                    LogOutput::StdErr { .. } | LogOutput::StdIn { .. } => {}
                 }
                 std::future::ready(Ok(log))
             })

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pipekeeper_model::AttemptId;
+use pipekeeper_model::{AttemptId, Name};
 use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -53,6 +53,9 @@ pub trait PodHost: Send + Sync + 'static {
     /// If the cluster does not answer.
     async fn remove(&self, attempt: AttemptId) -> Result<(), LaunchError>;
 
+    /// Hears that nothing runs in a pod any more, before the cluster notices: its removal need not wait for anything.
+    fn has_left(&self, _attempt: AttemptId) {}
+
     /// The attempts that pods of ours are there for.
     ///
     /// # Errors
@@ -69,11 +72,11 @@ pub trait PodHost: Send + Sync + 'static {
         container: usize,
     ) -> Result<Option<String>, LaunchError>;
 
-    /// What the supervisor's container wrote, from its own log: the way to a log whose supervisor is gone.
+    /// What a container wrote, from the log that its host keeps.
     ///
     /// # Errors
     /// If there is nothing to read.
-    async fn recover_log(&self, attempt: AttemptId) -> Result<Vec<u8>, LaunchError>;
+    async fn container_log(&self, attempt: AttemptId, of: LogOf<'_>) -> Result<Vec<u8>, LaunchError>;
 
     /// Tells what becomes of the pods, from now on. Called once.
     fn watch(&self, seen: mpsc::UnboundedSender<(AttemptId, PodState)>);
@@ -107,6 +110,25 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> PodStream for T {}
 
 /// A terminal: its stream, and where its sizes go from now on.
 pub type Opened = (Box<dyn TerminalStream>, mpsc::Sender<TerminalSize>);
+
+/// Whose log is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogOf<'a> {
+    /// All of the supervisor's: the way to an attempt's log whose supervisor is gone.
+    Supervisor,
+    /// The last lines of a service, which nobody else tells.
+    Service(&'a Name),
+}
+
+impl LogOf<'_> {
+    /// How many lines of it are wanted; none means all.
+    pub fn lines(self) -> Option<u16> {
+        match self {
+            Self::Supervisor => None,
+            Self::Service(_) => Some(30),
+        }
+    }
+}
 
 /// What a stream is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

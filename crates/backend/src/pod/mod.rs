@@ -24,6 +24,6 @@ mod pool;
 mod wire;
 
 pub use backend::{PodBackend, PodOptions};
-pub use host::{Cause, OpenError, Opened, PodHost, PodSharing, PodState, PodStream, StreamRole, Why};
+pub use host::{Cause, LogOf, OpenError, Opened, PodHost, PodSharing, PodState, PodStream, StreamRole, Why};
 pub use order::{PodContainer, PodPlan, paths};
 pub use pool::PoolOptions;

@@ -90,8 +90,9 @@ pub(super) struct Order {
     pub(super) uploads: BTreeMap<String, PathBuf>,
     /// Where caches are saved on this side, by their names.
     pub(super) caches: BTreeMap<String, PathBuf>,
-    /// Whether containers stand beside the steps.
-    pub(super) has_services: bool,
+    /// What stands beside the steps.
+    #[serde(default)]
+    pub(super) services: Vec<Name>,
     /// What another attempt must have in common with it to be served by its pod; none if none may.
     #[serde(default)]
     pub(super) likeness: Option<String>,
@@ -186,7 +187,11 @@ pub(super) fn plan(
         log: launch.log.clone(),
         uploads,
         caches: saved,
-        has_services: !launch.services.is_empty(),
+        services: launch
+            .services
+            .iter()
+            .map(|service| service.name.clone())
+            .collect(),
         likeness: None,
     };
     Ok((pod, order))

@@ -186,8 +186,10 @@ impl Shared {
 
     /// Removes a pod that was kept, or taken from those.
     pub(super) async fn discard(&self, attempt: AttemptId, wire: Option<Wire>) {
-        if let Some(wire) = wire {
-            send_away(wire).await;
+        if let Some(wire) = wire
+            && send_away(wire).await
+        {
+            self.host.has_left(attempt);
         }
         if let Err(error) = self.host.remove(attempt).await {
             tracing::info!(attempt.id = %attempt, "its pod is removed later: {error}");
@@ -196,14 +198,14 @@ impl Shared {
     }
 }
 
-/// Lets a supervisor leave: a cluster takes its time to end containers that do not end themselves.
-pub(super) async fn send_away(mut wire: Wire) {
+/// Lets a supervisor leave: a cluster takes its time to end containers that do not end themselves. Whether it did.
+pub(super) async fn send_away(mut wire: Wire) -> bool {
     let leaving = async {
-        if wire.send(&ToAgent::Leave).await.is_ok() {
-            while wire.next().await.is_some() {}
-        }
+        let told = wire.send(&ToAgent::Leave).await.is_ok();
+        while told && wire.next().await.is_some() {}
+        told
     };
-    let _ = timeout(FAREWELL, leaving).await;
+    timeout(FAREWELL, leaving).await.unwrap_or(false)
 }
 
 /// Has everything emptied; what the supervisor says then.

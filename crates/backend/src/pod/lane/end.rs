@@ -10,7 +10,7 @@ use super::{Job, LAST_WORDS, Lane};
 use crate::{
     LaunchError, What,
     pod::{
-        PodHost, PodState, StreamRole, files,
+        LogOf, PodHost, PodState, StreamRole, files,
         link::Link,
         mirror::{Log, Missing, Ticketed},
         order::Order,
@@ -191,6 +191,7 @@ impl Lane {
         if let Ticketed::Pod(_) = self.mirror.ticket(&Ticketed::Void)? {
             return self.end(reason).await;
         }
+        self.quote_services().await;
         let end = What::Hopeless { reason };
         self.mirror.set_end(&end)?;
         self.report(end);
@@ -217,10 +218,15 @@ impl Lane {
             }
             (link @ (Link::Up(_) | Link::Down | Link::Awaited(_) | Link::Opening(_)), _) => link,
         };
+        // Services go with the pod alone.
+        let has_services = self.order.as_ref().is_none_or(|order| !order.services.is_empty());
         let (host, attempt) = (Arc::clone(&self.shared.host), self.attempt);
         self.jobs.spawn(async move {
-            if let Link::Up(wire) = link {
-                send_away(wire).await;
+            if let Link::Up(wire) = link
+                && send_away(wire).await
+                && !has_services
+            {
+                host.has_left(attempt);
             }
             if let Err(error) = host.remove(attempt).await {
                 tracing::info!(attempt.id = %attempt, "its pod is removed later: {error}");
@@ -229,9 +235,45 @@ impl Lane {
         });
     }
 
+    /// Adds the last words of its services to the log: they may be why nothing could start.
+    async fn quote_services(&mut self) {
+        let services = self.order.as_ref().map(|order| order.services.clone());
+        for service in services.unwrap_or_default() {
+            match self
+                .shared
+                .host
+                .container_log(self.attempt, LogOf::Service(&service))
+                .await
+            {
+                Ok(words) if !words.is_empty() => {
+                    let added = note_of(&format!("what the service `{service}` said last"), &words);
+                    if let Err(error) = self.add_to_log(&added) {
+                        tracing::warn!(attempt.id = %self.attempt, "cannot keep a service's words: {error}");
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(attempt.id = %self.attempt, "a service's words cannot be read: {error}");
+                }
+            }
+        }
+    }
+
+    fn add_to_log(&mut self, text: &[u8]) -> io::Result<()> {
+        let log = self.log()?;
+        log.append_line(text)?;
+        let bytes = log.bytes();
+        self.report(What::LogGrew { bytes });
+        Ok(())
+    }
+
     /// Takes from the cluster what of the log never came, and says so in it.
     async fn recover_log(&mut self, reason: &str) {
-        let recovered = self.shared.host.recover_log(self.attempt).await;
+        let recovered = self
+            .shared
+            .host
+            .container_log(self.attempt, LogOf::Supervisor)
+            .await;
         let recovered = recovered.map(|log| own_part(log, self.attempt));
         match self.keep_recovered(recovered, reason) {
             Ok(Some(bytes)) => self.report(What::LogGrew { bytes }),

@@ -147,7 +147,10 @@ impl Lane {
 
     /// Asks for the ticket, once everything is there.
     pub(super) fn check_in(&self) {
-        let wants_services = self.order.as_ref().is_some_and(|order| order.has_services);
+        let wants_services = self
+            .order
+            .as_ref()
+            .is_some_and(|order| !order.services.is_empty());
         if self.files.are_there()
             && self.seen.checked_in
             && (!wants_services || self.services == Services::Ready)

@@ -82,7 +82,7 @@ impl Lane {
             )?
         };
         let sharing = self.shared.options.pool.and(self.shared.host.sharing());
-        let sharing = sharing.filter(|_| launch.may_share && !order.has_services);
+        let sharing = sharing.filter(|_| launch.may_share && order.services.is_empty());
         order.share(sharing.and_then(|sharing| sharing.likeness(&pod)));
         if !is_known {
             let mirror = self.mirror.clone();
