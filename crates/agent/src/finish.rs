@@ -10,9 +10,10 @@ use crate::copy::Copier;
 use crate::interrupt::Interrupt;
 use crate::protocol::{ArtifactRecord, ArtifactSpec, AttemptDir, AttemptSpec};
 
-/// Reports that one attempt may keep, and the bytes of one.
+/// Reports that one attempt may keep, the bytes of one, and of all.
 const MAX_REPORTS: usize = 1000;
 const MAX_REPORT_BYTES: u64 = 32 << 20;
+const MAX_ALL_REPORTS: u64 = 128 << 20;
 
 /// How the steps ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +131,7 @@ fn keep_reports(
     let (workspace, reports) = (dir.workspace(), dir.reports());
     let found = select(&workspace, &spec.reports, interrupt)?;
     let mut copier = Copier::default();
+    let mut left = MAX_ALL_REPORTS;
     for path in found
         .iter()
         .filter(|(_, kind)| **kind == Kind::File)
@@ -145,6 +147,15 @@ fn keep_reports(
             ));
             continue;
         }
+        let Some(rest) = left.checked_sub(size.len()) else {
+            kept.notes.push(format!(
+                "the test reports are larger than {} MiB together; `{}` and what follows is not kept",
+                MAX_ALL_REPORTS >> 20,
+                path.display()
+            ));
+            break;
+        };
+        left = rest;
         let target = reports.join(path);
         copy_report(&mut copier, &workspace.join(path), &target).map_err(ArchiveError::io(path))?;
         kept.reports.push(path.to_string_lossy().into_owned());

@@ -133,10 +133,11 @@ impl LogSink {
         self.append(&rest);
     }
 
-    /// Adds a line of our own, also beyond the limit.
+    /// Adds a line of our own, also beyond the limit; what it quotes may hold secrets.
     pub(crate) fn note(&mut self, text: &str) {
         self.flush();
         let start = if self.at_line_start { "" } else { "\n" };
+        let text = self.masked(text);
         self.put(format!("{start}pipekeeper: {text}\n").as_bytes());
     }
 

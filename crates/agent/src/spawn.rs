@@ -43,6 +43,21 @@ impl SpawnError {
     }
 }
 
+/// Bytes that the pipe of a step's output holds, where that many are allowed.
+const PIPE_BYTES: usize = 1 << 20;
+
+/// Makes the end of the pipe that all steps write to as it was: what one does to it, on purpose or not, lasts.
+pub(crate) fn refresh(output: &OwnedFd) {
+    // What cannot be set back shows in the next step's own writes.
+    if let Ok(flags) = rustix::fs::fcntl_getfl(output)
+        && flags.contains(rustix::fs::OFlags::NONBLOCK)
+    {
+        let _ = rustix::fs::fcntl_setfl(output, flags - rustix::fs::OFlags::NONBLOCK);
+    }
+    // A smaller pipe is slower, no more.
+    let _ = rustix::pipe::fcntl_setpipe_size(output, PIPE_BYTES);
+}
+
 /// What is started.
 pub(crate) struct Program<'a> {
     /// The program, by path or to be found on `PATH`.

@@ -198,6 +198,9 @@ impl Known {
         if handed.is_some_and(|to| to != attempt) {
             return handed;
         }
+        if known.has_another(attempt, &place) {
+            return Some(attempt);
+        }
         let seen = known.pods.entry(attempt).or_insert_with(|| Seen::new(place));
         seen.is_going = pod.metadata.deletion_timestamp.is_some() && !matches!(state, PodState::Ended { .. });
         seen.is_stuck = judge::is_stuck(pod, now);
@@ -223,7 +226,11 @@ impl Known {
         };
         let last = self.state_of(pod, now);
         let mut known = self.lock();
-        let attempt = known.handed.get(&PodPlace::of(pod)).copied().unwrap_or(attempt);
+        let place = PodPlace::of(pod);
+        let attempt = known.handed.get(&place).copied().unwrap_or(attempt);
+        if known.has_another(attempt, &place) {
+            return;
+        }
         known.drop_pod(attempt);
         let state = match last {
             PodState::Ended { reason } => PodState::Ended { reason },
@@ -256,6 +263,12 @@ impl Seen {
 }
 
 impl State {
+    /// Whether this attempt's pod is another one. Two have its label when nobody knows whether one changed hands; what
+    /// becomes of the second is its sweep's business, once the first is gone.
+    fn has_another(&self, attempt: AttemptId, place: &PodPlace) -> bool {
+        self.pods.get(&attempt).is_some_and(|seen| seen.place != *place)
+    }
+
     /// Whether it was known.
     fn drop_pod(&mut self, attempt: AttemptId) -> bool {
         let dropped = self.pods.remove(&attempt);

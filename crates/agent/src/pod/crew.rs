@@ -60,7 +60,7 @@ impl Crew {
             socket,
             strangers: Vec::new(),
             runners: Vec::new(),
-            owner: (geteuid().as_raw(), rustix::process::getegid().as_raw()),
+            owner: own::ours(),
         })
     }
 
@@ -168,6 +168,7 @@ impl Crew {
 
     /// Forgets what the runners told of the last attempt.
     pub(crate) fn begin_anew(&mut self) {
+        self.owner = own::ours();
         for member in &mut self.runners {
             member.end = None;
             member.processes = None;

@@ -9,10 +9,11 @@ use rustix::process::geteuid;
 
 use crate::workspace::remove;
 
-/// Removes all that is in a folder, but these folders with what is in them, and those that they are in.
+/// Removes all that is in a folder, but these folders, and those that they are in. Elsewhere volumes are mounted on them;
+/// here they are empty, if nobody put anything in their way.
 ///
 /// # Errors
-/// If anything else stays, or one of them is not there as a folder any more.
+/// If anything else stays, or one of them is not there as an empty folder any more.
 pub(crate) fn empty(folder: &Path, kept: &[PathBuf]) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let (path, is_folder) = {
@@ -34,8 +35,42 @@ pub(crate) fn empty(folder: &Path, kept: &[PathBuf]) -> io::Result<()> {
         if !fs::symlink_metadata(kept)?.is_dir() {
             return Err(ErrorKind::NotADirectory.into());
         }
+        if fs::read_dir(kept)?.next().is_some() {
+            return Err(ErrorKind::DirectoryNotEmpty.into());
+        }
     }
     Ok(())
+}
+
+/// Whether something is mounted at each of these places, as this process sees them.
+///
+/// # Errors
+/// If it is not: what holds a mount can be renamed, and takes it along.
+pub(crate) fn are_mounted(places: &[PathBuf]) -> io::Result<()> {
+    if places.is_empty() {
+        return Ok(());
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let mounted: Vec<PathBuf> = mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|place| PathBuf::from(unescaped(place)))
+        .collect();
+    match places.iter().find(|place| !mounted.contains(place)) {
+        None => Ok(()),
+        Some(place) => Err(io::Error::new(
+            ErrorKind::NotFound,
+            format!("the volume at `{}` is not there any more", place.display()),
+        )),
+    }
+}
+
+/// The kernel writes spaces and the like as three octal digits.
+fn unescaped(place: &str) -> String {
+    let known = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    known.iter().fold(place.to_owned(), |place, (code, character)| {
+        place.replace(code, character)
+    })
 }
 
 /// Empties the temporary folders of a container. What others own was there before anything ran in it.
@@ -84,7 +119,7 @@ mod tests {
             fs::create_dir_all(home.join(folder)).unwrap();
         }
         fs::create_dir(&outside).unwrap();
-        for file in ["a", "deep/er/b", ".m2/c", ".m2/repository/kept"] {
+        for file in ["a", "deep/er/b", ".m2/c"] {
             fs::write(home.join(file), "x").unwrap();
         }
         symlink(&outside, home.join("link")).unwrap();
@@ -96,7 +131,6 @@ mod tests {
             .map(|entry| entry.unwrap().path())
             .collect();
         assert_eq!(left, [home.join(".m2")]);
-        assert!(home.join(".m2/repository/kept").exists());
         assert_eq!(fs::read_dir(home.join(".m2")).unwrap().count(), 1);
         assert!(outside.join("stays").exists());
     }
@@ -108,9 +142,21 @@ mod tests {
         fs::create_dir_all(home.join("moved/repository")).unwrap();
         symlink(home.join("moved"), home.join(".m2")).unwrap();
         assert!(empty(&home, &[home.join(".m2/repository")]).is_err());
+        fs::remove_file(home.join(".m2")).unwrap();
+        fs::create_dir_all(home.join(".m2/repository")).unwrap();
+        fs::write(home.join(".m2/repository/planted"), "x").unwrap();
+        assert!(empty(&home, &[home.join(".m2/repository")]).is_err());
         let gone = root.path().join("gone");
         fs::create_dir(&gone).unwrap();
         assert!(empty(&gone, &[gone.join("cache")]).is_err());
+    }
+
+    #[test]
+    fn mounts_are_seen() {
+        are_mounted(&[PathBuf::from("/"), PathBuf::from("/proc")]).unwrap();
+        let error = are_mounted(&[PathBuf::from("/no/such/mount")]).unwrap_err();
+        assert!(error.to_string().contains("/no/such/mount"), "{error}");
+        assert_eq!(unescaped("/a\\040b"), "/a b");
     }
 
     #[test]

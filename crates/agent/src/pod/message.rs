@@ -29,6 +29,8 @@ pub(crate) enum ToRunner {
     Clean {
         /// The folders.
         folders: Vec<PathBuf>,
+        /// Where volumes must still be mounted.
+        mounts: Vec<PathBuf>,
     },
     /// End with this code.
     Leave {

@@ -6,6 +6,13 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::Path;
 
+use rustix::process::{getegid, geteuid};
+
+/// The user and group of this process.
+pub(crate) fn ours() -> (u32, u32) {
+    (geteuid().as_raw(), getegid().as_raw())
+}
+
 /// Gives a folder with all in it to a user; links are given themselves, never followed.
 pub(crate) fn give(folder: &Path, (uid, gid): (u32, u32)) -> io::Result<()> {
     let mut open = vec![folder.to_owned()];

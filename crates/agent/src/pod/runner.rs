@@ -19,7 +19,7 @@ use rustix::process::{
     DumpableBehavior, Pid, WaitStatus, getgid, getpid, getuid, set_child_subreaper, set_dumpable_behavior,
 };
 
-use super::empty::empty_temporary;
+use super::empty::{are_mounted, empty_temporary};
 use super::message::{FromRunner, StepEnd, ToRunner};
 use crate::connection::{Connection, Stream};
 use crate::ending::{Ending, LEFTOVER_GRACE};
@@ -27,7 +27,7 @@ use crate::memory;
 use crate::process::{Children, Tree, describe, reap};
 use crate::protocol::encode;
 use crate::signals::Signals;
-use crate::spawn::{DEFAULT_PATH, Program};
+use crate::spawn::{DEFAULT_PATH, Program, refresh};
 
 /// How long the supervisor may take to listen.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -146,8 +146,9 @@ impl Runner {
                 ToRunner::Run { argv, env, folder } => self.begin(&argv, env, &folder)?,
                 ToRunner::Stop { grace_ms } => self.stop(Duration::from_millis(grace_ms)),
                 ToRunner::Look => self.tell_processes()?,
-                ToRunner::Clean { folders } => {
-                    let problem = empty_temporary(&folders).err();
+                ToRunner::Clean { folders, mounts } => {
+                    let cleaned = are_mounted(&mounts).and_then(|()| empty_temporary(&folders));
+                    let problem = cleaned.err();
                     let problem = problem.map(|error| error.to_string());
                     self.tell(&FromRunner::Cleaned { problem })?;
                 }
@@ -172,6 +173,7 @@ impl Runner {
             env: &environment(env),
             folder,
         };
+        refresh(&self.output);
         match program.spawn(&self.output) {
             Ok(pid) => {
                 memory::prefer(pid);

@@ -1,7 +1,7 @@
 //! From the last step to the end of the process.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,13 @@ use crate::finish::{self, After, Kept, Problem};
 use crate::outputs;
 use crate::process::reaped_cpu_ms;
 use crate::protocol::{
-    ArtifactRecord, ExitRecord, FromAgent, KeepWorkspace, LargeOutput, PROTOCOL_VERSION, RecordOutcome, Usage,
+    ArtifactRecord, ExitRecord, FromAgent, KeepWorkspace, LargeOutput, PROTOCOL_VERSION, RecordOutcome,
+    Usage, encode,
 };
 use crate::workspace;
 
+/// Bytes of a summary that are kept.
+const MAX_SUMMARY: u64 = 64 << 10;
 /// How long a controller may take to read the last message.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -93,7 +96,8 @@ impl Supervisor {
     pub(super) fn publish(&mut self, outcome: RecordOutcome) {
         self.log.flush();
         let (outcome, outputs, large_outputs) = self.settle_outputs(outcome);
-        let record = ExitRecord {
+        let outcome = self.hide_secrets(outcome);
+        let mut record = ExitRecord {
             version: PROTOCOL_VERSION,
             attempt: self.spec.attempt.clone(),
             nonce: self.spec.nonce.clone(),
@@ -117,6 +121,7 @@ impl Supervisor {
                 cpu_ms: reaped_cpu_ms(),
             },
         };
+        fit_a_frame(&mut record);
         // Without a record the attempt counts as lost, which is the truth on a disk that takes no byte.
         if self.dir.write_record(&record).is_err() {
             return;
@@ -136,6 +141,22 @@ impl Supervisor {
         }
     }
 
+    /// A reason may quote what a step wrote.
+    fn hide_secrets(&self, mut outcome: RecordOutcome) -> RecordOutcome {
+        let reason = match &mut outcome {
+            RecordOutcome::Failed { reason, .. } => reason.as_mut(),
+            RecordOutcome::Errored { reason } => Some(reason),
+            RecordOutcome::Succeeded
+            | RecordOutcome::TimedOut { .. }
+            | RecordOutcome::Cancelled
+            | RecordOutcome::Refused => None,
+        };
+        if let Some(reason) = reason {
+            *reason = self.log.masked(reason);
+        }
+        outcome
+    }
+
     /// Puts large values into files; where that does not work the attempt errors.
     fn settle_outputs(&mut self, outcome: RecordOutcome) -> (RecordOutcome, Values, LargeValues) {
         match outputs::split(std::mem::take(&mut self.outputs), &self.dir.outputs()) {
@@ -151,12 +172,19 @@ impl Supervisor {
         }
     }
 
-    /// Whether there is a summary; secrets in it are hidden.
+    /// Whether there is a summary; it is cut to what is shown, and secrets in it are hidden.
     fn mask_summary(&self) -> bool {
         let path = self.dir.summary();
-        let is_there =
-            fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0);
-        is_there && self.mask_file(&path)
+        let file = fs::symlink_metadata(&path).ok().filter(Metadata::is_file);
+        let is_cut = match file.map_or(0, |metadata| metadata.len()) {
+            0 => return false,
+            1..=MAX_SUMMARY => Ok(()),
+            _ => fs::OpenOptions::new()
+                .write(true)
+                .open(&path)
+                .and_then(|file| file.set_len(MAX_SUMMARY)),
+        };
+        is_cut.is_ok() && self.mask_file(&path)
     }
 
     /// Hides secrets in a file that goes elsewhere; one that they cannot be hidden in does not.
@@ -197,4 +225,20 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// A record that no frame holds could never be told: then what the steps put out goes, and the reason is told.
+fn fit_a_frame(record: &mut ExitRecord) {
+    let told = FromAgent::Finished {
+        record: Box::new(record.clone()),
+    };
+    if encode(&told).is_ok() {
+        return;
+    }
+    record.outputs.clear();
+    record.large_outputs.clear();
+    record.reports.clear();
+    record.outcome = RecordOutcome::Errored {
+        reason: "its outputs and the names of its reports are too large to be told".to_owned(),
+    };
 }

@@ -81,8 +81,11 @@ impl Supervisor {
         };
         let containers = crew.containers();
         for container in &containers {
-            let folders = pod.temporary.clone();
-            crew.tell(*container, &ToRunner::Clean { folders });
+            let clean = ToRunner::Clean {
+                folders: pod.temporary.clone(),
+                mounts: pod.mounts.clone(),
+            };
+            crew.tell(*container, &clean);
         }
         let until = Instant::now() + PATIENCE;
         for container in containers {

@@ -17,7 +17,7 @@ use crate::pod::StepEnd;
 use crate::process::Children;
 use crate::protocol::{FromAgent, RecordOutcome, Script, StepRecord, StepSpec};
 use crate::script;
-use crate::spawn::{DEFAULT_PATH, Program, SpawnError};
+use crate::spawn::{DEFAULT_PATH, Program, SpawnError, refresh};
 
 /// What a step may know of its host: where programs are, and how text and time are read.
 const INHERITED: &[&str] = &["PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ"];
@@ -184,10 +184,16 @@ impl Supervisor {
             return Err(outputs::OutputError::TooLarge.to_string());
         }
         file.set_len(0).map_err(unreadable)?;
-        outputs::parse(&content, &mut self.outputs).map_err(|error| error.to_string())?;
-        for value in self.outputs.values_mut() {
+        // What is refused in part is refused whole: nothing of it is told before secrets in it are hidden.
+        let mut outputs = self.outputs.clone();
+        outputs::parse(&content, &mut outputs).map_err(|error| error.to_string())?;
+        for (key, value) in &mut outputs {
+            if self.log.masked(key) != *key {
+                return Err("the name of an output holds a secret".to_owned());
+            }
             *value = self.log.masked(value);
         }
+        self.outputs = outputs;
         Ok(())
     }
 
@@ -222,6 +228,7 @@ impl Supervisor {
             env: &self.environment(step),
             folder: &folder,
         };
+        refresh(self.output.writer());
         program.spawn(self.output.writer())
     }
 

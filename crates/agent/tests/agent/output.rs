@@ -240,3 +240,62 @@ fn secrets_arrive_and_stay_hidden() {
     assert_eq!(record.outputs["out"], "***");
     assert_eq!(fs::read_to_string(attempt.dir.summary()).unwrap(), "***\n");
 }
+
+/// What is refused is refused before anything of it is told, and what is told of it hides secrets too.
+#[test]
+fn a_wrong_output_file_tells_no_secret() {
+    let canary = "SuperSecretCanary12345";
+    for text in [
+        "echo \"k=$TOK\" >> \"$PIPE_OUTPUT\"\necho \"this is no pair\" >> \"$PIPE_OUTPUT\"",
+        "echo \"$TOK\" >> \"$PIPE_OUTPUT\"",
+        "echo \"$TOK=1\" >> \"$PIPE_OUTPUT\"",
+        "echo \"k<<$TOK\" >> \"$PIPE_OUTPUT\"",
+    ] {
+        let attempt = Attempt::new().with(step(text));
+        let record = attempt.run_with(vec![secret(Some("TOK"), None, canary)]);
+        assert!(
+            matches!(record.outcome, RecordOutcome::Failed { .. }),
+            "{record:?}"
+        );
+        assert!(!format!("{record:?}").contains(canary), "{record:?}");
+        assert!(!attempt.log().contains(canary), "{}", attempt.log());
+    }
+}
+
+/// A record is always told, whatever the steps put out.
+#[test]
+fn a_record_fits_its_frame() {
+    let text = "i=0\nwhile [ $i -lt 16 ]; do\n  { printf \"k$i=\"; head -c 60000 /dev/zero | tr '\\0' '\\1'; echo; } >> \
+                \"$PIPE_OUTPUT\"\n  i=$((i+1))\ndone";
+    let record = Attempt::script(text).run();
+    assert_eq!(record.outcome, RecordOutcome::Succeeded, "{:?}", record.outcome);
+    let wrong = format!("{text}\necho no pair >> \"$PIPE_OUTPUT\"");
+    let record = Attempt::script(&wrong).run();
+    assert!(
+        matches!(record.outcome, RecordOutcome::Failed { .. }),
+        "{:?}",
+        record.outcome
+    );
+    assert!(record.outputs.is_empty());
+}
+
+#[test]
+fn a_summary_is_cut_to_what_is_shown() {
+    let attempt = Attempt::script("head -c 10000000 /dev/zero | tr '\\0' x > \"$PIPE_SUMMARY\"");
+    let record = attempt.run();
+    assert!(record.summary);
+    assert_eq!(fs::metadata(attempt.dir.summary()).unwrap().len(), 64 << 10);
+}
+
+/// All steps write to one pipe, and what one does to its end of it lasts.
+#[test]
+fn what_a_step_does_to_its_output_does_not_reach_the_next() {
+    let attempt = Attempt::new()
+        .with(step(
+            "perl -MFcntl -e 'fcntl(STDOUT, F_SETFL, O_WRONLY | O_NONBLOCK) or die'",
+        ))
+        .with(step("head -c 8000000 /dev/zero | tr '\\0' x"));
+    let record = attempt.run();
+    assert_eq!(record.outcome, RecordOutcome::Succeeded, "{:?}", record.outcome);
+    assert!(record.log_bytes > 8_000_000, "{}", record.log_bytes);
+}

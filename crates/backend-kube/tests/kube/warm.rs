@@ -1,18 +1,19 @@
 //! Pods that serve one attempt after the other.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, ResourceExt,
     api::{AttachParams, DeleteParams, ListParams},
 };
-use pipekeeper_backend::{Backend as _, Launch, Tier, What, pod::PoolOptions};
+use pipekeeper_backend::{Backend as _, Launch, Tier, VolumeMount, What, pod::PoolOptions, suite::attempt};
+use pipekeeper_backend_kube::{Volume, VolumeSource};
 use pipekeeper_model::{AttemptId, Holder};
 
 use super::{
     scene::{Scene, command, eventually, must, says, step},
-    work::service,
+    work::{name, service},
     world::{KubeWorld, image},
 };
 
@@ -168,5 +169,62 @@ async fn a_recovered_log_is_the_attempts_own() {
     let log = scene.log(attempt);
     says(&log, &["of the second"]);
     assert!(!log.contains("of the first"), "{log}");
+    scene.close().await;
+}
+
+/// The next checkout belongs to the user of the next step, whoever had the last one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_without_root_works_in_a_pod_that_stood_by() {
+    let Some(mut scene) = Scene::with(with_pool).await else {
+        return;
+    };
+    let mut holders = Vec::new();
+    for node in 1..=2 {
+        let mut launch = scene.plain(node, "");
+        let text = "id -u; echo mine > file; echo \"a=b\" >> \"$PIPE_OUTPUT\"";
+        launch.steps = vec![step(Some(image("nonroot:1")), command(text))];
+        let attempt = launch.attempt;
+        holders.push(scene.pod_of(launch).await);
+        assert_eq!(scene.log(attempt), "1000\n");
+    }
+    assert_eq!(holders[0], holders[1]);
+    scene.close().await;
+}
+
+/// Volumes stay where they are mounted; a pod in which one was moved away is of no use to others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_whose_volume_was_moved_serves_nobody_else() {
+    let volume = tempfile::tempdir().unwrap();
+    let folder = volume.path().join("shared").display().to_string();
+    let change = |world: &mut KubeWorld| {
+        with_pool(world);
+        let source = VolumeSource::HostPath(folder.clone());
+        let nodes = BTreeMap::new();
+        world.options.volumes.insert(name("m2"), Volume { source, nodes });
+    };
+    let Some(mut scene) = Scene::with(change).await else {
+        return;
+    };
+    let mount = VolumeMount {
+        cache: name("maven"),
+        volume: name("m2"),
+        paths: vec!["~/.m2/repository".to_owned()],
+    };
+    let mut holders = Vec::new();
+    for (node, text) in [
+        (1, "echo kept > ~/.m2/repository/file"),
+        (
+            2,
+            "cat ~/.m2/repository/file; mv ~/.m2 ~/.m3; mkdir -p ~/.m2/repository",
+        ),
+        (3, "cat ~/.m2/repository/file; ls ~/.m3 2> /dev/null || echo gone"),
+    ] {
+        let mut launch = scene.plain(node, text);
+        launch.volumes = vec![mount.clone()];
+        holders.push(scene.pod_of(launch).await);
+    }
+    assert_eq!(holders[0], holders[1]);
+    assert_ne!(holders[1], holders[2]);
+    assert_eq!(scene.log(attempt(3)), "user code starts\nkept\ngone\n");
     scene.close().await;
 }

@@ -18,7 +18,7 @@ use super::{
     world::image,
 };
 
-fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     must(text.parse())
 }
 

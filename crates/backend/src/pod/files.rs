@@ -26,6 +26,10 @@ use super::{
 
 /// Bytes that come on the control stream.
 const SMALL: u64 = 512 << 10;
+/// The most bytes of a file whose size a step decides; artifacts and caches have limits of their own.
+const MOST_OF_SUMMARY: u64 = 1 << 20;
+const MOST_OF_REPORT: u64 = 32 << 20;
+const MOST_OF_OUTPUT: u64 = 64 << 20;
 /// A stream on which nothing moves for so long is broken.
 const STILL: Duration = Duration::from_secs(30);
 
@@ -96,9 +100,14 @@ pub(super) async fn get(
 ) -> io::Result<()> {
     let mut stream = Patient::new(stream, STILL);
     let mut received = Vec::new();
-    for (name, target) in wanted(mirror, order, record) {
+    for File { name, target, most } in wanted(mirror, order, record) {
         tell(&mut stream, &Wanted { name: name.clone() }).await?;
         let Offer { bytes, .. } = hear(&mut stream, &mut received).await?;
+        if bytes > most {
+            return Err(io::Error::other(format!(
+                "`{name}` has {bytes} bytes, more than {most}"
+            )));
+        }
         fetch(&mut stream, &mut received, bytes, &target)
             .await
             .map_err(|error| io::Error::new(error.kind(), format!("`{name}`: {error}")))?;
@@ -111,15 +120,23 @@ pub(super) fn names_any(mirror: &Mirror, order: &Order, record: &ExitRecord) -> 
     !wanted(mirror, order, record).is_empty()
 }
 
-/// The files that a record names, below the attempt's folder, and their places on this side.
-fn wanted(mirror: &Mirror, order: &Order, record: &ExitRecord) -> Vec<(String, PathBuf)> {
+/// A file that is fetched: its name below the attempt's folder, its place on this side, and its most bytes.
+struct File {
+    name: String,
+    target: PathBuf,
+    most: u64,
+}
+
+/// The files that a record names.
+fn wanted(mirror: &Mirror, order: &Order, record: &ExitRecord) -> Vec<File> {
     let dir = mirror.dir();
+    let file = |name: String, target, most| File { name, target, most };
     let asked_for = |name: &str| order.spec.artifacts.iter().any(|artifact| artifact.name == name);
     let artifacts = (record.artifacts.iter())
         .filter(|artifact| asked_for(&artifact.name))
         .map(|artifact| {
             let name = &artifact.name;
-            (format!("artifacts/{name}.tar.zst"), dir.artifact(name))
+            file(format!("artifacts/{name}.tar.zst"), dir.artifact(name), u64::MAX)
         });
     let stays_below = |path: &str| {
         Path::new(path)
@@ -128,19 +145,22 @@ fn wanted(mirror: &Mirror, order: &Order, record: &ExitRecord) -> Vec<(String, P
     };
     let reports = (record.reports.iter())
         .filter(|report| stays_below(report))
-        .map(|report| (format!("reports/{report}"), dir.reports().join(report)));
+        .map(|report| {
+            let name = format!("reports/{report}");
+            file(name, dir.reports().join(report), MOST_OF_REPORT)
+        });
     let caches = (record.caches.iter())
         .filter(|cache| cache.saved_bytes.is_some())
         .filter_map(|cache| {
             let place = order.caches.get(&cache.name)?;
-            Some((format!("caches/{}", cache.name), place.clone()))
+            Some(file(format!("caches/{}", cache.name), place.clone(), u64::MAX))
         });
     let outputs = (record.large_outputs.keys())
         .filter(|key| is_output_key(key))
-        .map(|key| (format!("outputs/{key}"), dir.outputs().join(key)));
+        .map(|key| file(format!("outputs/{key}"), dir.outputs().join(key), MOST_OF_OUTPUT));
     let summary = record
         .summary
-        .then(|| ("out/summary.md".to_owned(), dir.summary()));
+        .then(|| file("out/summary.md".to_owned(), dir.summary(), MOST_OF_SUMMARY));
     let own = artifacts.chain(outputs);
     own.chain(reports).chain(caches).chain(summary).collect()
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use pipekeeper_agent::protocol::{
-    AttemptDir, AttemptSpec, CacheCandidate, CacheSpec, InputSpec, PodSpec, WorkspaceSpec,
+    AttemptDir, AttemptSpec, CacheCandidate, CacheSpec, InputSpec, PodSpec, ToAgent, WorkspaceSpec, encode,
 };
 use pipekeeper_model::{
     AttemptId, Digest, Millis, Name,
@@ -166,6 +166,15 @@ pub(super) fn plan(
         saved.extend(cache.save_to.clone().map(|path| (cache.name.to_string(), path)));
     }
     spec.pod = Some(as_seen(launch, containers.len()));
+    let told = ToAgent::Assign {
+        spec: Box::new(spec.clone()),
+    };
+    if encode(&told).is_err() {
+        return Err(LaunchError::Terminal {
+            reason: "its scripts and variables have more than 8 MiB together: pass large values as files"
+                .to_owned(),
+        });
+    }
     let pod = PodPlan {
         attempt: launch.attempt,
         placement: launch.placement.clone(),
