@@ -166,15 +166,7 @@ pub(super) fn plan(
         saved.extend(cache.save_to.clone().map(|path| (cache.name.to_string(), path)));
     }
     spec.pod = Some(as_seen(launch, containers.len()));
-    let told = ToAgent::Assign {
-        spec: Box::new(spec.clone()),
-    };
-    if encode(&told).is_err() {
-        return Err(LaunchError::Terminal {
-            reason: "its scripts and variables have more than 8 MiB together: pass large values as files"
-                .to_owned(),
-        });
-    }
+    check_size(&spec)?;
     let pod = PodPlan {
         attempt: launch.attempt,
         placement: launch.placement.clone(),
@@ -204,6 +196,16 @@ pub(super) fn plan(
         likeness: None,
     };
     Ok((pod, order))
+}
+
+/// A spec that no frame holds could never be told.
+fn check_size(spec: &AttemptSpec) -> Result<(), LaunchError> {
+    let told = ToAgent::Assign {
+        spec: Box::new(spec.clone()),
+    };
+    encode(&told).map(drop).map_err(|_| LaunchError::Terminal {
+        reason: "its scripts and variables have more than 8 MiB together: pass large values as files".to_owned(),
+    })
 }
 
 /// How the attempt stands in its pod.
