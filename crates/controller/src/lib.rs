@@ -27,7 +27,7 @@ mod summary;
 pub use controller::Controller;
 pub use debug::{Hold, HoldError};
 pub use handle::{AttemptNews, DebugWish, Handle, News, RetryWhich, SubmitError};
-pub use intake::{GitIntake, GitSupplies, Patterns, Project, Projects};
+pub use intake::{GitIntake, GitSupplies, Patterns, Project, Projects, digest_entries};
 pub use layout::Layout;
 pub use obstacles::Obstacles;
 pub use pipekeeper_backend::{TermName, Terminal, TerminalSize, Told};

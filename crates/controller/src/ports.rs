@@ -70,7 +70,7 @@ pub trait Supplies: Send + Sync {
     /// What a workspace of this run starts with.
     async fn source(&self, request: &RunRequest) -> Result<SourceInput, LaunchError>;
 
-    /// A digest over the contents of the source's files that match the globs, for cache keys and `reuse:`; that of no bytes
+    /// A digest over the source's files that match the globs, their modes and contents, for cache keys and `reuse:`; that of no bytes
     /// if none matches.
     async fn digest_files(&self, request: &RunRequest, globs: &[String]) -> Result<Digest, LaunchError>;
 

@@ -1,7 +1,7 @@
 //! `reuse:`: everything that an attempt's result depends on as one digest, and the search for an earlier success with it.
 //!
-//! What varies from run to run counts only where the file names it; what the file says of the action counts whole. Values
-//! of secrets never count. An action with secrets adopts from its own trust tier alone: what a more trusted run made with
+//! What varies from run to run counts only where the file names it or computes a variable of it; what the file says of the
+//! action counts whole. Values of secrets never count. An action with secrets adopts from its own trust tier alone: what a more trusted run made with
 //! its secrets is not for others.
 
 use std::collections::BTreeMap;
@@ -33,10 +33,14 @@ struct Inputs<'a> {
     work: &'a Work,
     argv: Vec<&'a [String]>,
     services: &'a BTreeMap<Name, BTreeMap<String, String>>,
-    env: BTreeMap<&'a str, Vec<Option<Value<'a>>>>,
+    env: Values<'a>,
+    computed: Values<'a>,
     artifacts: Vec<(&'a Digest, &'a str)>,
     files: &'a Digest,
 }
+
+/// The values of variables by name: the action's, then each step's own.
+type Values<'a> = BTreeMap<&'a str, Vec<Option<Value<'a>>>>;
 
 /// The value of a variable.
 #[derive(Serialize)]
@@ -69,7 +73,7 @@ impl Draft {
         let (same, env) = (as_written(work), self.env(node));
         let digests = std::iter::once(tiers.writes).chain(trusted).map(|tier| {
             let inputs = Inputs {
-                version: 1,
+                version: 2,
                 project: &self.request.project,
                 pipeline: &self.request.plan.pipeline,
                 action: &node.name,
@@ -82,7 +86,9 @@ impl Draft {
                     .map(|step| step.argv.as_slice())
                     .collect(),
                 services: &self.resolved.services,
-                env: self.named(reuse, &env),
+                env: self.values(reuse.env.iter().map(String::as_str), &env),
+                // The file's values, without the facts of the run, which differ in every one.
+                computed: self.values(computed(work), &self.resolved.env),
                 artifacts: self
                     .resolved
                     .inputs
@@ -100,12 +106,12 @@ impl Draft {
             })
     }
 
-    /// The values of the variables that the file names: the action's, then each step's own.
-    fn named<'a>(
+    /// The values of these variables, with those of `env` as the action's.
+    fn values<'a>(
         &'a self,
-        reuse: &'a Reuse,
+        names: impl Iterator<Item = &'a str>,
         env: &'a BTreeMap<String, String>,
-    ) -> BTreeMap<&'a str, Vec<Option<Value<'a>>>> {
+    ) -> Values<'a> {
         let values = |name: &str| {
             let steps = (self.resolved.steps.iter()).map(|step| (&step.env, &step.env_files));
             let all = std::iter::once((env, &self.resolved.env_files)).chain(steps);
@@ -115,12 +121,18 @@ impl Draft {
             };
             all.map(value).collect()
         };
-        reuse
-            .env
-            .iter()
-            .map(|name| (name.as_str(), values(name)))
-            .collect()
+        names.map(|name| (name, values(name))).collect()
     }
+}
+
+/// The variables whose values the file's text does not tell: somebody's parameters or outputs may be in them.
+fn computed(work: &Work) -> impl Iterator<Item = &str> {
+    let steps = work.steps.iter().map(|step| &step.env);
+    std::iter::once(&work.env)
+        .chain(steps)
+        .flatten()
+        .filter(|(_, text)| text.contains("${{"))
+        .map(|(name, _)| name.as_str())
 }
 
 fn reusable(node: &Node) -> Option<(&Node, &Work, &Reuse)> {

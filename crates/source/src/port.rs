@@ -107,7 +107,8 @@ pub trait Source: Send + Sync {
         head: &Sha,
     ) -> Result<Vec<String>, SourceError>;
 
-    /// Every file of a commit with the id of its content, by path: equal ids mean equal bytes.
+    /// Every file of a commit with its mode and the id of its content (`100755 83ba…`), by path: equal texts mean equal bytes
+    /// of one kind, since a link or a program is not the file that holds the same.
     async fn content_ids(
         &self,
         repository: &Repository,

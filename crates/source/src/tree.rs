@@ -23,6 +23,19 @@ pub(crate) enum Kind {
     Submodule,
 }
 
+impl Kind {
+    /// As git writes it.
+    fn mode(self) -> &'static str {
+        match self {
+            Self::File => "100644",
+            Self::Program => "100755",
+            Self::Link => "120000",
+            Self::Folder => "040000",
+            Self::Submodule => "160000",
+        }
+    }
+}
+
 /// One entry of one folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
@@ -167,7 +180,7 @@ pub(crate) fn changed_paths(
     Ok(changed.into_iter().collect())
 }
 
-/// Every file of a commit with the id of its content, by path.
+/// Every file of a commit with its mode and the id of its content, by path.
 pub(crate) fn content_ids(mirror: &Mirror, sha: &Sha) -> Result<BTreeMap<String, String>, SourceError> {
     let mut walk = Walk::new(mirror);
     let mut found = BTreeMap::new();
@@ -177,7 +190,8 @@ pub(crate) fn content_ids(mirror: &Mirror, sha: &Sha) -> Result<BTreeMap<String,
             match entry.kind {
                 Kind::Folder => folders.push((entry.path, entry.id)),
                 Kind::File | Kind::Program | Kind::Link | Kind::Submodule => {
-                    found.insert(lossy(&entry.path), entry.id.to_string());
+                    let id = format!("{} {}", entry.kind.mode(), entry.id);
+                    found.insert(lossy(&entry.path), id);
                 }
             }
         }

@@ -9,8 +9,21 @@ use pipekeeper_model::plan::PodFields;
 use super::volumes;
 use crate::ClusterOptions;
 
+/// What the names of the priority classes begin with that Kubernetes keeps for itself.
+const OF_SYSTEM: &str = "system-";
+
 /// Whether the owner lets files set these.
 pub(super) fn check(fields: &PodFields, cluster: &ClusterOptions) -> Result<(), LaunchError> {
+    // Such a pod drives out everything else, so no owner's word for the field means these.
+    let class = fields.priority_class.as_deref();
+    if let Some(class) = class.filter(|class| class.starts_with(OF_SYSTEM)) {
+        return Err(LaunchError::Terminal {
+            reason: format!(
+                "the cluster `{}` lets no file set `pod.priorityClassName` to `{class}`: classes that begin with `{OF_SYSTEM}` are for the cluster's own pods; take another, or take it out",
+                cluster.name
+            ),
+        });
+    }
     let Some(refused) = fields.set().find(|field| !cluster.pod_allow.contains(field)) else {
         return Ok(());
     };

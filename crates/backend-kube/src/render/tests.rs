@@ -210,6 +210,28 @@ fn a_field_that_the_owner_does_not_allow_is_refused() {
     );
 }
 
+#[test]
+fn priority_classes_of_the_system_are_refused_whatever_is_allowed() {
+    for (class, is_refused) in [
+        ("system-node-critical", true),
+        ("system-cluster-critical", true),
+        ("system-x", true),
+        ("systems", false),
+        ("urgent", false),
+    ] {
+        let mut plan = plan();
+        plan.fields.priority_class = Some(class.to_owned());
+        let mut cluster = cluster();
+        cluster.pod_allow = BTreeSet::from([PodField::PriorityClassName]);
+        let answer = check(&plan, &cluster).map_err(|error| error.to_string());
+        assert_eq!(answer.is_err(), is_refused, "{class}");
+        if let Err(text) = answer {
+            let wanted = format!("lets no file set `pod.priorityClassName` to `{class}`");
+            assert!(text.contains(&wanted), "{text}");
+        }
+    }
+}
+
 /// A folder of a node is for those who are trusted, and for one project and tier at a time.
 #[test]
 fn folders_of_nodes_are_never_for_strangers() {

@@ -1,4 +1,5 @@
-//! How much caches may take, and what goes when they take more: what was not used for longest.
+//! How much caches may take, and what goes when they take more: what is trusted least, and of that what was not used for
+//! longest.
 
 use std::{
     collections::BTreeMap,
@@ -7,6 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use pipekeeper_backend::Tier;
 use pipekeeper_model::{Bytes, Name};
 
 use super::{CacheEntry, EXTENSION, Removed, files, list, remove::remove_all};
@@ -32,8 +34,8 @@ impl Default for CacheQuota {
     }
 }
 
-/// Removes what goes beyond the quota, the longest unused first, and what killed writers left. All folders together share
-/// the quota.
+/// Removes what goes beyond the quota, the least trusted first and of those the longest unused, and what killed writers left.
+/// All folders together share the quota.
 ///
 /// # Errors
 /// If a folder cannot be read or a file cannot be removed.
@@ -49,7 +51,8 @@ pub fn trim<P: AsRef<Path>>(folders: &[P], quota: CacheQuota) -> io::Result<Remo
 /// The caches to remove, so that what stays keeps to the quota. Pure.
 fn beyond(mut entries: Vec<CacheEntry>, quota: CacheQuota) -> Vec<CacheEntry> {
     // The newest first: each stays if there is still room for it, so that one that is too large alone pushes no other out.
-    entries.sort_by_key(|entry| std::cmp::Reverse((entry.used_at, entry.created_at)));
+    // Trust before age, so that what a branch fills pushes nothing out that a protected one made.
+    entries.sort_by_key(|entry| std::cmp::Reverse((trust(entry), entry.used_at, entry.created_at)));
     let mut total = 0_u64;
     let mut projects: BTreeMap<Name, u64> = BTreeMap::new();
     let mut gone: Vec<CacheEntry> = Vec::new();
@@ -67,6 +70,12 @@ fn beyond(mut entries: Vec<CacheEntry>, quota: CacheQuota) -> Vec<CacheEntry> {
     }
     gone.reverse();
     gone
+}
+
+/// How far the writer of a cache is trusted; folders with no tier's name are not at all.
+fn trust(entry: &CacheEntry) -> Option<usize> {
+    let tiers = [Tier::Forks, Tier::Branches, Tier::Local, Tier::Protected];
+    tiers.iter().position(|tier| tier.as_str() == entry.tier)
 }
 
 fn remove_leftovers(caches: &Path) -> io::Result<()> {
@@ -134,6 +143,29 @@ mod tests {
         assert_eq!(gone(all(), 79, 160), ["old", "middle"]);
         assert_eq!(gone(all(), 120, 120), ["other"]);
         assert_eq!(gone(all(), 0, 160).len(), 4);
+    }
+
+    #[test]
+    fn the_less_trusted_go_first() {
+        let of_tier = |tier: &str, key: &str, used_at: i64| CacheEntry {
+            tier: tier.to_owned(),
+            ..entry("a", key, 40, used_at)
+        };
+        let all = || {
+            vec![
+                of_tier("protected", "protected", 0),
+                of_tier("protected", "older", -1),
+                of_tier("local", "local", 5),
+                of_tier("branches", "branch", 8),
+                of_tier("forks", "fork", 9),
+                of_tier("what", "unknown", 10),
+            ]
+        };
+        let order = ["unknown", "fork", "branch", "local", "older", "protected"];
+        for (count, room) in [(0, 240), (1, 200), (2, 160), (4, 80), (5, 40)] {
+            assert_eq!(gone(all(), room, 240), order[..count]);
+            assert_eq!(gone(all(), 240, room), order[..count]);
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use self::planning::{event, idle_triggers};
 use crate::{Admitted, Intake, IntakeError, Wish};
 
 pub use projects::{Patterns, Project, Projects};
-pub use supplies::GitSupplies;
+pub use supplies::{GitSupplies, digest_entries};
 
 /// The folder of pipeline files.
 const FOLDER: &str = ".pipe";

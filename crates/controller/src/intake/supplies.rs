@@ -63,12 +63,7 @@ impl Supplies for GitSupplies {
         let (repository, sha) = self.origin(request)?;
         let wanted = Patterns::new(globs);
         let ids = self.source.content_ids(repository, sha).await.map_err(failed)?;
-        let lines: String = ids
-            .iter()
-            .filter(|(path, _)| wanted.admit(path))
-            .map(|(path, id)| format!("{id} {path}\n"))
-            .collect();
-        Ok(Digest::of(lines.as_bytes()))
+        Ok(digest_entries(ids.iter().filter(|(path, _)| wanted.admit(path))))
     }
 
     async fn secrets(
@@ -111,10 +106,45 @@ impl Supplies for GitSupplies {
     }
 }
 
+/// One digest over files, each a path with its mode and what stands for its content; of no file, the digest of no bytes.
+pub fn digest_entries<'a>(files: impl IntoIterator<Item = (&'a String, &'a String)>) -> Digest {
+    // No path holds a NUL, while one may hold a line end.
+    let fields: String = files
+        .into_iter()
+        .map(|(path, content)| format!("{content}\0{path}\0"))
+        .collect();
+    Digest::of(fields.as_bytes())
+}
+
 fn failed(error: SourceError) -> LaunchError {
     let reason = format!("failed to {error}");
     match error.permanence() {
         Permanence::Transient => LaunchError::Transient { reason },
         Permanence::Terminal => LaunchError::Terminal { reason },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use pipekeeper_model::Digest;
+
+    use super::digest_entries;
+
+    fn digest(files: &[(&str, &str)]) -> Digest {
+        let files: BTreeMap<String, String> = files
+            .iter()
+            .map(|&(path, content)| (path.to_owned(), content.to_owned()))
+            .collect();
+        digest_entries(&files)
+    }
+
+    #[test]
+    fn no_two_lists_of_files_share_a_digest() {
+        assert_eq!(digest(&[]), Digest::of(b""));
+        let two = digest(&[("a", "100644 1"), ("b", "100644 2")]);
+        assert_ne!(digest(&[("a\n100644 2 b", "100644 1")]), two);
+        assert_ne!(digest(&[("a", "100755 1"), ("b", "100644 2")]), two);
     }
 }

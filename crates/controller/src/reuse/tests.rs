@@ -14,7 +14,7 @@ use crate::{CacheTiers, Habits, Supplies, launch::Draft};
 const FILE: &str = "
 on: { manual: true }
 params: { level: { type: string, default: low } }
-env: { LEVEL: '${{ params.level }}', NOISE: '${{ run.id }}' }
+env: { LEVEL: '${{ params.level }}', NOISE: quiet }
 image: debian:13
 actions:
   - name: build
@@ -170,6 +170,25 @@ async fn what_varies_unnamed_from_run_to_run_does_not_count() {
 }
 
 #[tokio::test]
+async fn a_computed_variable_counts_by_its_value_though_it_is_not_named() {
+    for (from, to) in [
+        ("NOISE: quiet", "NOISE: '${{ run.id }}'"),
+        (
+            "    run: make\n",
+            "    steps: [{ run: make, env: { NOISE: '${{ run.id }}' } }]\n",
+        ),
+    ] {
+        let of_run = |run| Asked {
+            run,
+            ..Asked::file(FILE.replace(from, to))
+        };
+        let first = of_run(7).digests(&plain()).await;
+        assert_eq!(of_run(7).digests(&plain()).await, first);
+        assert_ne!(of_run(8).digests(&plain()).await, first, "{to}");
+    }
+}
+
+#[tokio::test]
 async fn all_that_a_result_depends_on_counts() {
     let base = Asked::file(FILE).digests(&plain()).await;
     let mut seen = vec![base.clone()];
@@ -198,7 +217,7 @@ async fn all_that_a_result_depends_on_counts() {
         ("the shell", "run: make", "shell: bash\n    run: make"),
         ("the image", "debian:13", "debian:14"),
         ("a service", "postgres:15", "postgres:16"),
-        ("what the file sets", "NOISE: '${{ run.id }}'", "NOISE: loud"),
+        ("what the file sets", "NOISE: quiet", "NOISE: loud"),
         ("the globs", "inputs: [src]", "inputs: [src, lib]"),
         ("a secret's name", "run: make", "secrets: [TOKEN]\n    run: make"),
         (

@@ -220,7 +220,7 @@ fn making(raw: &mut RawCluster) -> Result<Option<Making>, Failure> {
     }))
 }
 
-/// Fails if a project's pods would go into something that cannot be a namespace.
+/// Fails if a project's pods would go into something that cannot be a namespace, or to what is protected of another project.
 pub(super) fn check_namespaces(
     clusters: &[ClusterConfig],
     projects: &[ProjectConfig],
@@ -240,7 +240,46 @@ pub(super) fn check_namespaces(
             .hint("a namespace has at most 63 small letters, digits and `-`; in `namespaces`, `${project}` stands for the project's name"));
         }
     }
+    clusters.iter().try_for_each(|cluster| {
+        let place = PlaceConfig::Cluster(cluster.options.name.clone());
+        let of_cluster = projects.iter().filter(|one| one.place == place);
+        let names: Vec<&Name> = of_cluster.map(|one| &one.project.name).collect();
+        check_apart(cluster, &names)
+    })
+}
+
+/// Fails if a less trusted pod of one project would be where another project's protected ones are.
+fn check_apart(cluster: &ClusterConfig, projects: &[&Name]) -> Result<(), Failure> {
+    let Namespaces {
+        protected,
+        branches,
+        forks,
+    } = &cluster.options.namespaces;
+    for (tier, template) in [("branches", branches), ("forks", forks)] {
+        // One template gives two projects the same namespace only if its owner wrote one name for all.
+        if template == protected {
+            continue;
+        }
+        for one in projects {
+            let namespace = filled(protected, one);
+            let mut others = projects.iter().filter(|other| *other != one);
+            let Some(other) = others.find(|other| filled(template, other) == namespace) else {
+                continue;
+            };
+            return Err(Failure::usage(format!(
+                "the cluster `{}` would put the protected pods of the project `{one}` and the pods for {tier} of the project `{other}` into one namespace, `{namespace}`",
+                cluster.options.name
+            ))
+            .hint(format!(
+                "write a `namespaces.{tier}` that no protected one can equal, for example `{tier} = \"{tier}-of-${{project}}\"`, or call one of the projects differently"
+            )));
+        }
+    }
     Ok(())
+}
+
+fn filled(template: &str, project: &Name) -> String {
+    template.replace("${project}", project.as_str())
 }
 
 fn source(raw: RawVolume) -> Result<Volume, &'static str> {

@@ -219,6 +219,51 @@ fn a_cluster_that_cannot_be_used_is_refused() {
 }
 
 #[test]
+fn no_project_meets_what_is_protected_of_another() {
+    let refused = |namespaces: &str, projects: [&str; 2]| {
+        let cluster = CLUSTER.replace("protected = \"ci-${project}\"", namespaces);
+        let projects = projects.map(|name| IN_PODS.replace("Web_1", name));
+        let text = format!("{cluster}{}", projects.concat());
+        parse(&text, &[]).err().map(|failure| failure.to_string())
+    };
+    let meets = |tier: &str, namespace: &str, one: &str, other: &str| {
+        format!(
+            "the protected pods of the project `{one}` and the pods for {tier} of the project `{other}` into one namespace, `{namespace}`"
+        )
+    };
+    let suffix = "protected = \"x-${project}\"";
+    let literal = "protected = \"ci\", branches = \"${project}\"";
+    for (namespaces, projects, wanted) in [
+        (
+            suffix,
+            ["web", "web-branches"],
+            meets("branches", "x-web-branches", "web-branches", "web"),
+        ),
+        (
+            suffix,
+            ["web-forks", "web"],
+            meets("forks", "x-web-forks", "web-forks", "web"),
+        ),
+        (literal, ["ci", "web"], meets("branches", "ci", "web", "ci")),
+        (
+            "protected = \"x-${project}\", forks = \"x-web\"",
+            ["web", "shop"],
+            meets("forks", "x-web", "web", "shop"),
+        ),
+    ] {
+        let text = refused(namespaces, projects).unwrap_or_default();
+        assert!(text.contains(&wanted), "{namespaces}: {text}");
+    }
+    let one_for_all = "protected = \"ci\", branches = \"ci\", forks = \"ci\"";
+    let one_for_each = "protected = \"${project}\", branches = \"${project}\", forks = \"${project}\"";
+    let apart = "protected = \"x-${project}\", branches = \"branches-of-${project}\", forks = \"forks\"";
+    for namespaces in [suffix, one_for_all, one_for_each, apart] {
+        assert_eq!(refused(namespaces, ["web", "shop"]), None, "{namespaces}");
+    }
+    assert_eq!(refused(apart, ["web", "web-branches"]), None);
+}
+
+#[test]
 fn a_cluster_makes_namespaces_only_if_it_is_told_to() {
     let making = |keys: &str| {
         let config = parse(&format!("{CLUSTER}{keys}\n"), &[]).unwrap();

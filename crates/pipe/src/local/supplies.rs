@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -10,7 +11,7 @@ use async_trait::async_trait;
 use ignore::WalkBuilder;
 use pipekeeper_agent::archive;
 use pipekeeper_backend::{KeepWorkspace, LaunchError, Orphan, SecretValue, SourceInput, Tier};
-use pipekeeper_controller::{CacheTiers, Habits, Patterns, Supplies};
+use pipekeeper_controller::{CacheTiers, Habits, Patterns, Supplies, digest_entries};
 use pipekeeper_engine::RunRequest;
 use pipekeeper_model::{Digest, Millis, plan::Secret};
 use tokio::sync::OnceCell;
@@ -100,15 +101,7 @@ async fn pack(folder: &Path) -> Result<PathBuf, LaunchError> {
     Ok(archive)
 }
 
-/// One digest over paths and contents, in the order of the paths.
-fn digest_contents(files: &BTreeMap<String, Digest>) -> Digest {
-    let lines: String = files
-        .iter()
-        .map(|(path, digest)| format!("{path}\0{digest}\n"))
-        .collect();
-    Digest::of(lines.as_bytes())
-}
-
+/// One digest over the files that match: paths, modes as git would write them, and contents.
 fn digest_folder(folder: &Path, globs: &Patterns) -> Result<Digest, ignore::Error> {
     let mut files = BTreeMap::new();
     for entry in WalkBuilder::new(folder).standard_filters(false).build() {
@@ -117,16 +110,30 @@ fn digest_folder(folder: &Path, globs: &Patterns) -> Result<Digest, ignore::Erro
             continue;
         };
         let path = path.to_string_lossy();
-        if globs.admit(&path) && entry.file_type().is_some_and(|kind| kind.is_file()) {
-            files.insert(path.into_owned(), Digest::of(&fs::read(entry.path())?));
-        }
+        let Some(kind) = entry.file_type().filter(|_| globs.admit(&path)) else {
+            continue;
+        };
+        let (mode, content) = if kind.is_symlink() {
+            let target = fs::read_link(entry.path())?;
+            ("120000", Digest::of(target.as_os_str().as_bytes()))
+        } else if kind.is_file() {
+            let is_program = entry.metadata()?.permissions().mode() & 0o100 != 0;
+            let mode = if is_program { "100755" } else { "100644" };
+            (mode, Digest::of(&fs::read(entry.path())?))
+        } else {
+            continue;
+        };
+        files.insert(path.into_owned(), format!("{mode} {content}"));
     }
-    Ok(digest_contents(&files))
+    Ok(digest_entries(&files))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt, symlink},
+    };
 
     use pipekeeper_controller::Patterns;
     use pipekeeper_model::Digest;
@@ -151,6 +158,31 @@ mod tests {
         assert_ne!(second, first);
         fs::write(dir.path().join("Cargo.lock"), "2").unwrap();
         assert_ne!(digest(), second);
+    }
+
+    #[test]
+    fn a_key_follows_what_the_files_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tool");
+        let globs = Patterns::new(&["tool".to_owned()]);
+        let digest = || digest_folder(dir.path(), &globs).unwrap();
+        let become_mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        fs::write(&path, "same").unwrap();
+        become_mode(0o644);
+        let plain = digest();
+        become_mode(0o600);
+        assert_eq!(digest(), plain, "git knows of one bit alone");
+        become_mode(0o755);
+        let program = digest();
+        assert_ne!(program, plain);
+        let link_to = |target: &str| {
+            fs::remove_file(&path).unwrap();
+            symlink(target, &path).unwrap();
+            digest()
+        };
+        let link = link_to("same");
+        assert!(link != plain && link != program);
+        assert_ne!(link_to("other"), link);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Reading what was fetched: files, commits, differences.
 
+use std::collections::BTreeMap;
+
 use git2::FileMode;
 use pipekeeper_model::{Sha, Timestamp};
 
@@ -99,6 +101,27 @@ async fn an_unknown_commit_or_mirror_is_not_found() {
             assert!(matches!(error, SourceError::NotFound { .. }), "{error}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_files_content_counts_with_its_kind() {
+    let origin = Origin::new();
+    let tree = origin.tree(&[
+        ("a/plain", FileMode::Blob, b"same"),
+        ("a/program", FileMode::BlobExecutable, b"same"),
+        ("link", FileMode::Link, b"same"),
+    ]);
+    let head = origin.commit("refs/heads/main", tree, &[]);
+    let (_root, source, repository) = fetched(&origin, &head).await;
+    let found = source.content_ids(&repository, &head).await.unwrap();
+    let id = origin.git.blob(b"same").unwrap();
+    let wanted = [
+        ("a/plain", format!("100644 {id}")),
+        ("a/program", format!("100755 {id}")),
+        ("link", format!("120000 {id}")),
+    ];
+    let wanted = wanted.map(|(path, text)| (path.to_owned(), text));
+    assert_eq!(found, BTreeMap::from(wanted));
 }
 
 #[tokio::test]
