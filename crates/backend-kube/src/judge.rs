@@ -2,14 +2,15 @@
 
 #[cfg(test)]
 mod tests;
+mod waiting;
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use k8s_openapi::{
     api::core::v1::{ContainerState, ContainerStatus, Pod, PodStatus},
     jiff::Timestamp,
 };
-use pipekeeper_backend::pod::{Cause, PodState, Why};
+use pipekeeper_backend::pod::{Cause, PodState, Why, paths};
 
 use crate::{Patience, names};
 
@@ -144,7 +145,7 @@ fn ended(pod: &Pod, status: &PodStatus, agent: Option<&ContainerState>) -> Optio
             Some("OOMKilled") => "its supervisor ran out of memory".to_owned(),
             Some("StartError" | "ContainerCannotRun") => {
                 let message = terminated.message.as_deref().unwrap_or_default();
-                format!("its supervisor cannot start: {message}")
+                format!("its supervisor cannot start: {}", blamed(message))
             }
             _ => format!("its supervisor ended with code {code}"),
         });
@@ -157,7 +158,7 @@ fn trouble(pod: &Pod, container: &ContainerStatus, patience: &Patience) -> Optio
     let state = container.state.as_ref()?;
     if let Some(waiting) = &state.waiting {
         let message = waiting.message.as_deref().unwrap_or_default();
-        return waiting_trouble(waiting.reason.as_deref()?, message, container, patience);
+        return waiting::trouble(waiting.reason.as_deref()?, message, container, patience);
     }
     let terminated = state.terminated.as_ref()?;
     let message = terminated.message.as_deref().unwrap_or_default();
@@ -169,7 +170,7 @@ fn trouble(pod: &Pod, container: &ContainerStatus, patience: &Patience) -> Optio
             cause: Cause::Container,
         }),
         (Some("StartError" | "ContainerCannotRun"), _) => Some(Why {
-            text: format!("the container of `{image}` cannot start: {message}"),
+            text: format!("the container of `{image}` cannot start: {}", blamed(message)),
             patience: Duration::ZERO,
             cause: Cause::Container,
         }),
@@ -186,92 +187,38 @@ fn trouble(pod: &Pod, container: &ContainerStatus, patience: &Patience) -> Optio
 }
 
 fn trouble_of_init(pod: &Pod, container: &ContainerStatus, patience: &Patience) -> Option<Why> {
-    let code = container
-        .state
-        .as_ref()?
-        .terminated
-        .as_ref()
-        .map(|ended| ended.exit_code);
-    match code {
-        Some(code) if code != 0 => Some(Why {
-            text: format!("the supervisor's program could not be put in place: code {code}"),
-            patience: Duration::ZERO,
-            cause: Cause::Container,
-        }),
+    match container.state.as_ref()?.terminated.as_ref() {
+        Some(ended) if ended.exit_code != 0 => {
+            let text = match ended.message.as_deref() {
+                Some(message) if is_of_program(message) => {
+                    format!("the supervisor's program cannot start: {}", blamed(message))
+                }
+                Some(_) | None => format!(
+                    "the supervisor's program could not be put in place: code {}",
+                    ended.exit_code
+                ),
+            };
+            Some(Why {
+                text,
+                patience: Duration::ZERO,
+                cause: Cause::Container,
+            })
+        }
         Some(_) | None => trouble(pod, container, patience),
     }
 }
 
-fn waiting_trouble(
-    reason: &str,
-    message: &str,
-    container: &ContainerStatus,
-    patience: &Patience,
-) -> Option<Why> {
-    let image = &container.image;
-    let why = |text: String, patience, cause| {
-        Some(Why {
-            text,
-            patience,
-            cause,
-        })
-    };
-    match reason {
-        "ErrImagePull" | "ImagePullBackOff" | "RegistryUnavailable" => {
-            let told = message.to_lowercase();
-            let says = |words: &[&str]| words.iter().any(|word| told.contains(word));
-            if says(&["not found", "manifest unknown", "name unknown"]) {
-                why(
-                    format!("the image `{image}` is not found: check its name and tag"),
-                    patience.missing_image,
-                    Cause::Image,
-                )
-            } else if says(&[
-                "unauthorized",
-                "denied",
-                "forbidden",
-                "no basic auth",
-                "authorization failed",
-            ]) {
-                why(
-                    format!(
-                        "the registry does not give us the image `{image}`: check the cluster's pull secrets"
-                    ),
-                    patience.missing_image,
-                    Cause::Image,
-                )
-            } else if reason == "ImagePullBackOff" {
-                why(
-                    format!("the image `{image}` cannot be pulled; the cluster tries again"),
-                    patience.pull,
-                    Cause::ImagePause,
-                )
-            } else {
-                why(
-                    format!("the image `{image}` cannot be pulled: {message}"),
-                    patience.pull,
-                    Cause::Image,
-                )
-            }
-        }
-        "InvalidImageName" => why(
-            format!("`{image}` is no image name: {message}"),
-            Duration::ZERO,
-            Cause::Image,
-        ),
-        "ErrImageNeverPull" | "ImageInspectError" => why(
-            format!("the image `{image}` cannot be used: {message}"),
-            patience.start,
-            Cause::Image,
-        ),
-        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" | "CrashLoopBackOff" => {
-            why(
-                format!("the container of `{image}` cannot be made: {message}"),
-                patience.start,
-                Cause::Container,
-            )
-        }
-        _ => None,
+/// Whether the runtime speaks of the supervisor's program: only an image of somebody else has none.
+fn is_of_program(message: &str) -> bool {
+    message.contains(paths::PROGRAM)
+}
+
+/// The runtime's words, and whose mistake they tell of where that is known.
+fn blamed(message: &str) -> Cow<'_, str> {
+    if is_of_program(message) {
+        Cow::Owned(format!("`agent_image` is not the supervisor's image: {message}"))
+    } else {
+        Cow::Borrowed(message)
     }
 }
 

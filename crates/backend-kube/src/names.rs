@@ -22,6 +22,9 @@ const DIGITS: usize = 10;
 /// The supervisor's container.
 pub(crate) const AGENT: &str = "agent";
 
+/// The container that puts the supervisor's program in place.
+pub(crate) const INSTALL: &str = "install";
+
 /// The container of the steps of an image.
 pub(crate) fn step(container: usize) -> String {
     format!("step-{container}")

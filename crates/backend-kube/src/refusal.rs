@@ -13,6 +13,12 @@ pub(crate) fn of_create(cluster: &Name, error: &Error, namespace: &str) -> Launc
     let terminal = |reason: String| LaunchError::Terminal { reason };
     let transient = |reason: String| LaunchError::Transient { reason };
     match status.code {
+        403 if message.contains("failed quota") && message.contains("must specify") => terminal(format!(
+            "the quota of the namespace `{namespace}` counts what the pod does not name: {message}; write `resources = {{ cpu = …, memory = … }}` for the cluster in the server's configuration, or `resources:` in the action, or give the namespace a LimitRange with defaults"
+        )),
+        403 if message.contains("exceeded quota") && can_never_fit(message) => terminal(format!(
+            "the pod asks for more than the whole quota of the namespace `{namespace}`: lower `resources` or raise the quota: {message}"
+        )),
         403 if message.contains("exceeded quota") => transient(format!(
             "the quota of the namespace `{namespace}` is used up: {message}"
         )),
@@ -33,6 +39,17 @@ pub(crate) fn of_create(cluster: &Name, error: &Error, namespace: &str) -> Launc
             "the cluster `{cluster}` does not take the pod now: {message}"
         )),
     }
+}
+
+/// Whether a quota refuses the pod though nothing of it is used: what ends later makes no room then.
+fn can_never_fit(message: &str) -> bool {
+    // `requested: A=1,B=2, used: A=0,B=0, limited: …`, which names only what is exceeded.
+    let used = message.split_once(", used: ").map(|(_, rest)| rest);
+    let used = used.and_then(|rest| rest.split_once(", limited: "));
+    used.is_some_and(|(used, _)| {
+        let mut quantities = used.split(',').filter_map(|one| one.rsplit_once('='));
+        quantities.any(|(_, quantity)| quantity.trim() == "0")
+    })
 }
 
 /// Judges an error of a call that makes a namespace, or something in it that is not a pod.
@@ -138,6 +155,53 @@ mod tests {
         assert!(is_final(422, "spec is invalid"));
         assert!(!is_final(429, "too many requests"));
         assert!(!is_final(500, "internal error"));
+    }
+
+    #[test]
+    fn a_quota_is_waited_for_only_if_something_can_make_room() {
+        let quota = |requested: &str, used: &str| {
+            let message = format!(
+                "pods \"x\" is forbidden: exceeded quota: ci, requested: {requested}, used: {used}, limited: requests.cpu=60m"
+            );
+            refused(403, &message)
+        };
+        let cases = [
+            ("requests.cpu=105m", "requests.cpu=0", true),
+            (
+                "requests.cpu=105m,requests.memory=1Gi",
+                "requests.cpu=0,requests.memory=0",
+                true,
+            ),
+            // Each of them is exceeded: one that is unused is enough.
+            (
+                "requests.cpu=105m,requests.memory=1Gi",
+                "requests.cpu=0,requests.memory=2Gi",
+                true,
+            ),
+            ("requests.cpu=50m", "requests.cpu=20m", false),
+            ("pods=1", "pods=10", false),
+        ];
+        for (requested, used, is_final) in cases {
+            let told = quota(requested, used);
+            assert_eq!(
+                matches!(told, LaunchError::Terminal { .. }),
+                is_final,
+                "{used}: {told}"
+            );
+        }
+        let told = quota("requests.cpu=105m", "requests.cpu=0").to_string();
+        let wanted = "asks for more than the whole quota of the namespace `ci-web`: lower `resources`";
+        assert!(told.contains(wanted), "{told}");
+    }
+
+    #[test]
+    fn a_quota_that_counts_what_nobody_named_says_where_to_name_it() {
+        let message = "pods \"x\" is forbidden: failed quota: ci: must specify requests.cpu for: step-0";
+        let told = refused(403, message);
+        assert!(matches!(told, LaunchError::Terminal { .. }), "{told}");
+        let told = told.to_string();
+        assert!(told.contains("`resources = { cpu = …, memory = … }`"), "{told}");
+        assert!(told.contains(message), "{told}");
     }
 
     #[test]

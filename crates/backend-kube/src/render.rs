@@ -147,7 +147,7 @@ fn agent(plan: &PodPlan, cluster: &ClusterOptions) -> Container {
 /// Puts the program in place before anything else, for images without a shell.
 fn install(cluster: &ClusterOptions) -> Container {
     Container {
-        name: "install".to_owned(),
+        name: names::INSTALL.to_owned(),
         image: Some(cluster.agent_image.clone()),
         command: Some(vec![paths::PROGRAM.to_owned(), "install".to_owned()]),
         resources: Some(requests("5m", "16Mi")),

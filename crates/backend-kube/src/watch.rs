@@ -102,13 +102,14 @@ async fn note_refusal(known: &Known, watched: &Watched, error: &Error) {
         return known.listings.absent(&watched.namespace);
     }
     let (cluster, namespace) = (&watched.cluster, &watched.namespace);
-    match known.listings.refused(namespace, &refusal::cause(error)) {
+    let cause = refusal::cause(error);
+    match known.listings.refused(namespace, &cause) {
         Some(Need::Expected) => tracing::warn!(
             %cluster, namespace,
-            "the pods in `{namespace}` cannot be seen: {error}; create the namespace if it is missing, and grant the role in deploy/kubernetes"
+            "the pods in `{namespace}` cannot be seen: {cause}; create the namespace if it is missing, and grant the role in deploy/kubernetes"
         ),
         Some(Need::Possible) => {
-            tracing::debug!(%cluster, namespace, "`{namespace}` is not open to us and counts as empty: {error}");
+            tracing::debug!(%cluster, namespace, "`{namespace}` is not open to us and counts as empty: {cause}");
         }
         None => {}
     }

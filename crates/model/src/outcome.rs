@@ -143,6 +143,8 @@ pub enum SkipReason {
     NotStarted,
     /// The run was cancelled or superseded before it was this node's turn.
     RunStopped,
+    /// It is one of the `finally` entries, and nothing had started that they would be for.
+    NothingStarted,
     /// The person who asked for this run chose other actions.
     NotSelected,
     /// It wants a real promotion or sync, which this run does not make.
@@ -157,6 +159,7 @@ impl fmt::Display for SkipReason {
             Self::EarlierFailure { node } => write!(f, "`{node}` failed before it"),
             Self::NotStarted => f.write_str("not started"),
             Self::RunStopped => f.write_str("the run was stopped before it"),
+            Self::NothingStarted => f.write_str("nothing of the run had started"),
             Self::NotSelected => f.write_str("not selected"),
             Self::NeedsPromotion => f.write_str("needs a real promotion"),
         }

@@ -284,7 +284,46 @@ fn pods_that_no_node_takes_and_programs_that_are_not_in_place() {
     let told = why(state(
         json!({"phase": "Pending", "initContainerStatuses": [install]}),
     ));
-    assert!(told.0.contains("not found"), "{}", told.0);
+    assert!(
+        told.0
+            .contains("the supervisor's image `web:1` is not found: set `agent_image`"),
+        "{}",
+        told.0
+    );
+}
+
+#[test]
+fn the_supervisors_image_is_told_from_those_of_files() {
+    let cases = [
+        (
+            "not found",
+            "the supervisor's image `web:1` is not found: set `agent_image` to what `scripts/agent-image` pushed",
+        ),
+        (
+            "pull access denied",
+            "the registry does not give us the supervisor's image `web:1`: check the cluster's pull secrets, and set `agent_image` to what `scripts/agent-image` pushed",
+        ),
+    ];
+    for (message, wanted) in cases {
+        let agent = waiting("ErrImagePull", message);
+        let told = why(state_with(agent, "step-0", waiting("ContainerCreating", "")));
+        assert_eq!(told.0, wanted);
+        assert_eq!(
+            (told.1, told.2),
+            (Patience::default().missing_image, Cause::Image)
+        );
+    }
+    let message = "exec: \"/pipekeeper-agent\": stat /pipekeeper-agent: no such file or directory";
+    let ended = || json!({"terminated": {"reason": "StartError", "exitCode": 128, "message": message}});
+    let wanted = format!("cannot start: `agent_image` is not the supervisor's image: {message}");
+    assert_eq!(
+        end(state_with(ended(), "step-0", running())),
+        format!("its supervisor {wanted}")
+    );
+    let told = why(state(
+        json!({"phase": "Pending", "initContainerStatuses": [container("install", ended())]}),
+    ));
+    assert_eq!(told.0, format!("the supervisor's program {wanted}"));
 }
 
 #[test]

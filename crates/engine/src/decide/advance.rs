@@ -260,13 +260,13 @@ impl Draft<'_> {
                 .collect();
             self.arrivals = free;
         } else {
-            self.skip_open(Section::Finally);
+            self.skip_open(Section::Finally, &SkipReason::NothingStarted);
             self.record(Fact::FinallyStopped);
         }
     }
 
-    /// Settles every node of a section that has no live attempt.
-    pub(super) fn skip_open(&mut self, section: Section) {
+    /// Settles every node of a section that has no live attempt; the reason is for those that never had one.
+    pub(super) fn skip_open(&mut self, section: Section, reason: &SkipReason) {
         for node in self.open_nodes(section) {
             if matches!(self.state(node), Some(NodeState::Running(_))) {
                 continue;
@@ -281,7 +281,7 @@ impl Draft<'_> {
             } else {
                 self.record(Fact::NodeSkipped {
                     node,
-                    reason: SkipReason::RunStopped,
+                    reason: reason.clone(),
                     passes: false,
                 });
             }

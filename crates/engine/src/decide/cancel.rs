@@ -1,7 +1,7 @@
 //! `CancelRequested`: a one-way flag; after it nothing starts but `finally`.
 
 use pipekeeper_model::{
-    AttemptOutcome, AttemptRecord, Millis, NodeId, Outcome,
+    AttemptOutcome, AttemptRecord, Millis, NodeId, Outcome, SkipReason,
     plan::{Body, Section, defaults},
 };
 
@@ -28,7 +28,7 @@ pub(super) fn requested(draft: &mut Draft<'_>, reason: &CancelReason) -> Result<
     });
     match draft.finally() {
         FinallyPhase::Before => {
-            draft.skip_open(Section::Main);
+            draft.skip_open(Section::Main, &SkipReason::RunStopped);
             for node in draft.open_nodes(Section::Main) {
                 stop_live(draft, node, Outcome::Cancelled);
             }
@@ -89,7 +89,7 @@ fn repeated(draft: &mut Draft<'_>, reason: &CancelReason) -> Result<(), Rejectio
 
 pub(super) fn stop_finally(draft: &mut Draft<'_>, outcome: Outcome) {
     draft.record(Fact::FinallyStopped);
-    draft.skip_open(Section::Finally);
+    draft.skip_open(Section::Finally, &SkipReason::RunStopped);
     for node in draft.open_nodes(Section::Finally) {
         stop_live(draft, node, outcome);
     }

@@ -72,6 +72,12 @@ impl Finding {
             hint: Some(hint.into()),
         }
     }
+
+    /// What failed knows best what to do, if it knows anything.
+    fn failed(what: &'static str, failure: Failure, otherwise: &'static str) -> Self {
+        let hint = failure.hint.map_or(Cow::Borrowed(otherwise), Cow::Owned);
+        Self::bad(what, Verdict::Fail, failure.message, hint)
+    }
 }
 
 impl Doctor {
@@ -101,12 +107,17 @@ impl Doctor {
         let asked = runtime::block_on(client::ready(&self.remote.server));
         match asked {
             Ok(()) => Finding::ok("server", format!("{} is ready", self.remote.server)),
-            Err(failure) => Finding::bad(
-                "server",
-                Verdict::Warn,
-                failure.message,
-                "only needed for commands that talk to a server: `pipe server` starts one",
-            ),
+            Err(failure) => {
+                let hint = failure
+                    .hint
+                    .unwrap_or_else(|| "`pipe server` starts one".to_owned());
+                Finding::bad(
+                    "server",
+                    Verdict::Warn,
+                    failure.message,
+                    format!("only needed for commands that talk to a server: {hint}"),
+                )
+            }
         }
     }
 }
@@ -173,10 +184,9 @@ fn configured(flags: &Flags) -> Vec<Finding> {
     let config = match config::load(flags) {
         Ok(config) => config,
         Err(failure) => {
-            return vec![Finding::bad(
+            return vec![Finding::failed(
                 "config",
-                Verdict::Fail,
-                failure.message,
+                failure,
                 "`config.example.toml` shows every key",
             )];
         }
@@ -185,10 +195,9 @@ fn configured(flags: &Flags) -> Vec<Finding> {
     let mut findings = vec![projects, writable(&config.data_dir), space(&config.data_dir)];
     match runtime::block_on(async { Ok(clusters(&config).await) }) {
         Ok(found) => findings.extend(found),
-        Err(failure) => findings.push(Finding::bad(
+        Err(failure) => findings.push(Finding::failed(
             "cluster",
-            Verdict::Fail,
-            failure.message,
+            failure,
             "nothing was asked of any cluster",
         )),
     }

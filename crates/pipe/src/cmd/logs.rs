@@ -32,12 +32,16 @@ impl Logs {
         runtime::block_on(async {
             let target = self.target.unwrap_or_default();
             let run = find_run(&client, target.run).await?;
-            let node = choose(&client.run(run).await?, target.action)?;
+            let view = client.run(run).await?;
+            let node = choose(&view, target.action)?;
             if self.follow {
                 follow(&client, run, &node, self.attempt).await?;
             } else {
                 let part = client.log(run, &node, self.attempt, 0).await?;
                 term::put(&part.bytes);
+                if part.bytes.is_empty() {
+                    note_missing(&view, &node);
+                }
             }
             Ok(Exit::Done)
         })
@@ -72,6 +76,22 @@ fn choose(run: &RunView, given: Option<String>) -> Result<String, Failure> {
     }
 }
 
+/// Says on stderr why there is nothing to print: silence looks like a log that was lost.
+fn note_missing(run: &RunView, name: &str) {
+    let Some(node) = run.node(name) else { return };
+    let yet = match (node.outcome, node.started_at) {
+        // Its pod may still wait for something.
+        (None, _) => " yet",
+        (Some(_), None) => "",
+        // It ran, and had nothing to say.
+        (Some(_), Some(_)) => return,
+    };
+    term::note(format_args!(
+        "`{name}` has no log{yet}: {}",
+        term::clean(&node.why)
+    ));
+}
+
 /// Prints what is written, and again whenever the live stream says that there may be more.
 async fn follow(client: &Client, run: u64, node: &str, attempt: Option<u32>) -> Result<(), Failure> {
     // The stream is opened first: what is written between the two is not missed.
@@ -100,6 +120,9 @@ async fn follow(client: &Client, run: u64, node: &str, attempt: Option<u32>) -> 
         offset += part.bytes.len() as u64;
         term::put(&part.bytes);
         if settled {
+            if offset == 0 {
+                note_missing(&view, node);
+            }
             return Ok(());
         }
         if live.chunk().await.or_fail("follow the log")?.is_none() {

@@ -53,9 +53,15 @@ fn cluster(text: &str, mut raw: RawCluster) -> Result<ClusterConfig, Failure> {
         ..failure
     };
     let making = making(&mut raw).map_err(of_cluster)?;
-    let agent_image = raw.agent_image.ok_or_else(|| {
+    // An empty one is what a template leaves whose variable is not set.
+    let is_named = |image: &String| !image.trim().is_empty();
+    let agent_image = raw.agent_image.filter(is_named).ok_or_else(|| {
         wrong("has no `agent_image`".to_owned()).hint("push one with `scripts/agent-image`, and name it here")
     })?;
+    if raw.default_image.as_ref().is_some_and(|image| !is_named(image)) {
+        return Err(wrong("has an empty `default_image`".to_owned())
+            .hint("name an image, or take the key out: then every action names its own"));
+    }
     let protected = raw.namespaces.protected.ok_or_else(|| {
         wrong("has no `namespaces.protected`".to_owned())
             .hint("write for example `namespaces = { protected = \"ci-${project}\" }`")

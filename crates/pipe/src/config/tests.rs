@@ -194,6 +194,7 @@ fn a_cluster_that_cannot_be_used_is_refused() {
             "create_namespaces = true\ndeny = [\"example.org\"]",
             "has a wrong `deny`: failed to read `example.org`",
         ),
+        ("default_image = \"\"", "`dev` has an empty `default_image`"),
         ("limits = { pod = 4 }", "unknown field `pod`"),
         ("pod_allow = [\"hostNetwork\"]", "unknown variant `hostNetwork`"),
         (
@@ -213,6 +214,13 @@ fn a_cluster_that_cannot_be_used_is_refused() {
         let error = parse(&format!("{CLUSTER}{keys}\n"), &[]).unwrap_err();
         assert!(error.message.contains(wanted), "{keys}: {}", error.message);
     }
+    let unnamed = CLUSTER.replace("r.test/agent", " ");
+    let error = parse(&unnamed, &[]).unwrap_err();
+    assert!(
+        error.message.contains("has no `agent_image`"),
+        "{}",
+        error.message
+    );
     let error = parse(&format!("{CLUSTER}{IN_PODS}"), &[]).unwrap_err();
     let wanted = "would put pods of the project `Web_1` into `ci-Web_1";
     assert!(error.message.contains(wanted), "{}", error.message);

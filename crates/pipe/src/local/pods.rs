@@ -175,13 +175,18 @@ impl PodFlags {
             .namespace
             .clone()
             .unwrap_or_else(|| config.default_namespace.clone());
-        let options = self.cluster_options(agent_image, &namespace)?;
+        let options = self.cluster_options(context, agent_image, &namespace)?;
         KubeHost::new(config, options, [namespace]).or_usage(&doing)
     }
 
     /// A tree that nobody reviewed is trusted least, wherever it is sent from.
-    fn cluster_options(&self, agent_image: String, namespace: &str) -> Result<ClusterOptions, Failure> {
-        let name: Name = "context".parse().or_fail("name the cluster")?;
+    fn cluster_options(
+        &self,
+        context: &str,
+        agent_image: String,
+        namespace: &str,
+    ) -> Result<ClusterOptions, Failure> {
+        let name = cluster_name(context)?;
         let namespace = namespace.to_owned();
         Ok(ClusterOptions {
             name,
@@ -205,5 +210,40 @@ impl PodFlags {
             making: None,
             patience: Patience::default(),
         })
+    }
+}
+
+/// What messages call the cluster: its context, as far as a name can hold that.
+fn cluster_name(context: &str) -> Result<Name, Failure> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    // Clouds write accounts and regions into it: `arn:aws:eks:…:cluster/dev`.
+    let plain: String = context
+        .chars()
+        .map(|c| if is_plain(c) { c } else { '-' })
+        .collect();
+    plain
+        .parse::<Name>()
+        .or_else(|_| "context".parse())
+        .or_fail("name the cluster")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cluster_name;
+
+    #[test]
+    fn a_cluster_is_called_like_its_context() {
+        let long = "x".repeat(64);
+        let cases = [
+            ("dev", "dev"),
+            ("admin@Dev_1.example", "admin-Dev_1.example"),
+            ("arn:aws:eks:eu-1:1:cluster/dev", "arn-aws-eks-eu-1-1-cluster-dev"),
+            ("", "context"),
+            ("@dev", "context"),
+            (long.as_str(), "context"),
+        ];
+        for (context, wanted) in cases {
+            assert_eq!(cluster_name(context).unwrap().as_str(), wanted);
+        }
     }
 }

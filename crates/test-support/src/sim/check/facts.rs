@@ -328,11 +328,15 @@ impl Check<'_> {
                     self.ensure(!self.book.cancels.is_empty(), "I4", "nobody stopped the run");
                 }
                 Section::Finally => {
-                    let nothing_ran = self.book.tickets.is_empty();
                     let stopped = self.book.finally == Finally::Stopped;
-                    self.ensure(nothing_ran || stopped, "I4", "`finally` must run");
+                    self.ensure(stopped, "I4", "`finally` must run");
                 }
             },
+            SkipReason::NothingStarted => {
+                let nothing_ran = self.book.tickets.is_empty();
+                let is_finally = node.section == Section::Finally;
+                self.ensure(nothing_ran && is_finally, "I4", "`finally` must run");
+            }
             SkipReason::NotSelected => self.ensure(false, "I2", "nobody selected nodes"),
             SkipReason::NeedsPromotion => {
                 let asks = matches!(node.body, Body::Promote(_) | Body::Sync(_));
