@@ -204,7 +204,8 @@ fn check_size(spec: &AttemptSpec) -> Result<(), LaunchError> {
         spec: Box::new(spec.clone()),
     };
     encode(&told).map(drop).map_err(|_| LaunchError::Terminal {
-        reason: "its scripts and variables have more than 8 MiB together: pass large values as files".to_owned(),
+        reason: "its scripts and variables have more than 8 MiB together: pass large values as files"
+            .to_owned(),
     })
 }
 
