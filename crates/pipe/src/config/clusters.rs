@@ -66,10 +66,6 @@ fn cluster(text: &str, mut raw: RawCluster) -> Result<ClusterConfig, Failure> {
         wrong("has no `namespaces.protected`".to_owned())
             .hint("write for example `namespaces = { protected = \"ci-${project}\" }`")
     })?;
-    let profile = |raw: Option<RawProfile>| match raw {
-        None | Some(RawProfile::Baseline) => Profile::Baseline,
-        Some(RawProfile::Restricted) => Profile::Restricted,
-    };
     let volumes = volumes(raw.volumes).map_err(of_cluster)?;
     if let Some(name) = raw.env.keys().find(|name| !is_variable(name)) {
         return Err(wrong(format!("has a variable `{name}`, which is no name of one")));
@@ -121,6 +117,13 @@ fn cluster(text: &str, mut raw: RawCluster) -> Result<ClusterConfig, Failure> {
             patience: Patience::default(),
         },
     })
+}
+
+fn profile(raw: Option<RawProfile>) -> Profile {
+    match raw {
+        None | Some(RawProfile::Baseline) => Profile::Baseline,
+        Some(RawProfile::Restricted) => Profile::Restricted,
+    }
 }
 
 fn pool(raw: RawPool) -> Result<PoolOptions, ParseMillisError> {
