@@ -236,7 +236,10 @@ impl PodHost for KubeHost {
         let pods = Api::namespaced(self.streams.clone(), &namespace);
         let opened = exec::open(&pods, &name, role).await;
         match &opened {
-            Err(OpenError::NotRunning) => self.calls.early(),
+            Err(OpenError::NotRunning) => {
+                self.calls.early();
+                self.known.was_early(attempt);
+            }
             Ok(_) | Err(OpenError::Unreachable(_)) => self.calls.answered(),
         }
         let stream = opened?;

@@ -22,6 +22,9 @@ use crate::{
 /// How long a supervisor takes to be reachable, as long as nothing was learned.
 const FIRST_GUESS: Duration = Duration::from_millis(450);
 
+/// How much sooner a stream is tried after one that opened at the first try.
+const SOONER: Duration = Duration::from_millis(50);
+
 /// Everything that is known.
 pub(crate) struct Known {
     /// What tells our pods from others.
@@ -53,6 +56,8 @@ struct Seen {
     place: PodPlace,
     state: PodState,
     created: Option<Instant>,
+    /// The streams that came too early.
+    early: u32,
     /// Whether it was told to go, and will.
     is_going: bool,
     /// Whether it was told to go, and its node does not do it.
@@ -161,21 +166,24 @@ impl Known {
         self.lock().drop_pod(attempt);
     }
 
+    /// A stream came too early.
+    pub(crate) fn was_early(&self, attempt: AttemptId) {
+        if let Some(seen) = self.lock().pods.get_mut(&attempt) {
+            seen.early += 1;
+        }
+    }
+
     /// Learns how long it took until the supervisor could be reached.
     pub(crate) fn opened(&self, attempt: AttemptId) {
         let mut state = self.lock();
-        let Some(took) = state
-            .pods
-            .get_mut(&attempt)
-            .and_then(|seen| seen.created.take())
-            .map(|created| created.elapsed())
-        else {
+        let Some(seen) = state.pods.get_mut(&attempt) else {
             return;
         };
-        // One slow pull tells nothing of the next pod.
-        let took = took.min(FIRST_GUESS * 4);
-        let before = state.usual_start.unwrap_or(took);
-        state.usual_start = Some((before * 3 + took) / 4);
+        let Some(created) = seen.created.take() else {
+            return;
+        };
+        let was_first = seen.early == 0;
+        state.learn(created.elapsed(), was_first);
     }
 
     /// How long it took lately until a supervisor could be reached.
@@ -255,6 +263,7 @@ impl Seen {
             place,
             state: PodState::Waiting(None),
             created: None,
+            early: 0,
             is_going: false,
             is_stuck: false,
             has_left: false,
@@ -263,6 +272,18 @@ impl Seen {
 }
 
 impl State {
+    /// What opened at the first try may have been there long before: then the next one is tried sooner.
+    fn learn(&mut self, took: Duration, was_first: bool) {
+        // One slow pull tells nothing of the next pod.
+        let took = took.min(FIRST_GUESS * 4);
+        let before = self.usual_start.unwrap_or(FIRST_GUESS);
+        self.usual_start = Some(if was_first {
+            before.min(took).saturating_sub(SOONER)
+        } else {
+            (before * 3 + took) / 4
+        });
+    }
+
     /// Whether this attempt's pod is another one. Two have its label when nobody knows whether one changed hands; what
     /// becomes of the second is its sweep's business, once the first is gone.
     fn has_another(&self, attempt: AttemptId, place: &PodPlace) -> bool {
@@ -282,6 +303,38 @@ impl State {
         if let Some(seen) = &self.seen {
             // Its backend is gone, or about to be.
             let _ = seen.send((attempt, state));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pod that takes so long, tried from where the last ones led to, every 40 ms.
+    fn settle(state: &mut State, real: Duration) -> Duration {
+        let pause = Duration::from_millis(40);
+        for _ in 0..60 {
+            let first = state.usual_start.unwrap_or(FIRST_GUESS);
+            let mut at = first;
+            while at < real {
+                at += pause;
+            }
+            state.learn(at, at == first);
+        }
+        state.usual_start.unwrap_or_default()
+    }
+
+    #[test]
+    fn the_usual_start_follows_what_pods_take() {
+        let mut state = State::default();
+        for millis in [300, 1_200, 500] {
+            let real = Duration::from_millis(millis);
+            let learned = settle(&mut state, real);
+            assert!(
+                learned.abs_diff(real) < Duration::from_millis(100),
+                "{learned:?} for {real:?}"
+            );
         }
     }
 }

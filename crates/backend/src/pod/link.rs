@@ -9,10 +9,10 @@ use super::wire::Wire;
 /// The pauses of the tries before anybody said that the supervisor runs; more would only cost the cluster.
 const EARLY: [Duration; 6] = [
     Duration::ZERO,
+    Duration::from_millis(40),
+    Duration::from_millis(40),
     Duration::from_millis(60),
-    Duration::from_millis(70),
-    Duration::from_millis(90),
-    Duration::from_millis(120),
+    Duration::from_millis(100),
     Duration::from_millis(200),
 ];
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
