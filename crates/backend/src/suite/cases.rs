@@ -1,6 +1,8 @@
 //! What every backend promises.
 
-use pipekeeper_model::{AttemptOutcome, Holder, Millis};
+use std::collections::BTreeSet;
+
+use pipekeeper_model::{AttemptId, AttemptOutcome, Holder, Millis};
 
 use super::{Act, Session, World, attempt, session::must};
 use crate::{Ticket, What};
@@ -145,14 +147,15 @@ pub async fn many_attempts_at_once(world: &impl World) {
     for node in 0..world.many() {
         session.launch(world, attempt(node), Act::Succeed).await;
     }
-    let mut open = world.many();
-    while open > 0 {
+    // An end may be told again: to whoever answers a check-in that was told again.
+    let mut open: BTreeSet<AttemptId> = (0..world.many()).map(attempt).collect();
+    while !open.is_empty() {
         let (id, what) = session.any().await;
         match what {
             What::CheckedIn { holder } => session.go(id, &holder).await,
             What::Finished { record, .. } => {
                 assert_eq!(record.outcome, AttemptOutcome::Succeeded, "{:?}", record.reason);
-                open -= 1;
+                open.remove(&id);
             }
             What::Gone { reason } | What::Hopeless { reason } => panic!("`{id}` is gone: {reason}"),
             What::Waiting { .. } | What::StepStarted { .. } | What::LogGrew { .. } | What::Silent { .. } => {}
