@@ -100,8 +100,23 @@ impl State {
     }
 }
 
-/// The second cluster's kubeconfig; none, with a word about it, where there is none to be had.
-fn second_cluster() -> Option<PathBuf> {
+/// The second cluster; one that was not there before goes with this.
+struct Second {
+    kubeconfig: PathBuf,
+    was_there: bool,
+}
+
+impl Drop for Second {
+    fn drop(&mut self) {
+        if !self.was_there {
+            let ended = dev_cluster(&["second", "down"]);
+            drop(write!(std::io::stderr(), "{}", ended.err));
+        }
+    }
+}
+
+/// The second cluster; none, with a word about it, where there is none to be had.
+fn second_cluster() -> Option<Second> {
     let is_ours = env::var("KUBECONFIG").is_ok_and(|file| file.contains("pipekeeper-cluster"));
     if !is_ours || env::var_os("PIPE_TEST_REGISTRY").is_none() {
         drop(writeln!(
@@ -110,12 +125,20 @@ fn second_cluster() -> Option<PathBuf> {
         ));
         return None;
     }
+    let was_there = kubeconfig_of_second().is_some();
     dev_cluster(&["up", "--second"]).expect(0);
+    Some(Second {
+        kubeconfig: kubeconfig_of_second().unwrap(),
+        was_there,
+    })
+}
+
+fn kubeconfig_of_second() -> Option<PathBuf> {
     let exports = dev_cluster(&["env"]).expect(0).out;
     let file = exports
         .lines()
         .find_map(|line| line.strip_prefix("export PIPE_TEST_SECOND_KUBECONFIG="));
-    Some(PathBuf::from(file.unwrap()))
+    file.map(PathBuf::from)
 }
 
 fn dev_cluster(arguments: &[&str]) -> Called {
@@ -176,7 +199,7 @@ fn slow_only_the_actions_of_a_cluster_that_is_cut_off_wait() {
     let first = PathBuf::from(env::var("KUBECONFIG").unwrap());
     let registry = env::var("PIPE_TEST_REGISTRY").unwrap();
     let agent = env::var("PIPE_TEST_AGENT_IMAGE").unwrap_or_else(|_| format!("{registry}/pipekeeper/agent"));
-    let text = fs::read_to_string(&second).unwrap();
+    let text = fs::read_to_string(&second.kubeconfig).unwrap();
     let server = text.split("https://").nth(1).unwrap();
     let server = server.split(['"', '\n', ' ', '/']).next().unwrap().to_owned();
     let network = Network::to(server.clone());
@@ -197,7 +220,7 @@ fn slow_only_the_actions_of_a_cluster_that_is_cut_off_wait() {
         cluster("near", &first),
         cluster("far", &behind)
     );
-    let _namespaces = Namespaces::make([first, second], name);
+    let _namespaces = Namespaces::make([first, second.kubeconfig.clone()], name);
     let site = Site::configured(&FILE.replace("REGISTRY", &registry), &config);
     site.call(&["start", "web", "web"]).expect(0);
     eventually("a step far away", || {
