@@ -29,10 +29,20 @@ node_create() {
     echo "$index" >"$node/index"
 }
 
+# node_abandoned NAME: whoever made it for itself has ended, and could not remove it.
+node_abandoned() {
+    local pid at
+    [ -f "$P/nodes/$1/owner" ] || return 1
+    read -r pid at <"$P/nodes/$1/owner"
+    [ "$(started_at "$pid")" != "$at" ]
+}
+
+# node_add NAME [PID]
 node_add() {
     [[ $1 =~ ^[a-z0-9]([a-z0-9-]*[a-z0-9])?$ ]] || usage "a node's name has small letters, digits and dashes"
     ready apiserver >/dev/null || die "the cluster is not up" "scripts/dev-cluster up"
     node_exists "$1" || node_create "$1"
+    [ -z "${2:-}" ] || echo "$2 $(started_at "$2")" >"$P/nodes/$1/owner"
     start_component "node@$1"
     wait_for "kubelet of $1" ready "kubelet@$1"
     wait_for "node $1" node_ready "$1"
@@ -56,10 +66,12 @@ node_down() {
     rm -rf "$node/containerd/state" "$node/containerd/run" "$node/containerd/runc"
 }
 
-# node_ready NAME: also without the taint of a node that is not, which goes a moment later.
+# node_ready NAME: also without the taint of a node that is not, which goes a moment later. The taint of a node that
+# somebody cordoned is theirs.
 node_ready() {
     local node
     node=$(api "/api/v1/nodes/$1?pretty=false") || return 1
+    node=${node//'"key":"node.kubernetes.io/unschedulable"'/}
     [[ $node == *'"type":"Ready","status":"True"'* && $node != *'"key":"node.kubernetes.io/'* ]]
 }
 

@@ -28,7 +28,7 @@ impl OwnNode {
         let own = Self {
             name: format!("faults-{}", scene.world.options.instance),
         };
-        dev_cluster(&["node", "add", &own.name]).await;
+        dev_cluster(&["node", "add", &own.name, &std::process::id().to_string()]).await;
         // Nobody else's pods are to be lost with it.
         let taint =
             json!({"spec": {"taints": [{"key": "pipekeeper.io/faults", "effect": "PreferNoSchedule"}]}});
