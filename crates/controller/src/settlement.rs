@@ -117,7 +117,9 @@ impl Controller {
                         version: new.version,
                         snapshot_at: 0,
                     };
-                    self.slots.insert(id, Slot::with(loaded));
+                    // Somebody may have read of the run in the store and asked it something before this reply came: what
+                    // is in memory since then is newer.
+                    self.slots.entry(id).or_insert_with(|| Slot::with(loaded));
                     self.publish(News::Run {
                         run: id,
                         version: new.version,
