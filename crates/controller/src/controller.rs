@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use pipekeeper_backend::Observation;
+use pipekeeper_backend::{Observation, What};
 use pipekeeper_engine::{Effect, EffectKey, Envelope, Input};
 use pipekeeper_model::{Actor, AttemptId, Millis, Name, RunId, Timestamp};
 use pipekeeper_store::{Delivery, DeliveryId, StoreError};
@@ -33,6 +33,8 @@ const FLUSH_AFTER: Millis = Millis(200);
 pub(crate) const SWEEP_EVERY: Millis = Millis::minutes(5);
 /// How long until what could not be removed at an attempt's end is looked for.
 const LEFT_OVER_PAUSE: Millis = Millis::seconds(5);
+/// How long until a supervisor that could not be given its ticket is looked at again.
+const ANSWER_PAUSE: Millis = Millis::seconds(5);
 /// How long to wait before asking a store again that could not answer.
 pub(crate) const STORE_PAUSE: Millis = Millis::seconds(1);
 
@@ -81,6 +83,8 @@ pub(crate) enum Timer {
     Intake,
     Delivery(Name),
     Sweep,
+    /// A look at an attempt makes its backend tell the check-in again.
+    Observe(AttemptId),
 }
 
 enum Happening {
@@ -272,6 +276,14 @@ impl Controller {
                 let at = self.now() + LEFT_OVER_PAUSE;
                 self.arm(at, Timer::Sweep);
             }
+            Done::Unanswered { attempt, reason } => {
+                self.seen(Observation {
+                    attempt,
+                    what: What::Waiting { reason },
+                });
+                let at = self.now() + ANSWER_PAUSE;
+                self.arm(at, Timer::Observe(attempt));
+            }
             Done::Quiet => {}
         }
     }
@@ -293,6 +305,7 @@ impl Controller {
                 Timer::Intake => self.look_for_deliveries(),
                 Timer::Delivery(project) => self.admit_next(&project),
                 Timer::Sweep => self.sweep(),
+                Timer::Observe(attempt) => self.start(self.tools.observe(attempt)),
             }
         }
     }

@@ -76,6 +76,11 @@ pub(crate) enum Done {
     },
     /// Something could not be removed.
     LeftOver,
+    /// A supervisor waits for a ticket that it has.
+    Unanswered {
+        attempt: AttemptId,
+        reason: String,
+    },
     /// It spoke for itself.
     Quiet,
 }
@@ -141,6 +146,9 @@ impl Tools {
         let tools = self.clone();
         Box::pin(async move {
             let launched = async {
+                // They are given with the ticket; that one cannot be had is better known before anything is made.
+                let wanted = wanted_secrets(&draft.request, draft.attempt);
+                drop(tools.supplies.secrets(&draft.request, wanted).await?);
                 let launch = draft.complete(tools.supplies.as_ref(), &tools.layout).await?;
                 tools.backend.launch(launch).await
             };
@@ -210,8 +218,9 @@ impl Tools {
                     .await
             };
             if let Err(error) = answered.await {
-                // The backend tells the check-in again when it reaches the supervisor again.
                 tracing::warn!(attempt.id = %attempt, "cannot hand over the ticket: {error}");
+                let reason = error.to_string();
+                return Done::Unanswered { attempt, reason };
             }
             pipekeeper_failpoint::hit("ticket_given");
             Done::Quiet
