@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use pipekeeper_agent::archive::sha256_file;
 use pipekeeper_model::{AttemptId, Digest};
 
 /// Where an artifact's archive lies below the folder of artifacts.
@@ -71,6 +72,13 @@ fn move_to(
     if place.exists() {
         return Ok(());
     }
+    // Whoever wrote it says what it holds. Under its digest others will find it, so that is not believed.
+    if sha256_file(archive)? != digest.to_hex() {
+        return Err(io::Error::new(
+            ErrorKind::InvalidData,
+            "it is not what its record says",
+        ));
+    }
     let shelf = place.parent().unwrap_or(artifacts);
     fs::create_dir_all(shelf)?;
     File::open(archive)?.sync_all()?;
@@ -104,6 +112,11 @@ mod tests {
         assert!(
             keep(temp.path(), attempt, &archive, &digest).is_err(),
             "there is nothing to keep"
+        );
+        fs::write(&archive, "two").unwrap();
+        assert!(
+            keep(temp.path(), attempt, &archive, &digest).is_err(),
+            "nothing stands under another's digest"
         );
         fs::write(&archive, "one").unwrap();
         keep(temp.path(), attempt, &archive, &digest).unwrap();
