@@ -26,6 +26,11 @@ pub trait Backend: Send + Sync {
     /// What plans of this project may ask of it.
     fn supports(&self, project: &Name) -> &BTreeSet<Feature>;
 
+    /// The clusters that runs may name, with what plans may ask of each.
+    fn clusters(&self) -> BTreeMap<Name, &BTreeSet<Feature>> {
+        BTreeMap::new()
+    }
+
     /// Whether anything of the attempt is kept here; quick, and no question to anybody else.
     fn knows(&self, attempt: AttemptId) -> bool;
 

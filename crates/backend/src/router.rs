@@ -103,6 +103,13 @@ impl Backend for Router {
         backend.map_or(&self.nothing, |backend| backend.supports(project))
     }
 
+    fn clusters(&self) -> BTreeMap<Name, &BTreeSet<Feature>> {
+        let known = self.clusters.iter();
+        known
+            .filter_map(|(name, number)| Some((name.clone(), self.backends.get(*number)?.supports(name))))
+            .collect()
+    }
+
     fn knows(&self, attempt: AttemptId) -> bool {
         self.keeper(attempt).is_some()
     }

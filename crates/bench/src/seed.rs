@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result, anyhow};
 use pipekeeper_engine::{
-    Decision, Earlier, Effect, Envelope, Event, Input, Run, RunPhase, RunRequest, Seen, decide, evolve,
+    Decision, Earlier, Effect, Envelope, Event, Input, Origin, Run, RunPhase, RunRequest, Seen, decide,
+    evolve,
 };
 use pipekeeper_model::{
     Actor, AttemptOutcome, AttemptRecord, EventKind, GitRef, Holder, Plan, Revision, RunContext, RunId,
@@ -46,6 +47,7 @@ pub(crate) fn request(plan: Plan) -> Result<RunRequest> {
         group: None,
         adopted: None,
         earlier: Earlier::Adopt,
+        origin: Origin::Repository,
     })
 }
 

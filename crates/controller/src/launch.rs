@@ -6,7 +6,7 @@ use pipekeeper_backend::{
     CacheMount, InputArtifact, Launch, LaunchError, LaunchScript, LaunchService, LaunchStep, Placement,
     SourceInput, Tier, VolumeMount,
 };
-use pipekeeper_engine::{ResolveError, Resolved, Run, RunRequest, resolve};
+use pipekeeper_engine::{Origin, ResolveError, Resolved, Run, RunRequest, resolve};
 use pipekeeper_model::{
     AttemptId, Digest,
     plan::{Body, CacheMode, Checkout, Node, Script, Step, Work, defaults},
@@ -74,7 +74,10 @@ impl Draft {
                 pipeline: request.plan.pipeline.clone(),
                 action: node.name.clone(),
                 tier,
-                cluster: work.cluster.clone(),
+                cluster: match &request.origin {
+                    Origin::Repository => work.cluster.clone(),
+                    Origin::WorkingTree { cluster } => Some(cluster.clone()),
+                },
             },
             services: self.services(work),
             resources: work.resources.clone().unwrap_or_default(),

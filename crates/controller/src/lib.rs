@@ -33,5 +33,5 @@ pub use obstacles::Obstacles;
 pub use pipekeeper_backend::{TermName, Terminal, TerminalSize, Told};
 pub use ports::{
     Admitted, CacheTiers, Clock, EngineRules, Habits, Intake, IntakeError, Ports, Rules, SecretSource,
-    Supplies, Wish,
+    Supplies, Wish, WishOf,
 };

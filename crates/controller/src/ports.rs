@@ -8,7 +8,7 @@ use pipekeeper_backend::{
     Backend, KeepWorkspace, LaunchError, Observation, Orphan, SecretValue, SourceInput, Tier,
 };
 use pipekeeper_engine::{Decision, Earlier, Envelope, Input, Rejection, Run, RunRequest};
-use pipekeeper_model::{Digest, Name, Timestamp, plan::Secret};
+use pipekeeper_model::{Digest, Name, Sha, Timestamp, plan::Secret};
 use pipekeeper_store::Store;
 use tokio::sync::mpsc;
 
@@ -159,12 +159,28 @@ pub struct Wish {
     pub project: Name,
     /// The pipeline.
     pub pipeline: Name,
-    /// A branch, a tag or a full commit id; none means the default branch.
-    pub revision: Option<String>,
+    /// What it is made of.
+    pub of: WishOf,
     /// Parameters as text.
     pub params: BTreeMap<Name, String>,
+    /// Only these actions and what they need; none means all.
+    pub actions: Vec<String>,
     /// Whether earlier successes may stand in for its actions.
     pub earlier: Earlier,
+}
+
+/// What a run is to be made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WishOf {
+    /// A branch, a tag or a full commit id; none means the default branch.
+    Revision(Option<String>),
+    /// A working tree that was sent before.
+    Tree {
+        /// Its id.
+        tree: Sha,
+        /// The cluster that every action runs on.
+        cluster: Name,
+    },
 }
 
 /// A delivery or a wish could not be handled.

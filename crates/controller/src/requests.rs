@@ -5,15 +5,17 @@ use std::{
     sync::Arc,
 };
 
-use pipekeeper_engine::{AdoptedNode, Adoption, Earlier, Input, NodeState, Rejection, Run, RunRequest};
+use pipekeeper_engine::{
+    AdoptedNode, Adoption, Earlier, Input, NodeState, Origin, Rejection, Run, RunRequest,
+};
 use pipekeeper_model::{
-    Actor, AttemptId, NodeId, Outcome, Plan, RunId,
+    Actor, AttemptId, Name, NodeId, Outcome, Plan, RunId,
     plan::{Body, Section},
 };
 use tokio::sync::oneshot;
 
 use crate::{
-    Controller, RetryWhich, SubmitError, Wish,
+    Controller, IntakeError, RetryWhich, SubmitError, Wish,
     controller::refuse,
     deliveries::survive,
     job::{Done, Wished, unavailable},
@@ -52,9 +54,20 @@ impl Controller {
 
     /// Nothing that a file says is silently ignored: what nobody here can do refuses the run, by name.
     pub(crate) fn check_supported(&self, request: &RunRequest) -> Result<(), SubmitError> {
+        let backend = &self.ports.backend;
+        let features = match &request.origin {
+            Origin::Repository => backend.supports(&request.project),
+            Origin::WorkingTree { cluster } => {
+                let known = backend.clusters();
+                known
+                    .get(cluster)
+                    .copied()
+                    .ok_or_else(|| no_cluster(cluster, known.keys()))?
+            }
+        };
         let missing: BTreeSet<String> = request
             .plan
-            .unsupported(self.ports.backend.supports(&request.project))
+            .unsupported(features)
             .filter(|used| !used.feature.is_trigger())
             .map(|used| format!("`{}` ({}:{})", used.path, request.plan.file, used.place.line))
             .collect();
@@ -110,6 +123,18 @@ impl Controller {
                 result,
             }
         }));
+    }
+}
+
+fn no_cluster<'a>(wanted: &Name, known: impl Iterator<Item = &'a Name>) -> IntakeError {
+    let known: Vec<&str> = known.map(Name::as_str).collect();
+    let known = if known.is_empty() {
+        "it has none".to_owned()
+    } else {
+        format!("it has: {}", known.join(", "))
+    };
+    IntakeError::NotFound {
+        reason: format!("this server has no cluster `{wanted}`; {known}"),
     }
 }
 

@@ -98,6 +98,23 @@ pub struct RunRequest {
     /// Whether earlier successes may stand in for its actions (`reuse:`).
     #[serde(default)]
     pub earlier: Earlier,
+    /// Where its files come from.
+    #[serde(default)]
+    pub origin: Origin,
+}
+
+/// Where the files of a run come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "snake_case")]
+pub enum Origin {
+    /// From a commit of the project's repository.
+    #[default]
+    Repository,
+    /// From somebody's working tree, which nobody reviewed: it is trusted least, whatever it says about itself.
+    WorkingTree {
+        /// The cluster that every action runs on.
+        cluster: Name,
+    },
 }
 
 /// What a run does with earlier successes of actions with `reuse:`.

@@ -23,8 +23,8 @@ pub use event::{EVENT_VERSION, Event, Fact, Next};
 pub use explain::{Why, explain};
 pub use fold::{CorruptLog, evolve, replay};
 pub use input::{
-    AdoptedNode, Adoption, CancelReason, Earlier, EffectResult, Envelope, Group, Input, Look, RunRequest,
-    Seen, Verdict,
+    AdoptedNode, Adoption, CancelReason, Earlier, EffectResult, Envelope, Group, Input, Look, Origin,
+    RunRequest, Seen, Verdict,
 };
 pub use resolve::{ResolveError, Resolved, ResolvedStep, resolve};
 pub use run::{Run, RunPhase, Snapshot};

@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     cmd,
+    config::{self, DEFAULT_LISTEN, Flags},
     failure::{Exit, Failure},
 };
 
@@ -35,15 +36,9 @@ pub(crate) enum Output {
 /// How to reach a server.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Remote {
-    /// The server's address
-    #[arg(
-        long,
-        global = true,
-        env = "PIPE_SERVER",
-        default_value = "http://127.0.0.1:8080",
-        value_name = "URL"
-    )]
-    pub(crate) server: String,
+    /// The server's address; by default the one where a server with this configuration (PIPE_CONFIG) listens
+    #[arg(long, global = true, env = "PIPE_SERVER", value_name = "URL")]
+    pub(crate) server: Option<String>,
     /// The token; by default the one in the data folder on this machine
     #[arg(
         long,
@@ -55,12 +50,24 @@ pub(crate) struct Remote {
     pub(crate) token: Option<String>,
 }
 
+impl Remote {
+    /// The address of the server that is meant.
+    pub(crate) fn address(&self) -> String {
+        // A configuration that cannot be read is the server's trouble; whoever asks one may have none at all.
+        let listen =
+            || config::listen(&Flags::from_environment()).unwrap_or_else(|_| DEFAULT_LISTEN.to_owned());
+        self.server
+            .clone()
+            .unwrap_or_else(|| format!("http://{}", listen()))
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Show a push becoming a run, with everything real and in a throw-away folder
     Demo(cmd::demo::Demo),
     /// Run a pipeline here, on the working tree as it is
-    Run(cmd::run::Run),
+    Run(Box<cmd::run::Run>),
     /// Check pipeline files: every error at once, with its place
     Check(cmd::check::Check),
     /// Write a first pipeline file for what this folder holds

@@ -49,6 +49,15 @@ impl PipelineFile {
         })
     }
 
+    /// Whether it lies where a server looks for pipelines.
+    pub(crate) fn is_found_by_servers(&self) -> bool {
+        let path = Path::new(&self.path);
+        path.parent() == Some(Path::new(FOLDER))
+            && path
+                .extension()
+                .is_some_and(|kind| kind == "yaml" || kind == "yml")
+    }
+
     /// The text as `spec` takes it.
     pub(crate) fn source(&self) -> SourceFile<'_> {
         SourceFile {

@@ -46,6 +46,16 @@ pub(crate) fn make(folder: &Path) -> Result<(), Failure> {
         })
 }
 
+/// Makes a folder, for its owner alone, in which nothing is.
+pub(crate) fn empty(folder: &Path) -> Result<(), Failure> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).or_usage(format_args!("empty the folder `{}`", folder.display()))
+        }
+        Ok(()) | Err(_) => make(folder),
+    }
+}
+
 /// Writes a file that only its owner reads; whole or not at all.
 pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
     let what = format!("write `{}`", path.display());

@@ -30,5 +30,5 @@ mod text;
 mod token;
 
 pub use listen::{ServeError, loopback_only, serve};
-pub use parts::{FixedProjects, HookProject, Limits, Projects, ServerParts};
+pub use parts::{FixedProjects, HookProject, Limits, Projects, ServerParts, TreeError, Trees};
 pub use token::{AccessToken, TokenError};

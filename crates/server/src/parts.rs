@@ -1,13 +1,20 @@
 //! What a server is made of; `pipe` puts it together.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
+use async_trait::async_trait;
 use pipekeeper_controller::{Clock, Handle, Layout, caches::CacheQuota};
 use pipekeeper_forge::{ForgeKind, HookSecret};
-use pipekeeper_model::{Millis, Name};
+use pipekeeper_model::{Millis, Name, Sha};
 use pipekeeper_store::Store;
 use sha2::{Digest as _, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
+use thiserror::Error;
 
 use crate::AccessToken;
 
@@ -21,6 +28,8 @@ pub struct ServerParts {
     pub layout: Layout,
     /// The projects that webhooks may come for.
     pub projects: Arc<dyn Projects>,
+    /// Where working trees that people send are kept.
+    pub trees: Arc<dyn Trees>,
     /// The token that unsafe requests want.
     pub admin_token: AccessToken,
     /// The time.
@@ -40,6 +49,36 @@ pub trait Projects: Send + Sync {
 
     /// The names of all projects.
     fn names(&self) -> Vec<Name>;
+}
+
+/// Working trees that people send, to make runs of them.
+#[async_trait]
+pub trait Trees: Send + Sync {
+    /// Where archives are received.
+    fn folder(&self) -> PathBuf;
+
+    /// Keeps the tree in a `.tar.zst` archive, which strangers may have made; its id.
+    ///
+    /// # Errors
+    /// If the archive is not one that can be unpacked safely, or nothing can be kept now.
+    async fn keep(&self, project: &Name, archive: &Path, subject: &str) -> Result<Sha, TreeError>;
+}
+
+/// A working tree was not kept.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TreeError {
+    /// The archive is at fault.
+    #[error("{reason}")]
+    Unusable {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// This side is.
+    #[error("{reason}")]
+    Unavailable {
+        /// What failed.
+        reason: String,
+    },
 }
 
 /// A project as its webhooks see it.
@@ -114,6 +153,12 @@ pub struct Limits {
     pub large_hooks: usize,
     /// Bytes of any other body.
     pub api_body: usize,
+    /// Bytes of a working tree's archive.
+    pub tree_body: usize,
+    /// How long a working tree may take to arrive.
+    pub tree_timeout: Duration,
+    /// Working trees that arrive at once.
+    pub trees: usize,
     /// Live streams.
     pub live_streams: usize,
     /// Terminals of people who look into actions, each with a pod of its own.
@@ -135,6 +180,9 @@ impl Default for Limits {
             hooks: 64,
             large_hooks: 8,
             api_body: 1024 * 1024,
+            tree_body: 256 * 1024 * 1024,
+            tree_timeout: Duration::from_mins(10),
+            trees: 4,
             live_streams: 256,
             terminals: 8,
             terminal_time: Millis::hours(1),

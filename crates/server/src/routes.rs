@@ -14,7 +14,7 @@ use axum::{
 use futures_util::FutureExt;
 
 use crate::{
-    api::{caches, commands, debug, deliveries, events, files, runs},
+    api::{caches, commands, debug, deliveries, events, files, projects, runs, trees},
     app::App,
     assets,
     error::{ApiError, Problem},
@@ -76,6 +76,7 @@ fn api() -> Vec<Route> {
         get(Read, "/api/v1/runs", runs::list),
         get(Read, "/api/v1/runs/{run}", runs::show),
         get(Read, "/api/v1/runs/{run}/events", events::list),
+        get(Read, "/api/v1/runs/{run}/record", live::record::stream),
         get(Read, "/api/v1/runs/{run}/why", runs::why),
         get(Read, "/api/v1/runs/{run}/top", runs::top),
         get(Read, "/api/v1/runs/{run}/nodes/{node}/log", files::log),
@@ -94,8 +95,10 @@ fn api() -> Vec<Route> {
         get(Read, "/api/v1/deliveries", deliveries::list),
         get(Read, "/api/v1/deliveries/{delivery}", deliveries::show),
         get(Read, "/api/v1/refusals", deliveries::refusals),
+        get(Read, "/api/v1/projects", projects::list),
         get(Read, "/api/v1/caches", caches::list),
         post(Write, "/api/v1/caches/remove", caches::remove),
+        post(Write, "/api/v1/projects/{project}/trees", trees::take),
         post(Write, "/api/v1/runs", commands::start_run),
         post(Write, "/api/v1/runs/{run}/cancel", commands::cancel),
         post(Write, "/api/v1/runs/{run}/retry", commands::retry),

@@ -8,15 +8,15 @@ use std::{
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, atomic::AtomicU64},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use async_trait::async_trait;
-use pipekeeper_model::{GitRef, Name, Sha};
+use pipekeeper_model::{GitRef, Name, Sha, Timestamp};
 use tracing::{debug, warn};
 
 use crate::{
-    CommitInfo, Repository, Source, SourceError, SourceText, Want, archive::archive, git::Git,
+    CommitInfo, Repository, Source, SourceError, SourceText, Want, adopt::adopt, archive::archive, git::Git,
     keyed_lock::KeyedLock, mirror::Mirror, tree,
 };
 
@@ -60,6 +60,40 @@ impl GitSource {
             pins: AtomicU64::new(0),
             old_pins: Mutex::default(),
         })))
+    }
+
+    /// Keeps a folder as a commit without history, at least for the time given, in a repository that nothing should be fetched into:
+    /// one of a source of its own. The same folder at another time is another commit.
+    ///
+    /// # Errors
+    /// If a path in it is none that git would check out, or the machine is at fault.
+    pub async fn adopt(
+        &self,
+        repository: &Repository,
+        folder: &Path,
+        subject: &str,
+        keep: Duration,
+    ) -> Result<Sha, SourceError> {
+        let sha = {
+            let _guard = self.0.mirrors.lock(repository.name.clone()).await;
+            self.make_mirror(repository).await?;
+            let (name, path, folder) = (
+                repository.name.clone(),
+                self.mirror(repository),
+                folder.to_owned(),
+            );
+            let subject = subject.to_owned();
+            blocking(move || {
+                let now = now();
+                let mirror = Mirror::open(&name, &path)?;
+                let oldest = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+                mirror.drop_pins_before(Timestamp(now.0.saturating_sub(oldest)))?;
+                adopt(&mirror, &folder, &subject, now)
+            })
+            .await?
+        };
+        self.tidy_sometimes(repository, 1);
+        Ok(sha)
     }
 
     fn mirror(&self, repository: &Repository) -> PathBuf {
@@ -220,6 +254,11 @@ impl Source for GitSource {
         self.tidy_sometimes(repository, 1);
         self.read(repository, Mirror::refs).await
     }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// Runs what blocks away from the threads that serve everybody.

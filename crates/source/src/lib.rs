@@ -4,6 +4,7 @@
 //! to date by the `git` program and read through libgit2. [`working_tree`] copies a developer's tree for a local run. Nothing
 //! here knows of runs, plans or stores.
 
+mod adopt;
 mod archive;
 mod credentials;
 mod error;

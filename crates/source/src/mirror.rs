@@ -129,6 +129,20 @@ impl Mirror {
         Ok(pins.into_keys().collect())
     }
 
+    /// Drops the pins of commits that were made before this time.
+    pub(crate) fn drop_pins_before(&self, time: Timestamp) -> Result<(), SourceError> {
+        let drop_old = || {
+            for reference in self.git.references_glob(&pin_name("*"))? {
+                let reference = reference?;
+                if reference.peel_to_commit()?.time().seconds() < time.0 / 1_000 {
+                    self.drop_pin(reference)?;
+                }
+            }
+            Ok(())
+        };
+        drop_old().map_err(|error| self.damaged(error))
+    }
+
     /// Removes a pin's file: nobody else writes to a mirror, and libgit2 would write three files to remove one.
     fn drop_pin(&self, mut pin: Reference<'_>) -> Result<(), git2::Error> {
         let file = self.git.path().join(pin.name()?);
@@ -254,7 +268,7 @@ impl Mirror {
         }
     }
 
-    fn set_pin(&self, sha: &Sha) -> Result<(), SourceError> {
+    pub(crate) fn set_pin(&self, sha: &Sha) -> Result<(), SourceError> {
         self.git
             .reference(&pin(sha), oid(sha), true, "")
             .map(drop)
@@ -268,7 +282,7 @@ impl Mirror {
         }
     }
 
-    fn sha(&self, id: Oid) -> Result<Sha, SourceError> {
+    pub(crate) fn sha(&self, id: Oid) -> Result<Sha, SourceError> {
         id.to_string()
             .parse()
             .map_err(|error| self.damaged(git2::Error::from_str(&format!("{error}"))))

@@ -226,7 +226,7 @@ fn read_text(
 }
 
 /// Names that git itself would refuse to check out.
-fn is_safe(name: &[u8]) -> bool {
+pub(crate) fn is_safe(name: &[u8]) -> bool {
     let is_special = matches!(name, b"" | b"." | b"..") || name.eq_ignore_ascii_case(b".git");
     !is_special && !name.contains(&b'/') && !name.contains(&0)
 }

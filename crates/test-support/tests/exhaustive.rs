@@ -8,8 +8,8 @@ use std::{
 };
 
 use pipekeeper_engine::{
-    AdoptedNode, AttemptPhase, CancelReason, Earlier, Envelope, Fact, Input, NodeState, Run, RunPhase,
-    RunRequest, Seen, Snapshot, Verdict, decide, evolve,
+    AdoptedNode, AttemptPhase, CancelReason, Earlier, Envelope, Fact, Input, NodeState, Origin, Run,
+    RunPhase, RunRequest, Seen, Snapshot, Verdict, decide, evolve,
 };
 use pipekeeper_model::{
     Actor, AttemptId, AttemptOutcome, AttemptRecord, Digest, EventKind, Holder, Millis, NodeId, Outcome,
@@ -132,6 +132,7 @@ fn request() -> Arc<RunRequest> {
         group: None,
         adopted: None,
         earlier: Earlier::Adopt,
+        origin: Origin::Repository,
     })
 }
 

@@ -9,15 +9,15 @@ mod supplies;
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
-use pipekeeper_engine::RunRequest;
+use pipekeeper_engine::{Origin, RunRequest};
 use pipekeeper_forge::{ForgeEvent, Push};
 use pipekeeper_model::{EventKind, GitRef, Sha};
 use pipekeeper_source::{Permanence, Repository, Source, SourceError, SourceText, Want};
 use pipekeeper_spec::{Admission, ChangedPaths, Pipeline, SourceFile};
 use pipekeeper_store::{Delivery, DeliveryOutcome, RefMove, Store};
 
-use self::planning::{event, idle_triggers};
-use crate::{Admitted, Intake, IntakeError, Wish};
+use self::planning::{Occasion, event, idle_triggers};
+use crate::{Admitted, Intake, IntakeError, Wish, WishOf};
 
 pub use projects::{Patterns, Project, Projects};
 pub use supplies::{GitSupplies, digest_entries};
@@ -31,6 +31,7 @@ const FILE_LIMIT: u64 = 512 * 1024;
 pub struct GitIntake {
     projects: Arc<Projects>,
     source: Arc<dyn Source>,
+    trees: Arc<dyn Source>,
     store: Arc<dyn Store>,
 }
 
@@ -41,11 +42,17 @@ struct Candidate {
 }
 
 impl GitIntake {
-    /// An intake over these projects.
-    pub fn new(projects: Arc<Projects>, source: Arc<dyn Source>, store: Arc<dyn Store>) -> Self {
+    /// An intake over these projects, their mirrors and the working trees that people sent.
+    pub fn new(
+        projects: Arc<Projects>,
+        source: Arc<dyn Source>,
+        trees: Arc<dyn Source>,
+        store: Arc<dyn Store>,
+    ) -> Self {
         Self {
             projects,
             source,
+            trees,
             store,
         }
     }
@@ -92,7 +99,7 @@ impl GitIntake {
             GitRef::Tag(_) => EventKind::Tag,
         };
         let event = event(project, kind, sha.clone(), Some(push.git_ref.clone()), subject);
-        let (candidates, mut notes) = self.candidates(&project.repository, &sha).await?;
+        let (candidates, mut notes) = candidates(self.source.as_ref(), &project.repository, &sha).await?;
         if candidates.is_empty() && !notes.is_empty() {
             let outcome = DeliveryOutcome::Errored {
                 reason: notes.join("\n"),
@@ -118,9 +125,13 @@ impl GitIntake {
                     .request(
                         project,
                         &candidate,
-                        &event,
-                        &BTreeMap::new(),
-                        push.before.as_ref(),
+                        Occasion {
+                            event: &event,
+                            params: &BTreeMap::new(),
+                            selected: None,
+                            before: push.before.as_ref(),
+                            origin: Origin::Repository,
+                        },
                     )
                     .await
                 {
@@ -140,45 +151,6 @@ impl GitIntake {
             notes,
             moved: Some(moved),
         })
-    }
-
-    /// The pipelines of a commit, and what is wrong with files that are none.
-    async fn candidates(
-        &self,
-        repository: &Repository,
-        sha: &Sha,
-    ) -> Result<(Vec<Candidate>, Vec<String>), IntakeError> {
-        let files = self
-            .source
-            .read_files(repository, sha, FOLDER, FILE_LIMIT)
-            .await
-            .map_err(unreachable)?;
-        let (mut candidates, mut notes) = (Vec::new(), Vec::new());
-        for SourceText { path, text } in files {
-            let text = match text {
-                Ok(text) => text,
-                Err(error) => {
-                    notes.push(format!("{path}: {error}"));
-                    continue;
-                }
-            };
-            let file = SourceFile {
-                path: &path,
-                text: &text,
-            };
-            match pipekeeper_spec::check(&file) {
-                Ok((pipeline, _)) => candidates.push(Candidate { pipeline, file: path }),
-                Err(problems) => notes.push(problems.to_lines(&file).trim_end().to_owned()),
-            }
-        }
-        let defined = candidates
-            .iter()
-            .map(|candidate| (candidate.pipeline.name(), candidate.file.as_str()));
-        for clash in pipekeeper_spec::name_clashes(defined) {
-            notes.push(clash.to_string());
-            candidates.retain(|candidate| *candidate.pipeline.name() != clash.name);
-        }
-        Ok((candidates, notes))
     }
 }
 
@@ -225,20 +197,21 @@ impl Intake for GitIntake {
             .projects
             .get(&wish.project)
             .ok_or_else(|| missing(format!("there is no project `{}`", wish.project)))?;
-        let (want, git_ref) = self.wanted(project, wish.revision.as_deref()).await?;
-        let sha = self
-            .source
-            .fetch(&project.repository, &want)
-            .await
-            .map_err(unreachable)?;
-        let subject = self
-            .source
+        let (sha, git_ref, origin) = self.found(project, &wish.of).await?;
+        let source = match &origin {
+            Origin::Repository => self.source.as_ref(),
+            Origin::WorkingTree { .. } => self.trees.as_ref(),
+        };
+        let subject = source
             .commit(&project.repository, &sha)
             .await
-            .map_err(unreachable)?
+            .map_err(|error| match &origin {
+                Origin::Repository => unreachable(error),
+                Origin::WorkingTree { .. } => no_tree(&sha, error),
+            })?
             .subject;
         let event = event(project, EventKind::Manual, sha.clone(), git_ref, subject);
-        let (candidates, notes) = self.candidates(&project.repository, &sha).await?;
+        let (candidates, notes) = candidates(source, &project.repository, &sha).await?;
         let names: Vec<String> = candidates
             .iter()
             .map(|candidate| candidate.pipeline.name().to_string())
@@ -271,7 +244,17 @@ impl Intake for GitIntake {
             return Err(IntakeError::Terminal { reason });
         }
         let request = self
-            .request(project, &candidate, &event, &wish.params, None)
+            .request(
+                project,
+                &candidate,
+                Occasion {
+                    event: &event,
+                    params: &wish.params,
+                    selected: (!wish.actions.is_empty()).then_some(wish.actions.as_slice()),
+                    before: None,
+                    origin,
+                },
+            )
             .await?;
         Ok(Arc::new(RunRequest {
             earlier: wish.earlier,
@@ -281,6 +264,25 @@ impl Intake for GitIntake {
 }
 
 impl GitIntake {
+    /// The commit that a run is to be made of. A tree has no branch: it must not pass for reviewed code of one.
+    async fn found(
+        &self,
+        project: &Project,
+        of: &WishOf,
+    ) -> Result<(Sha, Option<GitRef>, Origin), IntakeError> {
+        match of {
+            WishOf::Revision(revision) => {
+                let (want, git_ref) = self.wanted(project, revision.as_deref()).await?;
+                let fetched = self.source.fetch(&project.repository, &want).await;
+                Ok((fetched.map_err(unreachable)?, git_ref, Origin::Repository))
+            }
+            WishOf::Tree { tree, cluster } => {
+                let cluster = cluster.clone();
+                Ok((tree.clone(), None, Origin::WorkingTree { cluster }))
+            }
+        }
+    }
+
     /// What a person's revision means: a full commit id, a branch, or a tag.
     async fn wanted(
         &self,
@@ -303,6 +305,44 @@ impl GitIntake {
     }
 }
 
+/// The pipelines of a commit, and what is wrong with files that are none.
+async fn candidates(
+    source: &dyn Source,
+    repository: &Repository,
+    sha: &Sha,
+) -> Result<(Vec<Candidate>, Vec<String>), IntakeError> {
+    let files = source
+        .read_files(repository, sha, FOLDER, FILE_LIMIT)
+        .await
+        .map_err(unreachable)?;
+    let (mut candidates, mut notes) = (Vec::new(), Vec::new());
+    for SourceText { path, text } in files {
+        let text = match text {
+            Ok(text) => text,
+            Err(error) => {
+                notes.push(format!("{path}: {error}"));
+                continue;
+            }
+        };
+        let file = SourceFile {
+            path: &path,
+            text: &text,
+        };
+        match pipekeeper_spec::check(&file) {
+            Ok((pipeline, _)) => candidates.push(Candidate { pipeline, file: path }),
+            Err(problems) => notes.push(problems.to_lines(&file).trim_end().to_owned()),
+        }
+    }
+    let defined = candidates
+        .iter()
+        .map(|candidate| (candidate.pipeline.name(), candidate.file.as_str()));
+    for clash in pipekeeper_spec::name_clashes(defined) {
+        notes.push(clash.to_string());
+        candidates.retain(|candidate| *candidate.pipeline.name() != clash.name);
+    }
+    Ok((candidates, notes))
+}
+
 fn asks_to_skip(subject: &str) -> bool {
     let subject = subject.to_ascii_lowercase();
     subject.contains("[skip ci]") || subject.contains("[ci skip]")
@@ -320,6 +360,14 @@ fn transient(error: impl ToString) -> IntakeError {
     IntakeError::Transient {
         reason: error.to_string(),
     }
+}
+
+fn no_tree(tree: &Sha, error: SourceError) -> IntakeError {
+    if matches!(error, SourceError::NotFound { .. }) {
+        let reason = format!("this server has no working tree {}: send it again", tree.short());
+        return IntakeError::NotFound { reason };
+    }
+    unreachable(error)
 }
 
 fn unreachable(error: SourceError) -> IntakeError {

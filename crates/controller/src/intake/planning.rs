@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pipekeeper_engine::{Earlier, Group, RunRequest};
+use pipekeeper_engine::{Earlier, Group, Origin, RunRequest};
 use pipekeeper_forge::Push;
 use pipekeeper_model::{
     ChangedAnswer, EventKind, GitRef, Name, Outcome, Plan, Revision, RunContext, Sha, TriggerEvent,
@@ -16,6 +16,17 @@ use crate::IntakeError;
 
 /// How many runs are looked at for the last one that succeeded.
 const HISTORY: u32 = 50;
+
+/// Why and of what a run is planned.
+pub(super) struct Occasion<'a> {
+    pub(super) event: &'a TriggerEvent,
+    pub(super) params: &'a BTreeMap<Name, String>,
+    /// Only these actions and what they need.
+    pub(super) selected: Option<&'a [String]>,
+    /// Where the ref was before.
+    pub(super) before: Option<&'a Sha>,
+    pub(super) origin: Origin,
+}
 
 impl GitIntake {
     /// What a push changed, if some path filter wants to know; the payload's list is only a hint.
@@ -39,15 +50,20 @@ impl GitIntake {
             .ok()
     }
 
-    /// Plans one pipeline for an event.
+    /// Plans one pipeline of a project.
     pub(super) async fn request(
         &self,
         project: &Project,
         candidate: &Candidate,
-        event: &TriggerEvent,
-        params: &BTreeMap<Name, String>,
-        before: Option<&Sha>,
+        occasion: Occasion<'_>,
     ) -> Result<RunRequest, IntakeError> {
+        let Occasion {
+            event,
+            params,
+            selected,
+            before,
+            origin,
+        } = occasion;
         if !project.trusted {
             let reason = format!(
                 "the project `{}` is not trusted to run on this machine; hint: set `trusted = true` in its configuration",
@@ -58,7 +74,7 @@ impl GitIntake {
         let planned = candidate.pipeline.plan(&PlanRequest {
             event,
             params,
-            selected: None,
+            selected,
         });
         let plan = planned.map_err(|errors| IntakeError::Terminal {
             reason: errors
@@ -69,7 +85,7 @@ impl GitIntake {
         })?;
         let changed = self.changed(project, &plan, event, before).await?;
         tracing::debug!(pipeline.name = %plan.pipeline, file = candidate.file, "planned");
-        let group = group(project, &plan, event);
+        let group = group(project, &plan, event).map(|group| apart(group, &origin));
         let context = RunContext {
             event: event.clone(),
             changed,
@@ -81,6 +97,7 @@ impl GitIntake {
             group,
             adopted: None,
             earlier: Earlier::Adopt,
+            origin,
         })
     }
 
@@ -174,6 +191,17 @@ fn group(project: &Project, plan: &Plan, event: &TriggerEvent) -> Option<Group> 
             })
         }
         _ => None,
+    }
+}
+
+/// What nobody reviewed stands in no line with what was: it must neither cancel that nor make it wait.
+fn apart(group: Group, origin: &Origin) -> Group {
+    match origin {
+        Origin::Repository => group,
+        Origin::WorkingTree { .. } => Group {
+            key: format!("trees {}", group.key),
+            ..group
+        },
     }
 }
 

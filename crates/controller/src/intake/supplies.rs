@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pipekeeper_backend::{KeepWorkspace, LaunchError, Orphan, SecretValue, SourceInput, Tier};
-use pipekeeper_engine::RunRequest;
+use pipekeeper_engine::{Origin, RunRequest};
 use pipekeeper_model::{Digest, Sha, plan::Secret};
 use pipekeeper_source::{Permanence, Repository, Source, SourceError};
 
@@ -15,20 +15,30 @@ use crate::{CacheTiers, Habits, SecretSource, Supplies};
 pub struct GitSupplies {
     projects: Arc<Projects>,
     source: Arc<dyn Source>,
+    trees: Arc<dyn Source>,
     secrets: Arc<dyn SecretSource>,
 }
 
 impl GitSupplies {
-    /// Supplies for the runs of these projects.
-    pub fn new(projects: Arc<Projects>, source: Arc<dyn Source>, secrets: Arc<dyn SecretSource>) -> Self {
+    /// Supplies for the runs of these projects, from their mirrors and from the working trees that people sent.
+    pub fn new(
+        projects: Arc<Projects>,
+        source: Arc<dyn Source>,
+        trees: Arc<dyn Source>,
+        secrets: Arc<dyn SecretSource>,
+    ) -> Self {
         Self {
             projects,
             source,
+            trees,
             secrets,
         }
     }
 
-    fn origin<'a>(&'a self, request: &'a RunRequest) -> Result<(&'a Repository, &'a Sha), LaunchError> {
+    fn origin<'a>(
+        &'a self,
+        request: &'a RunRequest,
+    ) -> Result<(&'a dyn Source, &'a Repository, &'a Sha), LaunchError> {
         let project = self
             .projects
             .get(&request.project)
@@ -44,15 +54,19 @@ impl GitSupplies {
             .ok_or_else(|| LaunchError::Terminal {
                 reason: "the run has no commit".to_owned(),
             })?;
-        Ok((&project.repository, sha))
+        let source = match request.origin {
+            Origin::Repository => &self.source,
+            Origin::WorkingTree { .. } => &self.trees,
+        };
+        Ok((source.as_ref(), &project.repository, sha))
     }
 }
 
 #[async_trait]
 impl Supplies for GitSupplies {
     async fn source(&self, request: &RunRequest) -> Result<SourceInput, LaunchError> {
-        let (repository, sha) = self.origin(request)?;
-        self.source
+        let (source, repository, sha) = self.origin(request)?;
+        source
             .archive(repository, sha)
             .await
             .map(SourceInput::Archive)
@@ -60,9 +74,9 @@ impl Supplies for GitSupplies {
     }
 
     async fn digest_files(&self, request: &RunRequest, globs: &[String]) -> Result<Digest, LaunchError> {
-        let (repository, sha) = self.origin(request)?;
+        let (source, repository, sha) = self.origin(request)?;
         let wanted = Patterns::new(globs);
-        let ids = self.source.content_ids(repository, sha).await.map_err(failed)?;
+        let ids = source.content_ids(repository, sha).await.map_err(failed)?;
         Ok(digest_entries(ids.iter().filter(|(path, _)| wanted.admit(path))))
     }
 
@@ -79,6 +93,12 @@ impl Supplies for GitSupplies {
     }
 
     fn cache_tiers(&self, request: &RunRequest) -> CacheTiers {
+        if let Origin::WorkingTree { .. } = request.origin {
+            return CacheTiers {
+                writes: Tier::Local,
+                reads: vec![Tier::Local, Tier::Branches, Tier::Protected],
+            };
+        }
         let git_ref = request.context.event.revision.git_ref.as_ref();
         let is_protected = self
             .projects

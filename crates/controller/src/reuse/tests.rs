@@ -2,7 +2,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use pipekeeper_backend::{KeepWorkspace, LaunchError, Orphan, SecretValue, SourceInput, Tier};
-use pipekeeper_engine::{Earlier, Envelope, Input, Run, RunRequest, decide, evolve};
+use pipekeeper_engine::{Earlier, Envelope, Input, Origin, Run, RunRequest, decide, evolve};
 use pipekeeper_model::{
     Actor, AttemptId, Digest, EventKind, NodeId, Revision, RunContext, RunId, Timestamp, TriggerEvent,
     plan::{Body, Secret, SecretTarget, Work},
@@ -126,6 +126,7 @@ impl Asked {
             group: None,
             adopted: None,
             earlier: Earlier::Adopt,
+            origin: Origin::Repository,
         });
         let mut run = Run::new(RunId(self.run));
         let asked = Envelope {

@@ -3,12 +3,14 @@
 mod target;
 mod views;
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::Path, time::Duration};
 
+use pipekeeper_model::RunId;
 use pipekeeper_server::terminal::PROTOCOL;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Upgraded, Url, header};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
+use tokio_util::io::ReaderStream;
 
 pub(crate) use self::{
     target::{Target, find_run, find_run_to_change, run_number},
@@ -57,7 +59,7 @@ impl Client {
             Some(token) => Some(token.clone()),
             None => local_token(),
         };
-        Self::with_token(&remote.server, token)
+        Self::with_token(&remote.address(), token)
     }
 
     /// A client with this token.
@@ -89,6 +91,37 @@ impl Client {
             .timeout(ANSWER_TIMEOUT)
             .json(body);
         read_json(self.send(request).await?).await
+    }
+
+    /// Sends a file, which may be large.
+    pub(crate) async fn post_file(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+        file: &Path,
+    ) -> Result<Value, Failure> {
+        let doing = format!("read `{}`", file.display());
+        let file = tokio::fs::File::open(file).await.or_fail(&doing)?;
+        let bytes = file.metadata().await.or_fail(&doing)?.len();
+        let request = self
+            .request(Method::POST, path, query)?
+            .header(header::CONTENT_LENGTH, bytes)
+            .body(reqwest::Body::wrap_stream(ReaderStream::new(file)));
+        read_json(self.send(request).await?).await
+    }
+
+    /// The record of a run after that many events, to its end.
+    pub(crate) async fn record(&self, run: RunId, after: u64) -> Result<Response, Failure> {
+        let query = [("after", after.to_string())];
+        self.send(self.request(Method::GET, &["runs", &run.to_string(), "record"], &query)?)
+            .await
+    }
+
+    /// The address of a page.
+    pub(crate) fn page(&self, path: &[&str]) -> Result<Url, Failure> {
+        let mut url = self.base.clone();
+        url.path_segments_mut().map_err(|()| no_path())?.extend(path);
+        Ok(url)
     }
 
     /// A run.
@@ -160,7 +193,7 @@ impl Client {
     ) -> Result<RequestBuilder, Failure> {
         let mut url = self.base.clone();
         url.path_segments_mut()
-            .map_err(|()| Failure::usage("the server's address cannot have a path"))?
+            .map_err(|()| no_path())?
             .pop_if_empty()
             .extend(["api", "v1"])
             .extend(path);
@@ -193,12 +226,7 @@ impl Client {
 
 /// The token of a server whose data folder this user can read.
 fn local_token() -> Option<String> {
-    let file = std::env::var_os("PIPE_CONFIG").map(PathBuf::from);
-    let data_dir = config::data_dir(&Flags {
-        file,
-        ..Flags::default()
-    })
-    .ok()?;
+    let data_dir = config::data_dir(&Flags::from_environment()).ok()?;
     let token = tokens::stored_admin(&data_dir).ok()??;
     Some(token.reveal().to_owned())
 }
@@ -223,6 +251,10 @@ pub(crate) fn view<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {
         Failure::ours(format!("failed to understand the server: {error}"))
             .hint("are `pipe` and the server of the same version?")
     })
+}
+
+fn no_path() -> Failure {
+    Failure::usage("the server's address cannot have a path")
 }
 
 fn unreachable(server: &Url, error: &reqwest::Error) -> Failure {

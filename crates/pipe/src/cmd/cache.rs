@@ -121,7 +121,7 @@ impl Whose {
         server
             .map(|server| {
                 Client::new(&Remote {
-                    server,
+                    server: Some(server),
                     token: self.token.clone(),
                 })
             })

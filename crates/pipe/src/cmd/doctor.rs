@@ -104,9 +104,10 @@ impl Doctor {
     }
 
     fn server(&self) -> Finding {
-        let asked = runtime::block_on(client::ready(&self.remote.server));
+        let address = self.remote.address();
+        let asked = runtime::block_on(client::ready(&address));
         match asked {
-            Ok(()) => Finding::ok("server", format!("{} is ready", self.remote.server)),
+            Ok(()) => Finding::ok("server", format!("{address} is ready")),
             Err(failure) => {
                 let hint = failure
                     .hint

@@ -11,21 +11,25 @@ use pipekeeper_model::{
     EventKind, Millis, Name, Outcome, Plan,
     plan::{Feature, FeatureUse},
 };
+use pipekeeper_source::working_tree::{self, WorkingTree};
 use pipekeeper_spec::{Pipeline, PlanRequest};
 
 use super::working_folder;
 use crate::{
-    cli::Output,
+    cli::{Output, Remote},
+    client::Client,
     failure::{Exit, Failure, OrFail},
     find::{self, PipelineFile},
+    follow::Ending,
     local::{
         Place,
         event::{self, Occasion},
         pods::{self, Containers, PodFlags},
         secrets::{self, Secrets},
-        session::{self, Ending, Job},
+        session::{self, Job},
         watch,
     },
+    remote,
     report::View,
     runtime, term,
 };
@@ -63,6 +67,16 @@ pub(crate) struct Run {
     /// Where actions run
     #[arg(long, value_enum, default_value_t)]
     backend: BackendChoice,
+    /// Send the working tree to this cluster of a server, and follow the run there
+    #[arg(long, value_name = "CLUSTER", conflicts_with_all = [
+        "context", "backend", "watch", "keep", "secrets", "secrets_file", "event", "branch", "tag",
+    ])]
+    on: Option<Name>,
+    /// The server's project with `--on`; by default the one called like the repository
+    #[arg(long, requires = "on")]
+    project: Option<Name>,
+    #[command(flatten)]
+    remote: Remote,
     #[command(flatten)]
     pods: PodFlags,
     /// Run every action, also where `reuse:` would adopt an earlier success
@@ -117,6 +131,14 @@ impl Run {
             return runtime::block_on(self.again_and_again(output, &from, &secrets));
         }
         let file = find::pick(self.pipeline.as_deref(), &from)?;
+        if let Some(cluster) = &self.on
+            && !self.dry_run
+        {
+            let job = self.prepare_sending(&file, cluster.clone(), output)?;
+            let client = Client::new(&self.remote)?;
+            let place = Place::make(&job.root)?;
+            return Ok(exit_of(runtime::block_on(remote::run(client, &place, job))?));
+        }
         let (pipeline, job) = self.prepare(&file, output, &secrets)?;
         if self.dry_run {
             return dry_run(&pipeline, &job.plan, output);
@@ -156,28 +178,64 @@ impl Run {
         let containers = self.containers(&plan)?;
         self.settle_features(&mut plan, containers.is_some())?;
         secrets::require(&plan, secrets)?;
-        let view = match output {
-            Output::Json => View::Json,
-            Output::Text if self.lines || !term::can_draw() => View::Lines,
-            Output::Text => View::Tree,
-        };
         let job = Job {
             plan,
             event,
             root: file.root.clone(),
             secrets: secrets.clone(),
             approve: self.approve,
-            view,
+            view: self.view(output),
             keep: self.keep,
             limit: self.timeout,
-            earlier: if self.no_reuse {
-                Earlier::Ignore
-            } else {
-                Earlier::Adopt
-            },
+            earlier: self.earlier(),
             containers,
         };
         Ok((pipeline, job))
+    }
+
+    /// Everything that can be wrong before a tree is sent. What the server cannot do it says itself.
+    fn prepare_sending(
+        &self,
+        file: &PipelineFile,
+        cluster: Name,
+        output: Output,
+    ) -> Result<remote::Job, Failure> {
+        let pipeline = file.check()?;
+        if !file.is_found_by_servers() {
+            return Err(Failure::usage(format!("a server does not find `{}`", file.path))
+                .hint("it looks for `.pipe/*.yaml` in the tree that is sent"));
+        }
+        let tree = working_tree::describe(&file.root);
+        Ok(remote::Job {
+            root: file.root.clone(),
+            subject: tree.as_ref().map_or_else(|| "a working tree".to_owned(), subject),
+            repository: tree.map(|tree| tree.repository).unwrap_or_default(),
+            project: self.project.clone(),
+            pipeline: pipeline.name().clone(),
+            cluster,
+            params: self.params.clone(),
+            actions: self.actions.clone(),
+            earlier: self.earlier(),
+            approve: self.approve,
+            view: self.view(output),
+            limit: self.timeout,
+        })
+    }
+
+    fn earlier(&self) -> Earlier {
+        if self.no_reuse {
+            Earlier::Ignore
+        } else {
+            Earlier::Adopt
+        }
+    }
+
+    fn view(&self, output: Output) -> View {
+        match output {
+            Output::Json => View::Json,
+            Output::Text if self.lines || !term::can_draw() => View::Lines,
+            Output::Text => View::Tree,
+        }
     }
 
     /// Refuses by name and place what cannot be done here; images are set aside if the user says so.
@@ -266,6 +324,18 @@ impl Run {
             }
         }
     }
+}
+
+/// What people call a working tree.
+fn subject(tree: &WorkingTree) -> String {
+    let on = match (&tree.branch, &tree.sha) {
+        (Some(branch), Some(sha)) => format!("{} at {}", branch.name(), sha.short()),
+        (Some(branch), None) => branch.name().to_owned(),
+        (None, Some(sha)) => sha.short().to_owned(),
+        (None, None) => "no commit".to_owned(),
+    };
+    let changes = if tree.dirty { ", changed" } else { "" };
+    format!("working tree ({on}{changes})")
 }
 
 /// Whether it can be done here.

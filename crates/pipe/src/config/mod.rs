@@ -31,7 +31,7 @@ use crate::{
 
 /// Where the configuration is unless `--config` says otherwise.
 pub(crate) const DEFAULT_FILE: &str = "/etc/pipekeeper/config.toml";
-const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 
 /// The configuration of a server.
 #[derive(Clone, Debug)]
@@ -112,9 +112,25 @@ pub(crate) struct Flags {
     pub(crate) data_dir: Option<PathBuf>,
 }
 
+impl Flags {
+    /// What commands without these flags go by.
+    pub(crate) fn from_environment() -> Self {
+        Self {
+            file: env::var_os("PIPE_CONFIG").map(PathBuf::from),
+            ..Self::default()
+        }
+    }
+}
+
 /// Reads the configuration.
 pub(crate) fn load(flags: &Flags) -> Result<Config, Failure> {
     read(flags, env::vars())?.finish()
+}
+
+/// Where a server with this configuration listens, for commands that ask it.
+pub(crate) fn listen(flags: &Flags) -> Result<String, Failure> {
+    let raw = read(flags, env::vars())?;
+    Ok(raw.listen.unwrap_or_else(|| DEFAULT_LISTEN.to_owned()))
 }
 
 /// The data folder alone, for commands that need nothing else.

@@ -1,17 +1,18 @@
-//! Where a local run meets its person: approvals and manual starts.
+//! Where a run meets its person: approvals and manual starts.
 
 use std::{
     collections::{BTreeSet, VecDeque},
     io,
 };
 
-use pipekeeper_engine::{Input, Look, NodeState, Run, Verdict};
+use pipekeeper_engine::{Look, NodeState, Run, Verdict};
 use pipekeeper_model::{
     Digest, NodeId,
     plan::{Node, Start},
 };
 use tokio::sync::mpsc;
 
+use super::Ask;
 use crate::{
     cmd::run::Approve,
     report::gate_text,
@@ -44,7 +45,7 @@ enum Asks {
     Start { confirm: bool },
 }
 
-/// Collects questions, asks one at a time, and turns answers into inputs.
+/// Collects questions, asks one at a time, and turns answers into what is asked of the run.
 pub(crate) struct Desk {
     answerer: Answerer,
     seen: BTreeSet<NodeId>,
@@ -79,11 +80,11 @@ impl Desk {
     }
 
     /// Looks for new questions; answers at once what needs no person.
-    pub(crate) fn attend(&mut self, run: &Run) -> Vec<Input> {
+    pub(crate) fn attend(&mut self, run: &Run) -> Vec<Ask> {
         let Some(plan) = run.plan() else {
             return Vec::new();
         };
-        let mut inputs = Vec::new();
+        let mut asks = Vec::new();
         for (id, node) in plan.ids().zip(&plan.nodes) {
             let Some(question) = run.node(id).and_then(|state| question(run, id, node, state)) else {
                 continue;
@@ -93,7 +94,7 @@ impl Desk {
             }
             match self.answerer {
                 Answerer::Person => self.waiting.push_back(question),
-                Answerer::Yes => inputs.extend(yes(&question)),
+                Answerer::Yes => asks.extend(yes(&question)),
                 Answerer::No { comment } => {
                     if comment == COMMENT_NOBODY {
                         term::warn(format_args!(
@@ -101,7 +102,7 @@ impl Desk {
                             question.name
                         ));
                     }
-                    inputs.extend(no(&question, comment));
+                    asks.extend(no(&question, comment));
                 }
             }
         }
@@ -113,7 +114,7 @@ impl Desk {
         {
             self.current = None;
         }
-        inputs
+        asks
     }
 
     /// Whether nobody will ever press start here.
@@ -170,7 +171,7 @@ impl Desk {
     }
 
     /// What the line means; nothing clear asks again.
-    pub(crate) fn answered(&mut self, line: &str) -> Vec<Input> {
+    pub(crate) fn answered(&mut self, line: &str) -> Vec<Ask> {
         let Some(question) = self.current.clone() else {
             return Vec::new();
         };
@@ -184,7 +185,7 @@ impl Desk {
                 match &question.asks {
                     Asks::Approval { .. } => no(&question, "rejected at the terminal"),
                     Asks::Start { .. } => {
-                        vec![Input::CancelRequested(pipekeeper_engine::CancelReason::Asked)]
+                        vec![Ask::Cancel]
                     }
                 }
             }
@@ -230,10 +231,10 @@ fn is_open(run: &Run, id: NodeId) -> bool {
     )
 }
 
-fn yes(question: &Question) -> Vec<Input> {
+fn yes(question: &Question) -> Vec<Ask> {
     let node = question.node;
     match &question.asks {
-        Asks::Approval { subject } => vec![Input::GateDecided {
+        Asks::Approval { subject } => vec![Ask::Decide {
             node,
             verdict: Verdict::Approve,
             subject: subject.clone(),
@@ -242,14 +243,14 @@ fn yes(question: &Question) -> Vec<Input> {
         Asks::Start { confirm } => [Look::First, Look::Second]
             .into_iter()
             .take(if *confirm { 2 } else { 1 })
-            .map(|look| Input::StartPressed { node, look })
+            .map(|look| Ask::Start { node, look })
             .collect(),
     }
 }
 
-fn no(question: &Question, comment: &str) -> Vec<Input> {
+fn no(question: &Question, comment: &str) -> Vec<Ask> {
     match &question.asks {
-        Asks::Approval { subject } => vec![Input::GateDecided {
+        Asks::Approval { subject } => vec![Ask::Decide {
             node: question.node,
             verdict: Verdict::Reject,
             subject: subject.clone(),

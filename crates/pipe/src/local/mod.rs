@@ -1,7 +1,6 @@
 //! `pipe run`: the controller with a store in memory, the local backend, and a person at the terminal.
 
 pub(crate) mod caches;
-mod desk;
 mod earlier;
 pub(crate) mod event;
 mod host;

@@ -1,32 +1,36 @@
 //! One local run from its composition to its end.
 
-use std::{env, path::PathBuf, sync::Arc};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
+use async_trait::async_trait;
 use pipekeeper_backend::{AgentProgram, Backend, KeepWorkspace, LocalBackend, LocalOptions};
 use pipekeeper_controller::{AttemptNews, Controller, EngineRules, Handle, News, Ports, SubmitError};
-use pipekeeper_engine::{CancelReason, Earlier, Input, NodeState, Run, RunRequest, evolve};
-use pipekeeper_model::{Actor, Millis, Outcome, Plan, RunContext, TriggerEvent};
+use pipekeeper_engine::{Earlier, Event, Origin, Run, RunRequest};
+use pipekeeper_model::{Actor, AttemptId, Millis, Plan, RunContext, RunId, TriggerEvent};
 use pipekeeper_source::working_tree::snapshot;
 use pipekeeper_store::{MemoryStore, Store};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::{OnceCell, broadcast, mpsc},
-    time::{Duration, Instant, MissedTickBehavior, interval, sleep_until},
+use tokio::sync::{
+    OnceCell,
+    broadcast::{self, error::RecvError},
+    mpsc,
 };
 
 use super::{
-    caches, desk::Desk, earlier::EarlierRuns, event, host, place::Place, pods::Containers, secrets::Secrets,
+    caches, earlier::EarlierRuns, event, host, place::Place, pods::Containers, secrets::Secrets,
     supplies::LocalSupplies, watch::Changes,
 };
 use crate::{
-    clock::{self, SystemClock},
+    clock::SystemClock,
     cmd::run::Approve,
     failure::{Exit, Failure, OrFail, chain},
+    follow::{Ask, Desk, Ending, Following, Heard, Link},
     report::{Report, View},
     term,
 };
-
-const FRAME: Duration = Duration::from_millis(100);
 
 /// What a local run is made of.
 #[derive(Debug)]
@@ -53,32 +57,13 @@ pub(crate) struct Job {
     pub(crate) containers: Option<Containers>,
 }
 
-/// How a local run came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// By itself.
-    Finished(Outcome),
-    /// The user interrupted it.
-    Interrupted,
-    /// `--timeout` was over.
-    TimedOut,
-    /// Files changed while it ran.
-    Changed,
-}
-
 /// Runs the job; with `changes`, a change of the tree cancels it.
 pub(crate) async fn run(place: &Place, job: Job, changes: Option<&mut Changes>) -> Result<Ending, Failure> {
     let earlier = EarlierRuns::new(place, &job);
     let store = earlier.store()?;
     let kept = store.clone();
     let (controller, handle) = compose(place, &job, &store).await?;
-    let (root, source) = (job.root.clone(), place.source());
-    let copied = tokio::task::spawn_blocking(move || snapshot(&root, &source));
-    let copied = copied.await.or_fail("copy the working tree")?;
-    copied.map_err(|error| {
-        let failure = Failure::usage(format!("failed to {}", chain(&error)));
-        error.hint().into_iter().fold(failure, Failure::hint)
-    })?;
+    copy_tree(&job.root, &place.source()).await?;
     let working = tokio::spawn(controller.run());
     let news = handle.listen();
     let actor = Actor::user(env::var("USER").unwrap_or_else(|_| "local".to_owned()));
@@ -93,26 +78,28 @@ pub(crate) async fn run(place: &Place, job: Job, changes: Option<&mut Changes>) 
         group: None,
         adopted: None,
         earlier: job.earlier,
+        origin: Origin::Repository,
     });
     let id = handle
         .create(actor.clone(), Arc::clone(&request))
         .await
         .map_err(refused)?;
-    let session = Session {
-        report: Report::new(job.view, &request.plan, place.layout()),
-        run: Run::new(id),
+    let link = LocalLink {
+        run: id,
         number: 0,
-        desk: Desk::new(job.approve),
+        is_behind: true,
         store,
         handle: handle.clone(),
         actor,
         news,
-        cut: None,
-        interrupts: 0,
+    };
+    let following = Following {
+        report: Report::new(job.view, &request.plan, place.layout()),
+        run: Run::new(id),
+        desk: Desk::new(job.approve),
         view: job.view,
     };
-    let limit = job.limit.map(|limit| Instant::now() + limit.to_duration());
-    let (ending, run) = session.follow(limit, changes).await?;
+    let (ending, run) = following.follow(link, job.limit, changes).await?;
     if job.keep {
         place.record(&run)?;
         if let Some(containers) = &job.containers {
@@ -127,6 +114,20 @@ pub(crate) async fn run(place: &Place, job: Job, changes: Option<&mut Changes>) 
     }
     earlier.keep(&run, &kept.successes())?;
     Ok(ending)
+}
+
+/// Copies a working tree as git would see it.
+pub(crate) async fn copy_tree(root: &Path, to: &Path) -> Result<(), Failure> {
+    let (root, to) = (root.to_owned(), to.to_owned());
+    let copied = tokio::task::spawn_blocking(move || snapshot(&root, &to));
+    copied
+        .await
+        .or_fail("copy the working tree")?
+        .map(drop)
+        .map_err(|error| {
+            let failure = Failure::usage(format!("failed to {}", chain(&error)));
+            error.hint().into_iter().fold(failure, Failure::hint)
+        })
 }
 
 async fn compose(place: &Place, job: &Job, store: &MemoryStore) -> Result<(Controller, Handle), Failure> {
@@ -187,211 +188,68 @@ fn refused(error: SubmitError) -> Failure {
     Failure::new(exit, error.to_string())
 }
 
-/// A run as it is followed.
-struct Session {
-    report: Report,
-    run: Run,
+/// The way to a run in this process.
+struct LocalLink {
+    run: RunId,
     number: u64,
-    desk: Desk,
+    /// Whether there is more in the store than was heard.
+    is_behind: bool,
     store: MemoryStore,
     handle: Handle,
     actor: Actor,
     news: broadcast::Receiver<News>,
-    cut: Option<Ending>,
-    interrupts: u32,
-    view: View,
 }
 
-/// The one thing that happened.
-enum Step {
-    News(Result<News, broadcast::error::RecvError>),
-    Answer(String),
-    Interrupt,
-    Limit,
-    Changed(Result<(), Failure>),
-    Frame,
-}
-
-impl Session {
-    async fn follow(
-        mut self,
-        limit: Option<Instant>,
-        mut changes: Option<&mut Changes>,
-    ) -> Result<(Ending, Run), Failure> {
-        let mut signals = Interrupts::listen()?;
-        let mut frames = interval(FRAME);
-        frames.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        self.resync().await?;
-        while !self.run.is_finished() {
-            self.attend().await?;
-            let step = tokio::select! {
-                news = self.news.recv() => Step::News(news),
-                line = self.desk.answer() => Step::Answer(line),
-                () = signals.next() => Step::Interrupt,
-                () = at(limit), if self.cut.is_none() => Step::Limit,
-                changed = next_change(&mut changes), if self.cut.is_none() => Step::Changed(changed),
-                _ = frames.tick(), if self.view == View::Tree => Step::Frame,
-            };
-            self.take(step).await?;
+#[async_trait]
+impl Link for LocalLink {
+    async fn hear(&mut self) -> Result<Heard, Failure> {
+        if self.is_behind {
+            let missed = self.store.events(self.run, self.number, u32::MAX).await;
+            let missed: Vec<Event> = missed
+                .or_fail("read the run's events")?
+                .into_iter()
+                .map(|(_, event)| event)
+                .collect();
+            self.number += missed.len() as u64;
+            self.is_behind = false;
+            return Ok(Heard::Missed(missed));
         }
-        self.report.finish(&self.run, clock::now());
-        let outcome = self.run.outcome().unwrap_or(Outcome::Errored);
-        Ok((self.cut.unwrap_or(Ending::Finished(outcome)), self.run))
-    }
-
-    async fn take(&mut self, step: Step) -> Result<(), Failure> {
-        match step {
-            Step::News(Ok(News::Run { run, version, events })) if run == self.run.id() => {
+        Ok(match self.news.recv().await {
+            Ok(News::Run { run, version, events }) if run == self.run => {
                 if version == self.number + events.len() as u64 {
-                    for event in events.iter() {
-                        self.event(event);
-                    }
-                } else if version > self.number {
-                    self.resync().await?;
+                    self.number = version;
+                    Heard::Events(events.to_vec())
+                } else {
+                    self.is_behind = version > self.number;
+                    Heard::Nothing
                 }
             }
-            Step::News(Ok(News::Attempt { attempt, what })) => match what {
-                AttemptNews::LogGrew { .. } => self.report.log(&self.run, attempt),
-                AttemptNews::Waiting { reason } => self.report.waits(attempt, reason),
-                AttemptNews::StepStarted { .. } | AttemptNews::Silent { .. } => {}
+            Ok(News::Attempt { attempt, what }) => match what {
+                AttemptNews::LogGrew { .. } => Heard::Log(attempt),
+                AttemptNews::Waiting { reason } => Heard::Waits { attempt, reason },
+                AttemptNews::StepStarted { .. } | AttemptNews::Silent { .. } => Heard::Nothing,
             },
-            Step::News(Ok(News::Run { .. } | News::Delivery(_))) => {}
-            Step::News(Err(broadcast::error::RecvError::Lagged(_))) => self.resync().await?,
-            Step::News(Err(broadcast::error::RecvError::Closed)) => {
+            Ok(News::Run { .. } | News::Delivery(_)) => Heard::Nothing,
+            Err(RecvError::Lagged(_)) => {
+                self.is_behind = true;
+                Heard::Nothing
+            }
+            Err(RecvError::Closed) => {
                 return Err(Failure::ours("the controller ended before the run"));
             }
-            Step::Answer(line) => {
-                let inputs = self.desk.answered(&line);
-                self.submit(inputs).await?;
-            }
-            Step::Interrupt => self.interrupt().await?,
-            Step::Limit => {
-                term::note("the time of `--timeout` is over: the run is being cancelled");
-                self.cancel(Ending::TimedOut).await?;
-            }
-            Step::Changed(changed) => {
-                changed?;
-                self.cancel(Ending::Changed).await?;
-            }
-            Step::Frame if self.desk.is_asking() => {}
-            Step::Frame => self.report.draw(&self.run, clock::now()),
-        }
-        Ok(())
-    }
-
-    fn event(&mut self, event: &pipekeeper_engine::Event) {
-        evolve(&mut self.run, event);
-        self.number += 1;
-        self.report.event(&self.run, self.number, event);
-    }
-
-    /// Reads what the news did not tell.
-    async fn resync(&mut self) -> Result<(), Failure> {
-        let missed = self
-            .store
-            .events(self.run.id(), self.number, u32::MAX)
-            .await
-            .or_fail("read the run's events")?;
-        for (_, event) in &missed {
-            self.event(event);
-        }
-        for state in self.run.nodes() {
-            if let NodeState::Running(live) = state {
-                self.report.log(&self.run, live.attempt);
-            }
-        }
-        Ok(())
-    }
-
-    async fn attend(&mut self) -> Result<(), Failure> {
-        let inputs = self.desk.attend(&self.run);
-        self.submit(inputs).await?;
-        if self.desk.starts_nothing() && self.waits_only_for_starts() {
-            term::warn("what is left waits for a person to start it: the run is cancelled");
-            self.submit(vec![Input::CancelRequested(CancelReason::Asked)])
-                .await?;
-        }
-        if self.desk.next_question().is_some() {
-            self.report.draw(&self.run, clock::now());
-            self.report.pause();
-            self.desk.ask();
-        }
-        Ok(())
-    }
-
-    /// Whether nothing moves and nothing but a manual start could make it move.
-    fn waits_only_for_starts(&self) -> bool {
-        let nodes = self.run.nodes();
-        let waits = |state: &NodeState| matches!(state, NodeState::AwaitingStart { .. });
-        let still =
-            |state: &NodeState| waits(state) || state.is_settled() || matches!(state, NodeState::Waiting);
-        nodes.iter().any(waits) && nodes.iter().all(still)
-    }
-
-    async fn interrupt(&mut self) -> Result<(), Failure> {
-        self.interrupts += 1;
-        self.report.pause();
-        match self.interrupts {
-            1 => term::note("cancelling; once more also stops `finally`, a third time leaves at once"),
-            2 => term::note("stopping everything"),
-            _ => std::process::exit(Exit::Interrupted.code().into()),
-        }
-        self.cancel(Ending::Interrupted).await
-    }
-
-    async fn cancel(&mut self, why: Ending) -> Result<(), Failure> {
-        self.cut = Some(why);
-        self.submit(vec![Input::CancelRequested(CancelReason::Asked)])
-            .await
-    }
-
-    /// What comes too late or twice is no failure: the run has moved on meanwhile.
-    async fn submit(&mut self, inputs: Vec<Input>) -> Result<(), Failure> {
-        for input in inputs {
-            match self.handle.submit(self.run.id(), self.actor.clone(), input).await {
-                Ok(()) | Err(SubmitError::Rejected(_)) => {}
-                Err(error) => return Err(refused(error)),
-            }
-        }
-        Ok(())
-    }
-}
-
-async fn at(limit: Option<Instant>) {
-    match limit {
-        Some(limit) => sleep_until(limit).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn next_change(changes: &mut Option<&mut Changes>) -> Result<(), Failure> {
-    match changes {
-        Some(changes) => changes.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Ctrl-C, a polite end asked by others, and a terminal that was closed.
-struct Interrupts {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Interrupts {
-    fn listen() -> Result<Self, Failure> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt()).or_fail("listen for signals")?,
-            terminate: signal(SignalKind::terminate()).or_fail("listen for signals")?,
-            hangup: signal(SignalKind::hangup()).or_fail("listen for signals")?,
         })
     }
 
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
+    /// The report reads the log's own file.
+    async fn fetch_log(&mut self, _: &Run, _: AttemptId) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn ask(&mut self, _: &Run, ask: Ask) -> Result<(), Failure> {
+        let told = self.handle.submit(self.run, self.actor.clone(), ask.into());
+        match told.await {
+            Ok(()) | Err(SubmitError::Rejected(_)) => Ok(()),
+            Err(error) => Err(refused(error)),
         }
     }
 }

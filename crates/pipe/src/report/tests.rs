@@ -1,7 +1,7 @@
 use std::{collections::BTreeMap, fs, sync::Arc};
 
 use pipekeeper_controller::Layout;
-use pipekeeper_engine::{Earlier, Event, Fact, Next, Run, RunRequest, evolve};
+use pipekeeper_engine::{Earlier, Event, Fact, Next, Origin, Run, RunRequest, evolve};
 use pipekeeper_model::{
     Actor, AttemptId, AttemptOutcome, AttemptRecord, EventKind, Holder, NodeId, Outcome, Revision,
     RunContext, RunId, SkipReason, StepResult, Timestamp, TriggerEvent,
@@ -70,6 +70,7 @@ impl Told {
             group: None,
             adopted: None,
             earlier: Earlier::Adopt,
+            origin: Origin::Repository,
         });
         told.tell(0, Fact::RunCreated { request });
         told

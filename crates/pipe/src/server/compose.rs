@@ -23,7 +23,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{address, clusters, secrets::FileSecrets, tokens};
+use super::{address, clusters, secrets::FileSecrets, tokens, trees::SentTrees};
 use crate::{
     clock::SystemClock,
     config::{Config, ProjectConfig},
@@ -68,12 +68,15 @@ pub(crate) async fn start(config: &Config) -> Result<Started, Failure> {
         config.projects.iter().map(|one| &one.project.name),
     )?;
     let layout = Layout::new(&config.data_dir);
-    let (controller, handle) = controller(config, &store, source, &layout).await?;
+    let trees = Arc::new(SentTrees::open(&config.data_dir.join("trees"), &config.projects)?);
+    let sources = (source, trees.source());
+    let (controller, handle) = controller(config, &store, sources, &layout).await?;
     let parts = ServerParts {
         store: Arc::clone(&store) as Arc<dyn Store>,
         handle: handle.clone(),
         layout: layout.clone(),
         projects: Arc::new(FixedProjects::new(hook_projects(config, &hook_tokens))),
+        trees,
         admin_token: admin.clone(),
         clock: Arc::new(SystemClock),
         cache_quota: config.caches,
@@ -124,7 +127,7 @@ async fn open_store(data_dir: &Path) -> Result<SqliteStore, Failure> {
 async fn controller(
     config: &Config,
     store: &Arc<SqliteStore>,
-    source: Arc<dyn Source>,
+    (source, trees): (Arc<dyn Source>, Arc<dyn Source>),
     layout: &Layout,
 ) -> Result<(Controller, Handle), Failure> {
     let (on_observation, observations) = mpsc::unbounded_channel();
@@ -141,12 +144,17 @@ async fn controller(
         config.projects.iter().map(|one| one.project.clone()),
     ));
     let store = Arc::clone(store) as Arc<dyn Store>;
-    let intake = GitIntake::new(Arc::clone(&projects), Arc::clone(&source), Arc::clone(&store));
+    let intake = GitIntake::new(
+        Arc::clone(&projects),
+        Arc::clone(&source),
+        Arc::clone(&trees),
+        Arc::clone(&store),
+    );
     Ok(Controller::new(Ports {
         store,
         backend: Arc::new(backend),
         observations,
-        supplies: Arc::new(GitSupplies::new(projects, source, secrets)),
+        supplies: Arc::new(GitSupplies::new(projects, source, trees, secrets)),
         intake: Some(Arc::new(intake)),
         clock: Arc::new(SystemClock),
         rules: Arc::new(EngineRules),

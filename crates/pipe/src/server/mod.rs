@@ -5,6 +5,7 @@ mod clusters;
 mod compose;
 mod secrets;
 pub(crate) mod tokens;
+mod trees;
 
 pub(crate) use clusters::inspect;
 pub(crate) use compose::{Started, start};

@@ -43,7 +43,13 @@ impl SecretSource for FileSecrets {
                 ))
             })?;
             if !known.tiers.contains(&tier) {
-                return Err(terminal(format!("is not for runs of {} refs", tier.as_str())));
+                let whose = match tier {
+                    Tier::Protected => "protected refs",
+                    Tier::Branches => "branches",
+                    Tier::Forks => "forks",
+                    Tier::Local => "working trees that people send",
+                };
+                return Err(terminal(format!("is not for runs of {whose}")));
             }
             let text = tokio::fs::read_to_string(&known.file).await.map_err(|error| {
                 if matches!(

@@ -11,6 +11,7 @@ mod demo;
 mod examples;
 mod local;
 mod misc;
+mod on;
 mod pty;
 mod reuse;
 mod server;

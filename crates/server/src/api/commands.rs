@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Json, extract::State, http::StatusCode};
-use pipekeeper_controller::{RetryWhich, SubmitError, Wish};
+use pipekeeper_controller::{RetryWhich, SubmitError, Wish, WishOf};
 use pipekeeper_engine::{CancelReason, Earlier, Input, Look, Verdict};
-use pipekeeper_model::{Digest, Name, RunId};
+use pipekeeper_model::{Digest, Name, RunId, Sha};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -27,10 +27,21 @@ pub(crate) struct StartRunRequest {
     project: Name,
     pipeline: Name,
     revision: Option<String>,
+    tree: Option<TreeRequest>,
     #[serde(default)]
     params: BTreeMap<Name, String>,
     #[serde(default)]
+    actions: Vec<String>,
+    #[serde(default)]
     reuse: ReuseRequest,
+}
+
+/// A working tree that was sent before, and the cluster that its actions run on.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TreeRequest {
+    id: Sha,
+    cluster: Name,
 }
 
 /// Whether earlier successes may stand in for actions with `reuse:`; they may unless it says `false`.
@@ -54,11 +65,21 @@ pub(crate) async fn start_run(
     State(app): State<Arc<App>>,
     ApiJson(body): ApiJson<StartRunRequest>,
 ) -> Result<(StatusCode, Json<RunRef>), ApiError> {
+    let of = match (body.revision, body.tree) {
+        (Some(_), Some(_)) => {
+            return Err(ApiError::bad_request(
+                "a run is made of a revision or of a tree, not of both",
+            ));
+        }
+        (revision, None) => WishOf::Revision(revision),
+        (None, Some(TreeRequest { id: tree, cluster })) => WishOf::Tree { tree, cluster },
+    };
     let wish = Wish {
         project: body.project,
         pipeline: body.pipeline,
-        revision: body.revision,
+        of,
         params: body.params,
+        actions: body.actions,
         earlier: body.reuse.into(),
     };
     let actor = app.admin();

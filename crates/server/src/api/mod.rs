@@ -6,5 +6,7 @@ pub(crate) mod debug;
 pub(crate) mod deliveries;
 pub(crate) mod events;
 pub(crate) mod files;
+pub(crate) mod projects;
 pub(crate) mod runs;
+pub(crate) mod trees;
 pub(crate) mod wire;

@@ -6,6 +6,7 @@
 
 mod cursor;
 mod follow;
+pub(crate) mod record;
 mod tail;
 
 use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};

@@ -17,6 +17,7 @@ POST /hooks/{token} Hook
 GET /api/v1/runs Read
 GET /api/v1/runs/{run} Read
 GET /api/v1/runs/{run}/events Read
+GET /api/v1/runs/{run}/record Read
 GET /api/v1/runs/{run}/why Read
 GET /api/v1/runs/{run}/top Read
 GET /api/v1/runs/{run}/nodes/{node}/log Read
@@ -27,8 +28,10 @@ GET /api/v1/live Read
 GET /api/v1/deliveries Read
 GET /api/v1/deliveries/{delivery} Read
 GET /api/v1/refusals Read
+GET /api/v1/projects Read
 GET /api/v1/caches Read
 POST /api/v1/caches/remove Write
+POST /api/v1/projects/{project}/trees Write
 POST /api/v1/runs Write
 POST /api/v1/runs/{run}/cancel Write
 POST /api/v1/runs/{run}/retry Write
@@ -88,6 +91,7 @@ fn concrete(path: &str) -> String {
     let values = [
         ("{file}", "pipe.css"),
         ("{token}", "no-such-token"),
+        ("{project}", "mall"),
         ("{run}", "1"),
         ("{node}", "build"),
         ("{artifact}", "web"),

@@ -1,6 +1,11 @@
 //! A server in a test, with verbs.
 
-use std::{io::Write, net::SocketAddr, sync::Arc};
+use std::{
+    io::Write,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use futures_util::future::{BoxFuture, pending, ready};
@@ -14,7 +19,7 @@ use pipekeeper_controller::{
 };
 use pipekeeper_engine::RunRequest;
 use pipekeeper_forge::{ForgeKind, HookSecret};
-use pipekeeper_model::{Actor, AttemptId, Digest, NodeId, RunId, Timestamp, plan::Secret};
+use pipekeeper_model::{Actor, AttemptId, Digest, Name, NodeId, RunId, Sha, Timestamp, plan::Secret};
 use pipekeeper_store::{Delivery, DeliveryOutcome, MemoryStore, Store};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
@@ -27,7 +32,9 @@ use tokio::{
 };
 
 use super::plans;
-use crate::{AccessToken, FixedProjects, HookProject, Limits, ServeError, ServerParts, serve};
+use crate::{
+    AccessToken, FixedProjects, HookProject, Limits, ServeError, ServerParts, TreeError, Trees, serve,
+};
 
 pub(super) const NOW: Timestamp = Timestamp(1_700_000_000_000);
 pub(super) const HOOK: &str = "/hooks/hook-token";
@@ -129,6 +136,27 @@ impl Intake for Wishes {
     }
 }
 
+/// Keeps no tree, and says of an archive that begins with `bad` that it is.
+struct NoTrees(PathBuf);
+
+/// What every tree is called.
+pub(super) const TREE: &str = "0123456789012345678901234567890123456789";
+
+#[async_trait]
+impl Trees for NoTrees {
+    fn folder(&self) -> PathBuf {
+        self.0.clone()
+    }
+
+    async fn keep(&self, _: &Name, archive: &Path, _: &str) -> Result<Sha, TreeError> {
+        if std::fs::read(archive).unwrap().starts_with(b"bad") {
+            let reason = "the archive is bad".to_owned();
+            return Err(TreeError::Unusable { reason });
+        }
+        Ok(TREE.parse().unwrap())
+    }
+}
+
 impl TestServer {
     /// A server whose attempts succeed at once and silently.
     pub(super) async fn start() -> Self {
@@ -168,6 +196,7 @@ impl TestServer {
             handle: handle.clone(),
             layout: layout.clone(),
             projects: Arc::new(FixedProjects::new([("hook-token", project)])),
+            trees: Arc::new(NoTrees(folder.path().to_owned())),
             admin_token,
             clock: Arc::new(Frozen),
             cache_quota: CacheQuota::default(),

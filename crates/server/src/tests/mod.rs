@@ -8,4 +8,5 @@ mod hooks;
 mod live;
 mod pages;
 mod plans;
+mod records;
 mod terminals;

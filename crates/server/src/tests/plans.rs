@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pipekeeper_engine::{Earlier, RunRequest};
+use pipekeeper_engine::{Earlier, Origin, RunRequest};
 use pipekeeper_model::{
     EventKind, GitRef, NodeId, Plan, Revision, RunContext, TriggerEvent,
     plan::{
@@ -118,5 +118,6 @@ pub(super) fn request(subject: &str, branch: &str, nodes: Vec<Node>) -> RunReque
         group: None,
         adopted: None,
         earlier: Earlier::Adopt,
+        origin: Origin::Repository,
     }
 }

@@ -66,7 +66,7 @@ impl GitSource {
     }
 
     /// Makes the mirror unless it is there.
-    async fn make_mirror(&self, repository: &Repository) -> Result<(), SourceError> {
+    pub(super) async fn make_mirror(&self, repository: &Repository) -> Result<(), SourceError> {
         let (name, path) = (repository.name.clone(), self.mirror(repository));
         blocking(move || match Mirror::open(&name, &path) {
             Err(SourceError::NotFound { .. }) => Mirror::make(&name, &path),

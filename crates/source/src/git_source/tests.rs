@@ -1,3 +1,4 @@
+mod adopting;
 mod archives;
 mod fetching;
 mod origin;

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use pipekeeper_engine::{Earlier, Group, RunRequest};
+use pipekeeper_engine::{Earlier, Group, Origin, RunRequest};
 use pipekeeper_model::{
     EventKind, GitRef, Millis, Name, NodeId, Outcome, Plan, Revision, RunContext, TriggerEvent,
     plan::{
@@ -86,6 +86,7 @@ pub(crate) fn request(options: &Options, number: u64, nth: u64) -> Arc<RunReques
         group,
         adopted: None,
         earlier: Earlier::Adopt,
+        origin: Origin::Repository,
     })
 }
 

@@ -12,7 +12,7 @@ use pipekeeper_model::{
 };
 
 use crate::{
-    CancelReason, Decision, Earlier, Effect, Envelope, Event, Input, Look, NodeState, Rejection, Run,
+    CancelReason, Decision, Earlier, Effect, Envelope, Event, Input, Look, NodeState, Origin, Rejection, Run,
     RunPhase, RunRequest, Seen, Snapshot, Verdict, decide, evolve, replay,
 };
 
@@ -160,6 +160,7 @@ pub(super) fn request(plan: Plan) -> RunRequest {
         group: None,
         adopted: None,
         earlier: Earlier::Adopt,
+        origin: Origin::Repository,
     }
 }
 

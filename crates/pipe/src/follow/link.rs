@@ -1,0 +1,85 @@
+//! The way to a run. Entry type: [`Link`].
+
+use async_trait::async_trait;
+use pipekeeper_engine::{CancelReason, Event, Input, Look, Run, Verdict};
+use pipekeeper_model::{AttemptId, Digest, NodeId};
+
+use crate::failure::Failure;
+
+/// Tells what happens in a run, and tells the run what people want.
+#[async_trait]
+pub(crate) trait Link: Send {
+    /// What happened next; every event once, in order. The future may be dropped at any time.
+    async fn hear(&mut self) -> Result<Heard, Failure>;
+
+    /// Brings what an attempt wrote to where the report reads it.
+    async fn fetch_log(&mut self, run: &Run, attempt: AttemptId) -> Result<(), Failure>;
+
+    /// Asks the run for something. What comes too late or twice is no failure: the run has moved on meanwhile.
+    async fn ask(&mut self, run: &Run, ask: Ask) -> Result<(), Failure>;
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// The run's next events.
+    Events(Vec<Event>),
+    /// The run's next events, and maybe news of attempts that nobody told.
+    Missed(Vec<Event>),
+    /// The log of an attempt may have grown.
+    Log(AttemptId),
+    /// Something keeps an attempt from starting.
+    Waits {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What.
+        reason: String,
+    },
+    /// Nothing that concerns the run.
+    Nothing,
+}
+
+/// What a person at a terminal can want of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// That it ends.
+    Cancel,
+    /// A decision on a gate.
+    Decide {
+        /// The gate.
+        node: NodeId,
+        /// The decision.
+        verdict: Verdict,
+        /// What was decided on.
+        subject: Digest,
+        /// Why.
+        comment: Option<String>,
+    },
+    /// A manual start.
+    Start {
+        /// The node.
+        node: NodeId,
+        /// Whether it is asked for or confirmed.
+        look: Look,
+    },
+}
+
+impl From<Ask> for Input {
+    fn from(ask: Ask) -> Self {
+        match ask {
+            Ask::Cancel => Self::CancelRequested(CancelReason::Asked),
+            Ask::Decide {
+                node,
+                verdict,
+                subject,
+                comment,
+            } => Self::GateDecided {
+                node,
+                verdict,
+                subject,
+                comment,
+            },
+            Ask::Start { node, look } => Self::StartPressed { node, look },
+        }
+    }
+}
