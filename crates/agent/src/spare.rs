@@ -38,6 +38,7 @@ fn name(leash: &mut UnixStream) -> Option<AttemptDir> {
                 | ToAgent::ReadLog { .. }
                 | ToAgent::Leave
                 | ToAgent::Recycle
+                | ToAgent::Hold
                 | ToAgent::Look
                 | ToAgent::Go { .. }
                 | ToAgent::Exit

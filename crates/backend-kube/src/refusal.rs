@@ -19,9 +19,9 @@ pub(crate) fn of_create(cluster: &Name, error: &Error, namespace: &str) -> Launc
         403 if message.contains("exceeded quota") && can_never_fit(message) => terminal(format!(
             "the pod asks for more than the whole quota of the namespace `{namespace}`: lower `resources` or raise the quota: {message}"
         )),
-        403 if message.contains("exceeded quota") => transient(format!(
-            "the quota of the namespace `{namespace}` is used up: {message}"
-        )),
+        403 if message.contains("exceeded quota") => LaunchError::Full {
+            reason: format!("the quota of the namespace `{namespace}` is used up: {message}"),
+        },
         403 if message.contains("because it is being terminated") => {
             transient(format!("the namespace `{namespace}` is being removed: {message}"))
         }

@@ -7,12 +7,12 @@ use std::{
 
 use async_trait::async_trait;
 use pipekeeper_model::{
-    AttemptId, AttemptRecord, Digest, Holder, Millis, Name, OutputFile,
+    AttemptId, AttemptRecord, Digest, Holder, Millis, Name, OutputFile, Timestamp,
     plan::{Artifact, Feature, PodFields, Reports, Resources, SecretTarget, Shell},
 };
 use thiserror::Error;
 
-use crate::{DebugOrder, Terminal};
+use crate::{DebugOrder, EnterOrder, Entered, Terminal};
 
 /// Runs attempts.
 ///
@@ -58,7 +58,18 @@ pub trait Backend: Send + Sync {
         })
     }
 
-    /// Removes what the backend keeps of an ended attempt: its record is stored. The log stays.
+    /// Opens a shell in the very containers of an ended attempt, as its failing step left them, if they are held.
+    async fn enter(&self, _order: EnterOrder) -> Result<Entered, LaunchError> {
+        Ok(Entered::NeverHeld)
+    }
+
+    /// Lets the held containers of an ended attempt go before their time; false if there are none.
+    async fn release(&self, _attempt: AttemptId) -> Result<bool, LaunchError> {
+        Ok(false)
+    }
+
+    /// Removes what the backend keeps of an ended attempt: its record is stored. The log stays, and so do containers that
+    /// are held or stand by for other attempts.
     async fn forget(&self, attempt: AttemptId) -> Result<(), LaunchError>;
 
     /// Every attempt that it knows, ended ones included.
@@ -72,6 +83,12 @@ pub enum LaunchError {
     #[error("{reason}")]
     Transient {
         /// What is in the way.
+        reason: String,
+    },
+    /// There is no room for it until something else ends.
+    #[error("{reason}")]
+    Full {
+        /// What is used up.
         reason: String,
     },
     /// It never will.
@@ -359,6 +376,11 @@ pub enum What {
         holder: Holder,
         /// The record.
         record: Box<AttemptRecord>,
+    },
+    /// After its end: its containers are held for people who look into them, until then; none: not any more.
+    Held {
+        /// When they go.
+        until: Option<Timestamp>,
     },
     /// It never started, nothing of it is left, and another try would end like this one.
     Hopeless {

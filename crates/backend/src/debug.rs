@@ -6,7 +6,7 @@
 use std::fmt;
 
 use futures_util::future::BoxFuture;
-use pipekeeper_model::Millis;
+use pipekeeper_model::{AttemptId, Millis, Name};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::mpsc,
@@ -30,6 +30,36 @@ pub struct DebugOrder {
     pub term: TermName,
     /// Where to tell what happens before the shell opens. Once it is closed, nobody wants the session any more.
     pub told: mpsc::Sender<Told>,
+}
+
+/// What a session in held containers is made of.
+#[derive(Debug)]
+pub struct EnterOrder {
+    /// The attempt that ended.
+    pub attempt: AttemptId,
+    /// Its project.
+    pub project: Name,
+    /// The cluster that it named.
+    pub cluster: Option<Name>,
+    /// How long the shell may be open, if the containers are not held for longer.
+    pub limit: Millis,
+    /// The person's terminal, as it is now.
+    pub size: TerminalSize,
+    /// What that terminal is called.
+    pub term: TermName,
+    /// Where to tell what happens before the shell opens.
+    pub told: mpsc::Sender<Told>,
+}
+
+/// What became of a wish to enter held containers.
+#[derive(Debug)]
+pub enum Entered {
+    /// The shell is open.
+    Open(Terminal),
+    /// Containers are held here, but not, or not any more, this attempt's.
+    NotHeld,
+    /// No containers are ever held where it ran.
+    NeverHeld,
 }
 
 /// What happens before the shell opens.
@@ -73,12 +103,17 @@ pub trait TerminalStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> TerminalStream for T {}
 
-/// An open shell. Dropping it removes what it runs in; [`Terminal::end`] also waits for that.
+/// What becomes of containers that are there for their session alone.
+pub(crate) const REMOVED: &str = "what the shell ran in is removed";
+
+/// An open shell. Dropping it removes what it runs in, unless that is held; [`Terminal::end`] also waits for that.
 pub struct Terminal {
     /// What the person types, and what they see. It ends with the shell.
     pub stream: Box<dyn TerminalStream>,
     /// The sizes that the person's terminal gets.
     pub sizes: mpsc::Sender<TerminalSize>,
+    /// What becomes of its containers afterwards, in a line for the person.
+    pub afterwards: String,
     pub(crate) keep: Box<dyn Keep>,
 }
 
@@ -89,7 +124,7 @@ pub(crate) trait Keep: Send {
 }
 
 impl Terminal {
-    /// Ends the shell, if it did not end itself, and removes what it ran in.
+    /// Ends the shell, if it did not end itself, and removes what it ran in, unless that is held.
     pub async fn end(self) {
         self.keep.remove().await;
     }

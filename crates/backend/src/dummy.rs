@@ -20,7 +20,9 @@ use tokio::sync::mpsc;
 
 pub use play::{Ending, Play};
 
-use crate::{Backend, DebugOrder, Launch, LaunchError, Observation, Terminal, Ticket, What};
+use crate::{
+    Backend, DebugOrder, EnterOrder, Entered, Launch, LaunchError, Observation, Terminal, Ticket, What,
+};
 
 type Director = Box<dyn Fn(&Launch) -> Play + Send + Sync>;
 
@@ -33,6 +35,8 @@ pub struct DummyBackend {
     on_observation: mpsc::UnboundedSender<Observation>,
     features: BTreeSet<Feature>,
     attempts: Mutex<BTreeMap<AttemptId, Actor>>,
+    /// The attempts whose containers are held; none if none ever are.
+    held: Mutex<Option<BTreeSet<AttemptId>>>,
 }
 
 /// One attempt.
@@ -72,6 +76,7 @@ impl DummyBackend {
             on_observation,
             features: BTreeSet::from([Feature::Secrets]),
             attempts: Mutex::default(),
+            held: Mutex::default(),
         }
     }
 
@@ -92,6 +97,22 @@ impl DummyBackend {
         self.attempts()
             .get(&attempt)
             .and_then(|actor| actor.launch.clone())
+    }
+
+    /// Holds the containers of an attempt until it is released; until when it is said that they are.
+    pub fn hold(&self, attempt: AttemptId, until: Timestamp) {
+        self.held().get_or_insert_default().insert(attempt);
+        self.tell_held(attempt, Some(until));
+    }
+
+    fn tell_held(&self, attempt: AttemptId, until: Option<Timestamp>) {
+        let what = What::Held { until };
+        // A test that dropped its end wants no more.
+        let _ = self.on_observation.send(Observation { attempt, what });
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<BTreeSet<AttemptId>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn attempts(&self) -> MutexGuard<'_, BTreeMap<AttemptId, Actor>> {
@@ -219,6 +240,23 @@ impl Backend for DummyBackend {
 
     async fn debug(&self, order: DebugOrder) -> Result<Terminal, LaunchError> {
         debug::open(order).await
+    }
+
+    async fn enter(&self, order: EnterOrder) -> Result<Entered, LaunchError> {
+        let is_held = self.held().as_ref().map(|held| held.contains(&order.attempt));
+        Ok(match is_held {
+            None => Entered::NeverHeld,
+            Some(false) => Entered::NotHeld,
+            Some(true) => debug::enter(order).await,
+        })
+    }
+
+    async fn release(&self, attempt: AttemptId) -> Result<bool, LaunchError> {
+        let was_held = self.held().as_mut().is_some_and(|held| held.remove(&attempt));
+        if was_held {
+            self.tell_held(attempt, None);
+        }
+        Ok(was_held)
     }
 
     async fn forget(&self, attempt: AttemptId) -> Result<(), LaunchError> {

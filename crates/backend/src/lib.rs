@@ -24,7 +24,7 @@ pub use contract::{
     Backend, CacheMount, InputArtifact, KeepWorkspace, Launch, LaunchError, LaunchScript, LaunchService,
     LaunchStep, Observation, Orphan, Placement, SecretValue, SourceInput, Ticket, Tier, VolumeMount, What,
 };
-pub use debug::{DebugOrder, TermName, Terminal, TerminalSize, TerminalStream, Told};
+pub use debug::{DebugOrder, EnterOrder, Entered, TermName, Terminal, TerminalSize, TerminalStream, Told};
 pub use dummy::DummyBackend;
 pub use local::{AgentProgram, LocalBackend, LocalOptions, keep_apart};
 pub use router::Router;

@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use pipekeeper_model::{AttemptId, Holder, Millis, Name, plan::Feature};
 
-use crate::{Backend, DebugOrder, Launch, LaunchError, Terminal, Ticket};
+use crate::{Backend, DebugOrder, EnterOrder, Entered, Launch, LaunchError, Placement, Terminal, Ticket};
 
 /// Sends every attempt to the backend of its project, or to the cluster that its action names.
 pub struct Router {
@@ -64,9 +64,8 @@ impl Router {
         keeper.unwrap_or(&self.backends)
     }
 
-    fn chosen(&self, launch: &Launch) -> Result<&Arc<dyn Backend>, LaunchError> {
-        let placement = &launch.placement;
-        let number = match &placement.cluster {
+    fn chosen(&self, project: &Name, cluster: Option<&Name>) -> Result<&Arc<dyn Backend>, LaunchError> {
+        let number = match cluster {
             Some(cluster) => self.clusters.get(cluster).ok_or_else(|| {
                 let known: Vec<&str> = self.clusters.keys().map(Name::as_str).collect();
                 format!(
@@ -74,8 +73,8 @@ impl Router {
                     known.join(", ")
                 )
             }),
-            None => (self.projects.get(&placement.project))
-                .ok_or_else(|| format!("the project `{}` is not configured any more", placement.project)),
+            None => (self.projects.get(project))
+                .ok_or_else(|| format!("the project `{project}` is not configured any more")),
         };
         number
             .and_then(|number| {
@@ -116,10 +115,11 @@ impl Backend for Router {
 
     async fn launch(&self, launch: Launch) -> Result<(), LaunchError> {
         // One that was stopped before it came here is void where it was stopped.
-        match self.keeper(launch.attempt) {
-            Some(keeper) => keeper.launch(launch).await,
-            None => self.chosen(&launch)?.launch(launch).await,
-        }
+        let chosen = match self.keeper(launch.attempt) {
+            Some(keeper) => keeper,
+            None => self.chosen(&launch.placement.project, launch.placement.cluster.as_ref())?,
+        };
+        chosen.launch(launch).await
     }
 
     async fn answer(&self, attempt: AttemptId, holder: &Holder, ticket: Ticket) -> Result<(), LaunchError> {
@@ -142,7 +142,23 @@ impl Backend for Router {
     }
 
     async fn debug(&self, order: DebugOrder) -> Result<Terminal, LaunchError> {
-        self.chosen(&order.launch)?.debug(order).await
+        let Placement { project, cluster, .. } = &order.launch.placement;
+        self.chosen(project, cluster.as_ref())?.debug(order).await
+    }
+
+    async fn enter(&self, order: EnterOrder) -> Result<Entered, LaunchError> {
+        self.chosen(&order.project, order.cluster.as_ref())?
+            .enter(order)
+            .await
+    }
+
+    async fn release(&self, attempt: AttemptId) -> Result<bool, LaunchError> {
+        for backend in &self.backends {
+            if backend.release(attempt).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn forget(&self, attempt: AttemptId) -> Result<(), LaunchError> {

@@ -16,7 +16,7 @@ use pipekeeper_store::{Delivery, DeliveryId, StoreError};
 use tokio::sync::{broadcast, mpsc};
 
 use crate::{
-    Handle, News, Obstacles, Ports, SubmitError,
+    Handle, HeldPods, News, Obstacles, Ports, SubmitError,
     handle::Command,
     job::{Done, Job, Tools},
     outbox::Outbox,
@@ -103,6 +103,7 @@ impl Controller {
             commands: sender,
             news,
             obstacles: Obstacles::default(),
+            held: HeldPods::default(),
         };
         let tools = Tools {
             store: Arc::clone(&ports.store),
@@ -236,6 +237,14 @@ impl Controller {
                 }));
             }
             Command::Debug { wish, told, reply } => self.start(self.tools.debug(*wish, told, reply)),
+            Command::Release { attempt, reply } => {
+                let backend = Arc::clone(&self.ports.backend);
+                self.start(Box::pin(async move {
+                    // Whoever asked may have left.
+                    let _ = reply.send(backend.release(attempt).await);
+                    Done::Quiet
+                }));
+            }
             Command::DeliveryStored => self.look_for_deliveries(),
             Command::Drain => {
                 self.draining = true;

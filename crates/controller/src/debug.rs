@@ -5,14 +5,17 @@
 use std::collections::BTreeSet;
 
 use pipekeeper_backend::{Launch, LaunchError};
-use pipekeeper_engine::{NodeState, Run};
+use pipekeeper_engine::{NodeState, Run, RunRequest};
 use pipekeeper_model::{
-    AttemptId, AttemptOutcome, NodeId,
+    AttemptId, AttemptOutcome, AttemptRecord, Name, NodeId, StepResult,
     plan::{Body, CacheMode, Step, Work},
 };
 use thiserror::Error;
 
-use crate::{Layout, Supplies, launch::Draft};
+use crate::{
+    Layout, Supplies,
+    launch::{Draft, cluster, private},
+};
 
 /// Where a person is to stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +24,16 @@ pub struct Hold {
     step: usize,
     name: String,
     lacks: Vec<String>,
+    place: Place,
+}
+
+/// How the step stands to what became of the attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// It failed.
+    Failed,
+    /// It did not, or nobody knows.
+    Elsewhere,
 }
 
 /// Why nobody can stand there.
@@ -79,21 +92,18 @@ impl Hold {
         if ended.attempts == 0 {
             return Err(HoldError::NeverRan);
         }
+        let to_blame = record.map_or(0, |record| to_blame(record));
         let step = match wanted {
             Some(wanted) => named(work, wanted)?,
-            None => record.map_or(0, |record| {
-                let bad = |step: &pipekeeper_model::StepResult| step.code != Some(0);
-                let found = match record.outcome {
-                    AttemptOutcome::Succeeded => None,
-                    AttemptOutcome::Failed
-                    | AttemptOutcome::TimedOut
-                    | AttemptOutcome::Cancelled
-                    | AttemptOutcome::Errored
-                    | AttemptOutcome::Lost => record.steps.iter().position(bad),
-                };
-                found.unwrap_or(record.steps.len().saturating_sub(1))
-            }),
+            None => to_blame,
         };
+        let failed = record.is_some_and(|record| match record.outcome {
+            AttemptOutcome::Failed | AttemptOutcome::TimedOut => true,
+            AttemptOutcome::Succeeded
+            | AttemptOutcome::Cancelled
+            | AttemptOutcome::Errored
+            | AttemptOutcome::Lost => false,
+        });
         let name = work.steps.get(step).map(|step| step.name.clone());
         Ok(Self {
             attempt: AttemptId {
@@ -104,6 +114,11 @@ impl Hold {
             step,
             name: name.ok_or(HoldError::NeverRan)?,
             lacks: lacks(run, work),
+            place: if failed && step == to_blame {
+                Place::Failed
+            } else {
+                Place::Elsewhere
+            },
         })
     }
 
@@ -126,6 +141,32 @@ impl Hold {
         format!("{made}; not there: {}", self.lacks.join(", "))
     }
 
+    /// The project and the cluster that the attempt ran for and on, if its own containers may be as this step left them.
+    pub(crate) fn own_place(&self, run: &Run) -> Option<(Name, Option<Name>)> {
+        let (request, work) = self.work(run).filter(|_| self.place == Place::Failed)?;
+        Some((request.project.clone(), cluster(request, work).cloned()))
+    }
+
+    /// Why its own containers are not held where others are, in a line.
+    pub(crate) fn why_not_held(&self, run: &Run, supplies: &dyn Supplies) -> String {
+        let never = self.work(run).and_then(|(request, work)| {
+            let tier = supplies.cache_tiers(request).writes;
+            private(request, (self.attempt.node, work), tier)
+        });
+        match never {
+            Some(never) => format!("its own pod was not held: {never}"),
+            None => "its own pod is not held, or not any more".to_owned(),
+        }
+    }
+
+    fn work<'a>(&self, run: &'a Run) -> Option<(&'a RunRequest, &'a Work)> {
+        let request = run.request()?;
+        match &request.plan.node(self.attempt.node)?.body {
+            Body::Work(work) => Some((request.as_ref(), work)),
+            Body::Approve(_) | Body::Wait(_) | Body::Promote(_) | Body::Sync(_) | Body::Call(_) => None,
+        }
+    }
+
     /// The launch of what is looked into; its last step is the one that does not run.
     ///
     /// # Errors
@@ -145,6 +186,20 @@ impl Hold {
     }
 }
 
+/// The index of the step that did not succeed, else of the last that ran.
+fn to_blame(record: &AttemptRecord) -> usize {
+    let bad = |step: &StepResult| step.code != Some(0);
+    let found = match record.outcome {
+        AttemptOutcome::Succeeded => None,
+        AttemptOutcome::Failed
+        | AttemptOutcome::TimedOut
+        | AttemptOutcome::Cancelled
+        | AttemptOutcome::Errored
+        | AttemptOutcome::Lost => record.steps.iter().position(bad),
+    };
+    found.unwrap_or(record.steps.len().saturating_sub(1))
+}
+
 fn named(work: &Work, wanted: &str) -> Result<usize, HoldError> {
     let is_wanted = |step: &Step| step.name == wanted;
     work.steps.iter().position(is_wanted).ok_or_else(|| {
@@ -158,7 +213,7 @@ fn named(work: &Work, wanted: &str) -> Result<usize, HoldError> {
 
 fn lacks(run: &Run, work: &Work) -> Vec<String> {
     let secrets: BTreeSet<&str> = work.secrets.iter().map(|secret| secret.name.as_str()).collect();
-    let is_volume = |name: &&pipekeeper_model::Name| {
+    let is_volume = |name: &&Name| {
         let cache = run.plan().and_then(|plan| plan.caches.get(*name));
         cache.is_some_and(|cache| matches!(cache.mode, CacheMode::Volume { .. }))
     };

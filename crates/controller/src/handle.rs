@@ -9,7 +9,7 @@ use pipekeeper_store::DeliveryId;
 use thiserror::Error;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::{Hold, IntakeError, Obstacles, Wish};
+use crate::{HeldPods, Hold, IntakeError, Obstacles, Wish};
 
 /// Speaks to a running controller; cheap to clone.
 #[derive(Clone, Debug)]
@@ -17,6 +17,7 @@ pub struct Handle {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) news: broadcast::Sender<News>,
     pub(crate) obstacles: Obstacles,
+    pub(crate) held: HeldPods,
 }
 
 /// What the controller is told.
@@ -54,6 +55,10 @@ pub(crate) enum Command {
         told: mpsc::Sender<Told>,
         reply: oneshot::Sender<Result<Terminal, LaunchError>>,
     },
+    Release {
+        attempt: AttemptId,
+        reply: oneshot::Sender<Result<bool, LaunchError>>,
+    },
     DeliveryStored,
     Drain,
 }
@@ -65,12 +70,23 @@ pub struct DebugWish {
     pub run: Run,
     /// Where the person is to stand.
     pub hold: Hold,
+    /// Which containers they look into.
+    pub into: LookInto,
     /// How long the shell may be open.
     pub limit: Millis,
     /// The person's terminal.
     pub size: TerminalSize,
     /// What that terminal is called.
     pub term: TermName,
+}
+
+/// Which containers a person looks into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookInto {
+    /// Those of the attempt itself, if they are held as its failing step left them; else new ones.
+    Held,
+    /// New ones that are made like them.
+    New,
 }
 
 /// Which nodes of a finished run `pipe retry` runs again.
@@ -175,18 +191,18 @@ impl Handle {
         self.obstacles.clone()
     }
 
+    /// Which pods are held for people.
+    pub fn held(&self) -> HeldPods {
+        self.held.clone()
+    }
+
     /// What runs in a live attempt: one process a line, for people.
     ///
     /// # Errors
     /// If nothing of it runs, or its supervisor does not answer.
     pub async fn processes(&self, attempt: AttemptId) -> Result<String, LaunchError> {
-        let (reply, answer) = oneshot::channel();
-        let closed = || LaunchError::Transient {
-            reason: "the server is shutting down".to_owned(),
-        };
-        let asked = self.commands.send(Command::Processes { attempt, reply }).await;
-        asked.map_err(|_| closed())?;
-        answer.await.map_err(|_| closed())?
+        self.ask_backend(|reply| Command::Processes { attempt, reply })
+            .await
     }
 
     /// Opens a shell where a step of an ended attempt began. What happens before is told; once nobody hears that, nobody
@@ -195,14 +211,18 @@ impl Handle {
     /// # Errors
     /// If it cannot be made again up to there, or ran where no shell can be opened.
     pub async fn debug(&self, wish: DebugWish, told: mpsc::Sender<Told>) -> Result<Terminal, LaunchError> {
-        let (reply, answer) = oneshot::channel();
         let wish = Box::new(wish);
-        let closed = || LaunchError::Transient {
-            reason: "the server is shutting down".to_owned(),
-        };
-        let asked = self.commands.send(Command::Debug { wish, told, reply }).await;
-        asked.map_err(|_| closed())?;
-        answer.await.map_err(|_| closed())?
+        self.ask_backend(|reply| Command::Debug { wish, told, reply })
+            .await
+    }
+
+    /// Lets the held pod of an ended attempt go before its time; false if none is held.
+    ///
+    /// # Errors
+    /// If somebody looks into it.
+    pub async fn release(&self, attempt: AttemptId) -> Result<bool, LaunchError> {
+        self.ask_backend(|reply| Command::Release { attempt, reply })
+            .await
     }
 
     /// Gives an input to a run and waits until its consequences are stored.
@@ -276,6 +296,18 @@ impl Handle {
     pub async fn drain(&self) {
         // A closed channel means that it has ended.
         let _ = self.commands.send(Command::Drain).await;
+    }
+
+    async fn ask_backend<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, LaunchError>>) -> Command,
+    ) -> Result<T, LaunchError> {
+        let (reply, answer) = oneshot::channel();
+        let closed = || LaunchError::Transient {
+            reason: "the server is shutting down".to_owned(),
+        };
+        self.commands.send(command(reply)).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
     }
 
     async fn ask<T>(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use pipekeeper_backend::{Backend, DebugOrder, LaunchError, Terminal, Ticket, Told};
+use pipekeeper_backend::{Backend, DebugOrder, EnterOrder, Entered, LaunchError, Terminal, Ticket, Told};
 use pipekeeper_engine::{CancelReason, Effect, Event, Input, Run, RunRequest};
 use pipekeeper_model::{
     Actor, AttemptId, Holder, Name, RunId,
@@ -17,7 +17,7 @@ use pipekeeper_store::{
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    Admitted, DebugWish, Handle, IntakeError, Layout, SubmitError, Supplies,
+    Admitted, DebugWish, Handle, IntakeError, Layout, LookInto, SubmitError, Supplies,
     caches::CacheQuota,
     deliveries::Batch,
     launch,
@@ -166,24 +166,45 @@ impl Tools {
     ) -> Job {
         let tools = self.clone();
         Box::pin(async move {
-            let opened = async {
-                let launch = wish
-                    .hold
-                    .launch(&wish.run, tools.supplies.as_ref(), &tools.layout)
-                    .await?;
-                let order = DebugOrder {
-                    launch,
-                    limit: wish.limit,
-                    size: wish.size,
-                    term: wish.term,
-                    told,
-                };
-                tools.backend.debug(order).await
-            };
             // A terminal that nobody takes is dropped, and what it stands on with it.
-            drop(reply.send(opened.await));
+            drop(reply.send(tools.open(wish, told).await));
             Done::Quiet
         })
+    }
+
+    async fn open(&self, wish: DebugWish, told: mpsc::Sender<Told>) -> Result<Terminal, LaunchError> {
+        let DebugWish { run, hold, .. } = &wish;
+        let own = hold.own_place(run).filter(|_| wish.into == LookInto::Held);
+        // Whoever left is missed where the shell opens.
+        if let Some((project, cluster)) = own {
+            let order = EnterOrder {
+                attempt: hold.attempt(),
+                project,
+                cluster,
+                limit: wish.limit,
+                size: wish.size,
+                term: wish.term.clone(),
+                told: told.clone(),
+            };
+            match self.backend.enter(order).await? {
+                Entered::Open(terminal) => return Ok(terminal),
+                Entered::NotHeld => {
+                    let why = hold.why_not_held(run, self.supplies.as_ref());
+                    drop(told.send(Told::Note(why)).await);
+                }
+                Entered::NeverHeld => {}
+            }
+        }
+        drop(told.send(Told::Note(hold.note())).await);
+        let launch = hold.launch(run, self.supplies.as_ref(), &self.layout).await?;
+        let order = DebugOrder {
+            launch,
+            limit: wish.limit,
+            size: wish.size,
+            term: wish.term,
+            told,
+        };
+        self.backend.debug(order).await
     }
 
     pub(crate) fn stop(&self, lane: LaneKey, effect: Effect) -> Job {
@@ -373,7 +394,9 @@ pub(crate) fn unavailable(error: impl ToString) -> SubmitError {
 fn performed(result: Result<(), LaunchError>) -> Performed {
     match result {
         Ok(()) => Performed::Done,
-        Err(LaunchError::Transient { reason }) => Performed::Transient { reason },
+        Err(LaunchError::Transient { reason } | LaunchError::Full { reason }) => {
+            Performed::Transient { reason }
+        }
         Err(LaunchError::Terminal { reason }) => Performed::Terminal { reason },
     }
 }

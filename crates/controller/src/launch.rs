@@ -8,7 +8,7 @@ use pipekeeper_backend::{
 };
 use pipekeeper_engine::{Origin, ResolveError, Resolved, Run, RunRequest, resolve};
 use pipekeeper_model::{
-    AttemptId, Digest,
+    AttemptId, Digest, Name, NodeId,
     plan::{Body, CacheMode, Checkout, Node, Script, Step, Work, defaults},
 };
 
@@ -74,31 +74,14 @@ impl Draft {
                 pipeline: request.plan.pipeline.clone(),
                 action: node.name.clone(),
                 tier,
-                cluster: match &request.origin {
-                    Origin::Repository => work.cluster.clone(),
-                    Origin::WorkingTree { cluster } => Some(cluster.clone()),
-                },
+                cluster: cluster(&request, work).cloned(),
             },
             services: self.services(work),
             resources: work.resources.clone().unwrap_or_default(),
             pod: work.pod.clone(),
             volumes: self.volumes(work),
-            may_share: self.may_share(work, tier),
+            may_share: private(&request, (self.attempt.node, work), tier).is_none(),
         })
-    }
-
-    /// Whether what an action runs in may serve others after it. What held a secret or a borrowed right, or ran behind
-    /// somebody's consent, may not, and nothing that strangers wrote.
-    fn may_share(&self, work: &Work, tier: Tier) -> bool {
-        let is_known = match tier {
-            Tier::Protected | Tier::Branches => true,
-            Tier::Forks | Tier::Local => false,
-        };
-        is_known
-            && work.secrets.is_empty()
-            && work.credentials.is_empty()
-            && work.environment.is_none()
-            && !self.request.plan.waits_for_people(self.attempt.node)
     }
 
     /// The variables of every step: the file's, and the facts of the run, which win.
@@ -218,6 +201,37 @@ impl Draft {
             });
         }
         Ok(mounts)
+    }
+}
+
+/// Why what an action runs in may neither serve others after it nor be held for people; none if it may. What held a secret
+/// or a borrowed right, or ran behind somebody's consent, may not, and nothing that strangers wrote.
+pub(crate) fn private(
+    request: &RunRequest,
+    (node, work): (NodeId, &Work),
+    tier: Tier,
+) -> Option<&'static str> {
+    match tier {
+        Tier::Forks => return Some("it ran what nobody of the project reviewed"),
+        Tier::Local => return Some("it ran a working tree"),
+        Tier::Protected | Tier::Branches => {}
+    }
+    if !work.secrets.is_empty() {
+        Some("it had a secret")
+    } else if !work.credentials.is_empty() {
+        Some("it had borrowed rights")
+    } else if work.environment.is_some() || request.plan.waits_for_people(node) {
+        Some("it waited for somebody's consent")
+    } else {
+        None
+    }
+}
+
+/// The cluster that an action runs on, if anybody named one.
+pub(crate) fn cluster<'a>(request: &'a RunRequest, work: &'a Work) -> Option<&'a Name> {
+    match &request.origin {
+        Origin::Repository => work.cluster.as_ref(),
+        Origin::WorkingTree { cluster } => Some(cluster),
     }
 }
 

@@ -9,6 +9,7 @@ mod debug;
 mod deliveries;
 mod effects;
 mod handle;
+mod held;
 mod intake;
 mod job;
 mod launch;
@@ -26,7 +27,8 @@ mod summary;
 
 pub use controller::Controller;
 pub use debug::{Hold, HoldError};
-pub use handle::{AttemptNews, DebugWish, Handle, News, RetryWhich, SubmitError};
+pub use handle::{AttemptNews, DebugWish, Handle, LookInto, News, RetryWhich, SubmitError};
+pub use held::HeldPods;
 pub use intake::{GitIntake, GitSupplies, Patterns, Project, Projects, digest_entries};
 pub use layout::Layout;
 pub use obstacles::Obstacles;

@@ -299,6 +299,7 @@ impl Controller {
                 tell(AttemptNews::LogGrew { bytes });
             }
             What::Silent { seconds, processes } => tell(AttemptNews::Silent { seconds, processes }),
+            What::Held { until } => self.tools.handle.held.note(attempt, until),
             What::CheckedIn { holder } => {
                 self.tools.handle.obstacles.clear(attempt);
                 pipekeeper_failpoint::hit("ticket_asked");

@@ -15,6 +15,12 @@ impl Timestamp {
     pub fn since(self, earlier: Self) -> Millis {
         Millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
+
+    /// Its time of day, for people: `14:05 UTC`.
+    pub fn time_of_day(self) -> String {
+        let minutes = self.0.div_euclid(60_000).rem_euclid(24 * 60);
+        format!("{:02}:{:02} UTC", minutes / 60, minutes % 60)
+    }
 }
 
 impl Add<Millis> for Timestamp {

@@ -47,7 +47,7 @@ impl App {
             trees: Arc::new(Semaphore::new(limits.trees)),
             streams: Arc::new(Semaphore::new(limits.live_streams)),
             terminals: Arc::new(Semaphore::new(limits.terminals)),
-            recent: Recent::new(parts.handle.obstacles()),
+            recent: Recent::new(&parts.handle),
             closing: watch::Sender::new(Phase::Open),
             parts,
         }))

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use pipekeeper_controller::{Layout, Obstacles};
+use pipekeeper_controller::{Handle, HeldPods, Layout, Obstacles};
 use pipekeeper_engine::{NodeState, Run, RunRequest, explain, replay};
 use pipekeeper_model::{Actor, AttemptId, NodeId, RunId, TestCounts, TestDetails, Timestamp, plan::Node};
 use pipekeeper_store::{RunStamp, Store};
@@ -21,6 +21,8 @@ pub(crate) struct Loaded {
     pub(crate) quarantined: Option<String>,
     /// What keeps its attempts from starting.
     pub(crate) obstacles: Obstacles,
+    /// Which of its pods are held for people.
+    pub(crate) held: HeldPods,
 }
 
 /// Runs that were looked at lately: folding one takes longer than all else about a page.
@@ -29,15 +31,17 @@ pub(crate) struct Recent {
     /// Newest last.
     runs: Mutex<VecDeque<Arc<Loaded>>>,
     obstacles: Obstacles,
+    held: HeldPods,
 }
 
 /// How many nodes the kept runs may have together.
 const MOST_NODES: usize = 5_000;
 
 impl Recent {
-    pub(crate) fn new(obstacles: Obstacles) -> Self {
+    pub(crate) fn new(handle: &Handle) -> Self {
         Self {
-            obstacles,
+            obstacles: handle.obstacles(),
+            held: handle.held(),
             ..Self::default()
         }
     }
@@ -54,6 +58,7 @@ impl Recent {
         }
         let loaded = Arc::new(Loaded {
             obstacles: self.obstacles.clone(),
+            held: self.held.clone(),
             ..load(store, id).await?
         });
         self.keep(Arc::clone(&loaded));
@@ -87,6 +92,7 @@ pub(crate) async fn load(store: &dyn Store, id: RunId) -> Result<Loaded, ApiErro
         version: stored.version,
         quarantined: stored.quarantined,
         obstacles: Obstacles::default(),
+        held: HeldPods::default(),
     })
 }
 
@@ -103,13 +109,28 @@ pub(crate) struct NodeRef<'a> {
 }
 
 impl Loaded {
-    /// Why a node is where it is, with what is in its attempt's way.
+    /// Why a node is where it is, with what is in its attempt's way, or whether its pod is held.
     pub(crate) fn why(&self, node: NodeRef<'_>) -> String {
         let why = explain(&self.run, node.id).to_string();
+        if let Some(until) = self.held_until(node) {
+            let (run, name, until) = (self.run.id(), &node.node.name, until.time_of_day());
+            return format!("{why}; its pod is held until {until}: `pipe debug {run}/{name}`");
+        }
         match self.obstacle(node) {
             Some(obstacle) => format!("{why}: {obstacle}"),
             None => why,
         }
+    }
+
+    /// Until when the pod of a node's last attempt is held for people.
+    fn held_until(&self, node: NodeRef<'_>) -> Option<Timestamp> {
+        let NodeState::Done(ended) = node.state else {
+            return None;
+        };
+        let attempt = node
+            .last_attempt(self.run.id())
+            .filter(|_| ended.adopted.is_none())?;
+        self.held.until(attempt)
     }
 
     /// What keeps a node's attempt from starting.

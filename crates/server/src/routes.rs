@@ -114,6 +114,7 @@ fn api() -> Vec<Route> {
             commands::start_node,
         ),
         post(Write, "/api/v1/runs/{run}/nodes/{node}/debug", debug::open),
+        post(Write, "/api/v1/runs/{run}/nodes/{node}/release", debug::release),
         post(Write, "/api/v1/deliveries/{delivery}/replay", deliveries::replay),
     ]
 }

@@ -176,6 +176,7 @@ impl Lobby {
                 | ToAgent::ReadLog { .. }
                 | ToAgent::Look
                 | ToAgent::Recycle
+                | ToAgent::Hold
                 | ToAgent::Unknown => {}
             }
         }

@@ -102,7 +102,7 @@ impl Runner {
                 self.wait(again)?;
                 open = self.hear()?;
             } else {
-                self.leave = Some(ORPHANED);
+                self.leave.get_or_insert(ORPHANED);
                 self.stop(Duration::ZERO);
                 self.signals.clear();
                 thread::sleep(PAUSE);

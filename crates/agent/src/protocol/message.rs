@@ -40,6 +40,9 @@ pub enum ToAgent {
     /// A supervisor in a pod, whose record and files were fetched, makes room for a further attempt, and says so with
     /// [`FromAgent::Ready`]; one that cannot leaves.
     Recycle,
+    /// A supervisor in a pod, whose record and files were fetched and whose step failed, stays as that step left it, and
+    /// says so with [`FromAgent::Held`]; one that cannot leaves.
+    Hold,
     /// Answer with [`FromAgent::Processes`].
     Look,
     /// The ticket: user code may start. Repeated ones are ignored.
@@ -129,6 +132,8 @@ pub enum FromAgent {
         /// What became of the attempt.
         record: Box<ExitRecord>,
     },
+    /// The container of the step that failed is as that left it, and somebody may look into it.
+    Held,
     /// The answer to [`ToAgent::Ping`].
     Pong,
     /// A message of a newer supervisor; ignored.

@@ -80,7 +80,10 @@ pub struct PodSpec {
     /// Whether the pod may serve a further attempt when this one has succeeded: then its runners stay.
     #[serde(default)]
     pub stays: bool,
-    /// The temporary folders of the containers, which are emptied then.
+    /// Whether the pod may be held for a person when a step has failed: then its runners stay too.
+    #[serde(default)]
+    pub holds: bool,
+    /// The temporary folders of the containers, which are emptied for a further attempt.
     #[serde(default)]
     pub temporary: Vec<PathBuf>,
     /// Where volumes that outlive the pod are mounted in the containers of the steps.

@@ -5,10 +5,10 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::{Farewell, Supervisor, step::DRAIN_READS};
+use super::{Farewell, Stay, Supervisor, step::DRAIN_READS};
 use crate::pod::StepEnd;
 use crate::pod::message::ToRunner;
-use crate::protocol::{Orphan, PodSpec, Script, StepSpec};
+use crate::protocol::{Orphan, PodSpec, RecordOutcome, Script, StepSpec};
 use crate::script;
 use crate::spawn::SpawnError;
 
@@ -129,7 +129,7 @@ impl Supervisor {
     }
 
     /// What the step finds over what its container has; the innermost value wins.
-    fn hosted_environment(&self, pod: &PodSpec, step: &StepSpec) -> BTreeMap<String, String> {
+    pub(super) fn hosted_environment(&self, pod: &PodSpec, step: &StepSpec) -> BTreeMap<String, String> {
         let shown = |path: PathBuf| path.to_string_lossy().into_owned();
         let mut env = BTreeMap::from([("HOME".to_owned(), shown(pod.home.clone()))]);
         env.extend(self.given(step, &pod.tools.join("values")));
@@ -153,15 +153,15 @@ impl Supervisor {
             .collect()
     }
 
-    /// Sends the runners away, unless the pod may serve a further attempt, and waits until a controller has fetched what
-    /// there is; what it asks for then.
-    pub(super) fn linger(&mut self, succeeded: bool) -> Farewell {
+    /// Sends the runners away, unless the pod may stay for somebody, and waits until a controller has fetched what there
+    /// is; what it asks for then.
+    pub(super) fn linger(&mut self) -> Farewell {
         for path in self.secret_paths().collect::<Vec<_>>() {
             // The volumes go with the pod.
             drop(std::fs::remove_file(path));
         }
-        let stays = succeeded && self.spec.pod.as_ref().is_some_and(|pod| pod.stays);
-        if !stays {
+        let stay = self.stay();
+        if stay == Stay::ForNobody {
             self.dismiss();
         }
         // Nobody will come for what was started from a laptop that is closed now.
@@ -173,12 +173,36 @@ impl Supervisor {
         while self.farewell == Farewell::Awaited && Instant::now() < until {
             self.turn(None, Some(until));
         }
-        if stays && self.farewell == Farewell::Recycle {
-            return Farewell::Recycle;
+        match (stay, self.farewell) {
+            (Stay::ForAnother, Farewell::Recycle) => return Farewell::Recycle,
+            (Stay::ForPerson(step), Farewell::Hold) => self.hold(step),
+            (Stay::ForNobody | Stay::ForAnother | Stay::ForPerson(_), _) => {}
         }
         self.dismiss();
         self.log.finish_copy(FAREWELL);
         Farewell::Leave
+    }
+
+    /// Whom the pod may stay for.
+    fn stay(&self) -> Stay {
+        let (Some(pod), Some(record)) = (&self.spec.pod, &self.record) else {
+            return Stay::ForNobody;
+        };
+        match record.outcome {
+            RecordOutcome::Succeeded if pod.stays => Stay::ForAnother,
+            // What the log hides may still be in the containers.
+            RecordOutcome::Failed { step, .. } | RecordOutcome::TimedOut { step: Some(step) }
+                if pod.holds && !self.log.hides_anything() =>
+            {
+                Stay::ForPerson(step)
+            }
+            RecordOutcome::Succeeded
+            | RecordOutcome::Failed { .. }
+            | RecordOutcome::TimedOut { .. }
+            | RecordOutcome::Cancelled
+            | RecordOutcome::Errored { .. }
+            | RecordOutcome::Refused => Stay::ForNobody,
+        }
     }
 
     fn dismiss(&mut self) {

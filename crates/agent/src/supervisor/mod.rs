@@ -5,6 +5,7 @@
 
 mod begin;
 mod end;
+mod held;
 mod hosted;
 mod recycle;
 mod step;
@@ -85,6 +86,19 @@ enum Farewell {
     Leave,
     /// A further attempt.
     Recycle,
+    /// A person who looks into it.
+    Hold,
+}
+
+/// Whom a pod may stay for once its attempt has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stay {
+    /// Nobody.
+    ForNobody,
+    /// Whoever brings a further attempt.
+    ForAnother,
+    /// A person who looks into the step of this index, which failed.
+    ForPerson(usize),
 }
 
 /// Where the ticket is.
@@ -162,8 +176,8 @@ impl Supervisor {
             self.clean_up(succeeded);
             return None;
         }
-        match self.linger(succeeded) {
-            Farewell::Awaited | Farewell::Leave => None,
+        match self.linger() {
+            Farewell::Awaited | Farewell::Leave | Farewell::Hold => None,
             Farewell::Recycle => self.recycle(),
         }
     }

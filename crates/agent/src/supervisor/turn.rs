@@ -142,6 +142,7 @@ impl Supervisor {
             ToAgent::Look => self.ask_for_processes(),
             ToAgent::Leave => self.bid_farewell(Farewell::Leave),
             ToAgent::Recycle => self.bid_farewell(Farewell::Recycle),
+            ToAgent::Hold => self.bid_farewell(Farewell::Hold),
             ToAgent::Begin { .. } | ToAgent::Assign { .. } | ToAgent::Unknown => {}
         }
     }
@@ -225,7 +226,7 @@ impl Supervisor {
 
     /// When the step's or the attempt's time is over.
     fn time_limit(&self) -> Option<Instant> {
-        if self.stop.is_some() {
+        if self.stop.is_some() || self.record.is_some() {
             return None;
         }
         let attempt = match (self.begun, self.spec.timeout_ms) {

@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pipekeeper_agent::protocol::{
-    AttemptDir, AttemptSpec, ExitRecord, FromAgent, Incoming, PodSpec, RecordOutcome, StepSpec, ToAgent,
-    ValueSpec, try_decode_incoming, write_frame,
+    AttemptDir, AttemptSpec, ExitRecord, FromAgent, Incoming, PodSpec, RecordOutcome, SecretText, StepSpec,
+    ToAgent, ValueSpec, try_decode_incoming, write_frame,
 };
 use tempfile::TempDir;
 
@@ -68,6 +68,7 @@ impl Pod {
             out: dir.path().join("out"),
             tools: dir.tools().unwrap().to_owned(),
             stays: false,
+            holds: false,
             temporary: vec![self.root.path().join("tmp")],
             mounts: Vec::new(),
         };
@@ -142,6 +143,10 @@ impl Reader {
 
     /// Gives it the attempt and the ticket.
     fn begin(&mut self, spec: Box<AttemptSpec>) {
+        self.begin_with(spec, Vec::new());
+    }
+
+    fn begin_with(&mut self, spec: Box<AttemptSpec>, mask: Vec<SecretText>) {
         loop {
             let message = self.next();
             if let FromAgent::Ready { holder, .. } = &message {
@@ -153,7 +158,7 @@ impl Reader {
                 return self.tell(&ToAgent::Go {
                     holder,
                     secrets: Vec::new(),
-                    mask: Vec::new(),
+                    mask,
                 });
             }
         }
@@ -170,6 +175,25 @@ impl Reader {
             }
         }
         String::from_utf8(self.log.clone()).unwrap()
+    }
+
+    /// Asks it to stay as it is; whether it did, or left.
+    fn holds(&mut self) -> bool {
+        use std::io::Read as _;
+        self.tell(&ToAgent::Hold);
+        loop {
+            match try_decode_incoming(&self.buffer).unwrap() {
+                Some((Incoming::Message(FromAgent::Held), _)) => return true,
+                Some((_, used)) => drop(self.buffer.drain(..used)),
+                None => {
+                    let mut chunk = [0; 4096];
+                    match self.stream.read(&mut chunk).unwrap() {
+                        0 => return false,
+                        count => self.buffer.extend(&chunk[..count]),
+                    }
+                }
+            }
+        }
     }
 
     fn finished(&mut self) -> ExitRecord {
@@ -435,6 +459,90 @@ fn a_pod_that_is_not_as_before_leaves() {
         pod.wait();
     }
 }
+
+/// The folder and the variables of the process that holds in a pod; none if there is none.
+fn holding(pod: &Pod) -> Option<(PathBuf, String)> {
+    let program = pod.dir().tools().unwrap().join("agent");
+    let words = format!("{}\0hold\0", program.display());
+    let processes = std::fs::read_dir("/proc").unwrap();
+    let mut folders = processes.map(|entry| entry.unwrap().path());
+    let holds = |folder: &PathBuf| {
+        std::fs::read(folder.join("cmdline")).is_ok_and(|found| found.starts_with(words.as_bytes()))
+    };
+    let process = folders.find(holds)?;
+    let variables = std::fs::read(process.join("environ")).unwrap();
+    let folder = std::fs::read_link(process.join("cwd")).unwrap();
+    Some((folder, String::from_utf8(variables).unwrap().replace('\0', "\n")))
+}
+
+#[test]
+fn a_failed_step_is_held_with_its_folder_and_its_variables() {
+    for (text, timeout_ms) in [("exit 3", None), ("sleep 1000", Some(300))] {
+        let mut pod = Pod::start(2);
+        let step = StepSpec {
+            working_dir: Some("deep".into()),
+            env: [("OWN".to_owned(), "a value".to_owned())].into(),
+            timeout_ms,
+            ..in_container(1, &format!("echo left > file\n{text}"))
+        };
+        let mut spec = pod.spec(vec![in_container(0, "mkdir deep"), step]);
+        spec.pod.as_mut().unwrap().holds = true;
+        let mut reader = pod.connect();
+        reader.begin(spec);
+        let record = reader.finished();
+        assert!(
+            matches!(
+                record.outcome,
+                RecordOutcome::Failed { step: 1, .. } | RecordOutcome::TimedOut { step: Some(1) }
+            ),
+            "{:?}",
+            record.outcome
+        );
+        assert!(reader.holds());
+        let begun = Instant::now();
+        let (folder, variables) = loop {
+            if let Some(found) = holding(&pod) {
+                break found;
+            }
+            assert!(begun.elapsed() < PATIENCE, "nothing holds");
+        };
+        assert_eq!(folder, pod.dir().workspace().join("deep"));
+        assert_eq!(std::fs::read_to_string(folder.join("file")).unwrap(), "left\n");
+        let home = format!("HOME={}", pod.dir().home().display());
+        for variable in ["OWN=a value", "OF_THE_IMAGE=kept", home.as_str()] {
+            assert!(variables.lines().any(|line| line == variable), "{variables}");
+        }
+        // Another server goes on with it.
+        drop(reader);
+        let mut other = pod.connect();
+        assert_eq!(other.finished(), record);
+        assert!(holding(&pod).is_some());
+        other.tell(&ToAgent::Leave);
+        pod.wait();
+        assert_eq!(holding(&pod), None);
+    }
+}
+
+#[test]
+fn what_may_not_be_held_leaves() {
+    let secret = || vec![SecretText::new("hunter22")];
+    for (text, mask, may_be_held) in [
+        ("true", Vec::new(), true),
+        ("exit 3", Vec::new(), false),
+        ("exit 3", secret(), true),
+        // Nothing of its container is left.
+        ("kill $PPID\nsleep 1000", Vec::new(), true),
+    ] {
+        let pod = Pod::start(1);
+        let mut spec = pod.spec(vec![in_container(0, text)]);
+        spec.pod.as_mut().unwrap().holds = may_be_held;
+        let mut reader = pod.connect();
+        reader.begin_with(spec, mask);
+        reader.finished();
+        assert!(!reader.holds(), "{text}");
+    }
+}
+
 #[test]
 fn a_large_value_stands_among_the_tools_and_its_own_can_be_fetched() {
     let mut pod = Pod::start(1);

@@ -23,12 +23,12 @@ use super::{
     world::image,
 };
 
-const SIZE: TerminalSize = TerminalSize {
+pub(crate) const SIZE: TerminalSize = TerminalSize {
     columns: 101,
     rows: 33,
 };
 
-fn script(text: &str) -> LaunchScript {
+pub(crate) fn script(text: &str) -> LaunchScript {
     LaunchScript::Shell {
         shell: Shell::Sh,
         text: text.to_owned(),
@@ -65,7 +65,7 @@ fn order(launch: Launch) -> (DebugOrder, mpsc::Receiver<Told>) {
 }
 
 /// Types lines, and reads until the shell's end or a text.
-async fn talk(terminal: &mut Terminal, lines: &str, until: Option<&str>) -> String {
+pub(crate) async fn talk(terminal: &mut Terminal, lines: &str, until: Option<&str>) -> String {
     terminal.stream.write_all(lines.as_bytes()).await.unwrap();
     terminal.stream.flush().await.unwrap();
     let mut seen = Vec::new();
@@ -91,7 +91,7 @@ fn told_log(heard: &mut mpsc::Receiver<Told>) -> String {
     String::from_utf8(log).unwrap()
 }
 
-async fn pods(scene: &Scene) -> usize {
+pub(crate) async fn pods(scene: &Scene) -> usize {
     let pods = scene.api::<Pod>().list(&ListParams::default()).await.unwrap();
     pods.items.len()
 }

@@ -175,11 +175,8 @@ async fn a_pod_that_no_node_takes_is_hopeless_after_its_own_patience() {
     scene.ran(attempt, 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_quota_that_is_used_up_is_waited_for() {
-    let Some(mut scene) = Scene::new().await else {
-        return;
-    };
+/// Gives the namespace a quota of one pod.
+pub(crate) async fn one_pod_at_a_time(scene: &Scene) {
     let quota = ResourceQuota {
         metadata: named("pods"),
         spec: Some(ResourceQuotaSpec {
@@ -194,10 +191,18 @@ async fn a_quota_that_is_used_up_is_waited_for() {
         quota.status?.hard
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quota_that_is_used_up_is_waited_for() {
+    let Some(mut scene) = Scene::new().await else {
+        return;
+    };
+    one_pod_at_a_time(&scene).await;
     let first = scene.launch(scene.plain(1, "exec sleep 1000")).await;
     scene.server.runs(first).await;
     let refused = scene.server.backend.launch(scene.plain(2, "true")).await;
-    let Err(LaunchError::Transient { reason }) = refused else {
+    let Err(LaunchError::Full { reason }) = refused else {
         panic!("not to be tried again: {refused:?}")
     };
     says(&reason, &["quota", &scene.world.namespace, "pods=1"]);
@@ -243,7 +248,7 @@ async fn what_the_cluster_never_admits_is_not_tried_again() {
     let reason = eventually("limits in force", async || {
         match scene.server.backend.launch(launch(&scene)).await {
             Err(LaunchError::Terminal { reason }) => Some(reason),
-            Ok(()) | Err(LaunchError::Transient { .. }) => {
+            Ok(()) | Err(LaunchError::Transient { .. } | LaunchError::Full { .. }) => {
                 scene.server.backend.forget(launch(&scene).attempt).await.ok()?;
                 None
             }

@@ -6,7 +6,10 @@ use tokio::{
     sync::mpsc,
 };
 
-use crate::{DebugOrder, LaunchError, Terminal, TerminalSize, Told, debug::Keep};
+use crate::{
+    DebugOrder, EnterOrder, Entered, LaunchError, Terminal, TerminalSize, Told,
+    debug::{Keep, REMOVED},
+};
 
 /// What ends the shell.
 const END: u8 = 4;
@@ -34,14 +37,27 @@ pub(super) async fn open(order: DebugOrder) -> Result<Terminal, LaunchError> {
             reason: "it is broken".to_owned(),
         });
     }
+    Ok(terminal(order.size, REMOVED))
+}
+
+/// Opens the shell in containers that are held.
+pub(super) async fn enter(order: EnterOrder) -> Entered {
+    let note = Told::Note("as the step left it".to_owned());
+    // Whoever left does not hear it.
+    drop(order.told.send(note).await);
+    Entered::Open(terminal(order.size, "its pod is held"))
+}
+
+fn terminal(size: TerminalSize, afterwards: &str) -> Terminal {
     let (near, far) = duplex(64);
     let (sizes, coming) = mpsc::channel(1);
-    tokio::spawn(play(far, order.size, coming));
-    Ok(Terminal {
+    tokio::spawn(play(far, size, coming));
+    Terminal {
         stream: Box::new(near),
         sizes,
+        afterwards: afterwards.to_owned(),
         keep: Box::new(Nothing),
-    })
+    }
 }
 
 async fn play(mut stream: DuplexStream, first: TerminalSize, mut sizes: mpsc::Receiver<TerminalSize>) {

@@ -235,7 +235,11 @@ impl Lane {
             // The record is read from its file, where the ticket beside it proves that it counts.
             FromAgent::Finished { .. } => self.settle().await,
             FromAgent::Processes { text } => self.lookers.tell(&text),
-            FromAgent::Started { .. } | FromAgent::Ready { .. } | FromAgent::Pong | FromAgent::Unknown => {}
+            FromAgent::Started { .. }
+            | FromAgent::Ready { .. }
+            | FromAgent::Held
+            | FromAgent::Pong
+            | FromAgent::Unknown => {}
         }
     }
 

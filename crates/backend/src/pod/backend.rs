@@ -15,12 +15,17 @@ use tokio::{
 };
 
 use super::{
-    PodHost, PodState, PodStream, PoolOptions, StreamRole,
+    HoldOptions, PodHost, PodState, PodStream, PoolOptions, StreamRole,
     debug::{self, Sessions},
+    held::HeldPods,
+    keeper,
     lane::{Call, Lane, Order, Request},
     pool::Pool,
 };
-use crate::{Backend, DebugOrder, Launch, LaunchError, Observation, Terminal, Ticket, lanes::Lanes};
+use crate::{
+    Backend, DebugOrder, EnterOrder, Entered, Launch, LaunchError, Observation, Terminal, Ticket,
+    lanes::Lanes,
+};
 
 /// Streams that carry files at once; more would only keep the cluster's API server busy.
 const BULK_STREAMS: usize = 8;
@@ -38,6 +43,8 @@ pub struct PodOptions {
     pub features: BTreeSet<Feature>,
     /// How pods stand by for further attempts; none means that each serves one.
     pub pool: Option<PoolOptions>,
+    /// How the pods of failed attempts are held for people; none means that they are not.
+    pub hold: Option<HoldOptions>,
     /// Where observations go.
     pub on_observation: mpsc::UnboundedSender<Observation>,
 }
@@ -55,6 +62,7 @@ pub(super) struct Shared {
     pub(super) host: Arc<dyn PodHost>,
     pub(super) lanes: Lanes<Request>,
     pub(super) pool: Pool,
+    pub(super) held: HeldPods,
     /// For the streams that carry files.
     bulk: Semaphore,
     pub(super) sessions: Sessions,
@@ -71,6 +79,7 @@ impl PodBackend {
             host,
             lanes: Lanes::default(),
             pool: Pool::default(),
+            held: HeldPods::default(),
             bulk: Semaphore::new(BULK_STREAMS),
             sessions: Sessions::default(),
             tasks: Mutex::default(),
@@ -129,6 +138,14 @@ impl Backend for PodBackend {
         debug::open(&self.shared, order).await
     }
 
+    async fn enter(&self, order: EnterOrder) -> Result<Entered, LaunchError> {
+        keeper::enter(&self.shared, order).await
+    }
+
+    async fn release(&self, attempt: AttemptId) -> Result<bool, LaunchError> {
+        self.shared.held.release(attempt)
+    }
+
     async fn forget(&self, attempt: AttemptId) -> Result<(), LaunchError> {
         self.ask(attempt, Order::Forget).await
     }
@@ -143,7 +160,8 @@ impl Backend for PodBackend {
             })?;
         // Pods of ours that nothing here knows of are to be removed too.
         let pods = self.shared.host.list().await?;
-        let pods = pods.into_iter().filter(|pod| !self.shared.pool.holds(*pod));
+        let is_listed = |pod: &AttemptId| !self.shared.stays(*pod);
+        let pods = pods.into_iter().filter(is_listed);
         let all: BTreeSet<AttemptId> = kept.into_iter().chain(pods).collect();
         let is_listed = |attempt: &AttemptId| !self.shared.sessions.has(*attempt);
         Ok(all.into_iter().filter(is_listed).collect())
@@ -178,6 +196,11 @@ impl Shared {
     pub(super) fn listener(&self, attempt: AttemptId) -> mpsc::UnboundedSender<Observation> {
         let session = self.sessions.listener(attempt);
         session.unwrap_or_else(|| self.options.on_observation.clone())
+    }
+
+    /// Whether the pod of this attempt is there for others, none of this attempt's business any more.
+    pub(super) fn stays(&self, attempt: AttemptId) -> bool {
+        self.pool.holds(attempt) || self.held.has(attempt)
     }
 
     fn pass_on(&self, attempt: AttemptId, state: PodState) {

@@ -21,11 +21,11 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{OpenError, PodState, backend::Shared, lane::Order, mirror::Mirror, order::paths};
+use super::{OpenError, Opened, PodState, backend::Shared, lane::Order, mirror::Mirror, order::paths};
 use crate::{
-    DebugOrder, KeepWorkspace, Launch, LaunchError, LaunchScript, Observation, Orphan, Terminal, Ticket,
-    Told, What,
-    debug::{FIRST_SESSION, Keep},
+    DebugOrder, KeepWorkspace, Launch, LaunchError, LaunchScript, Observation, Orphan, TermName, Terminal,
+    TerminalSize, Ticket, Told, What,
+    debug::{FIRST_SESSION, Keep, REMOVED},
 };
 
 /// How long a pod stays whose person's connection is gone, so that a short break of it does no harm.
@@ -153,7 +153,8 @@ async fn part(shared: &Arc<Shared>, attempt: AttemptId) {
             | What::CheckedIn { .. }
             | What::StepStarted { .. }
             | What::LogGrew { .. }
-            | What::Silent { .. } => {}
+            | What::Silent { .. }
+            | What::Held { .. } => {}
         }
     }
     while !matches!(shared.host.look(attempt).await, Ok(PodState::Absent)) {
@@ -188,7 +189,7 @@ pub(super) async fn open(shared: &Arc<Shared>, order: DebugOrder) -> Result<Term
     let opened = async {
         session.launch(launch).await?;
         session.wait(&names).await?;
-        session.terminal(order.size, order.term.as_str()).await
+        session.terminal(order.size, &order.term).await
     };
     let opened = tokio::select! {
         opened = opened => opened,
@@ -198,6 +199,7 @@ pub(super) async fn open(shared: &Arc<Shared>, order: DebugOrder) -> Result<Term
         Ok((stream, sizes)) => Ok(Terminal {
             stream,
             sizes,
+            afterwards: REMOVED.to_owned(),
             keep: Box::new(kept),
         }),
         Err(error) => {
@@ -233,7 +235,31 @@ fn held(mut launch: Launch, attempt: AttemptId, limit: Millis, log: PathBuf) -> 
     Ok(launch)
 }
 
-fn left() -> LaunchError {
+/// Opens a shell in the place of the process that holds in this container.
+pub(super) async fn terminal(
+    shared: &Shared,
+    attempt: AttemptId,
+    container: usize,
+    (size, term): (TerminalSize, &TermName),
+) -> Result<Opened, LaunchError> {
+    let program = format!("{}/agent", paths::TOOLS);
+    let words = [program.as_str(), "shell", term.as_str()];
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match shared.host.terminal(attempt, container, &words, size).await {
+            Ok(opened) => return Ok(opened),
+            Err(OpenError::NotRunning | OpenError::Unreachable(_)) if tries < OPENINGS => sleep(AGAIN).await,
+            Err(error) => {
+                return Err(LaunchError::Transient {
+                    reason: format!("the terminal does not open: {error}"),
+                });
+            }
+        }
+    }
+}
+
+pub(super) fn left() -> LaunchError {
     LaunchError::Terminal {
         reason: "nobody waits for the shell any more".to_owned(),
     }
@@ -258,7 +284,9 @@ impl Session<'_> {
         loop {
             let order = Order::Launch(Box::new(launch.clone()));
             match self.shared.ask(self.attempt, order).await {
-                Err(LaunchError::Transient { reason }) if begun.elapsed() < TAKE_PATIENCE => {
+                Err(LaunchError::Transient { reason } | LaunchError::Full { reason })
+                    if begun.elapsed() < TAKE_PATIENCE =>
+                {
                     self.note(reason).await?;
                     sleep(AGAIN).await;
                 }
@@ -279,7 +307,7 @@ impl Session<'_> {
                 What::Waiting { reason } => self.note(reason).await?,
                 What::LogGrew { .. } => self.tell_log().await?,
                 What::StepStarted { step } if step == self.last => return self.tell_log().await,
-                What::StepStarted { .. } | What::Silent { .. } => {}
+                What::StepStarted { .. } | What::Silent { .. } | What::Held { .. } => {}
                 What::Finished { record, .. } => {
                     self.tell_log().await?;
                     return Err(ended_early(&record, names));
@@ -291,11 +319,7 @@ impl Session<'_> {
         }
     }
 
-    async fn terminal(
-        &mut self,
-        size: crate::TerminalSize,
-        term: &str,
-    ) -> Result<super::host::Opened, LaunchError> {
+    async fn terminal(&mut self, size: TerminalSize, term: &TermName) -> Result<Opened, LaunchError> {
         let broken = |error: io::Error| LaunchError::Transient {
             reason: error.to_string(),
         };
@@ -304,28 +328,7 @@ impl Session<'_> {
             .map_err(broken)?;
         let step = order.as_ref().and_then(|order| order.spec.steps.last());
         let container = step.map_or(0, |step| step.container);
-        let program = format!("{}/agent", paths::TOOLS);
-        let words = [program.as_str(), "shell", term];
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let opened = self
-                .shared
-                .host
-                .terminal(self.attempt, container, &words, size)
-                .await;
-            match opened {
-                Ok(opened) => return Ok(opened),
-                Err(OpenError::NotRunning | OpenError::Unreachable(_)) if tries < OPENINGS => {
-                    sleep(AGAIN).await;
-                }
-                Err(error) => {
-                    return Err(LaunchError::Transient {
-                        reason: format!("the terminal does not open: {error}"),
-                    });
-                }
-            }
-        }
+        terminal(self.shared, self.attempt, container, (size, term)).await
     }
 
     async fn note(&self, text: String) -> Result<(), LaunchError> {

@@ -14,7 +14,9 @@
 mod backend;
 mod debug;
 mod files;
+mod held;
 mod host;
+mod keeper;
 mod lane;
 mod link;
 mod mirror;
@@ -24,6 +26,7 @@ mod pool;
 mod wire;
 
 pub use backend::{PodBackend, PodOptions};
+pub use held::HoldOptions;
 pub use host::{Cause, LogOf, OpenError, Opened, PodHost, PodSharing, PodState, PodStream, StreamRole, Why};
 pub use order::{PodContainer, PodPlan, paths};
 pub use pool::PoolOptions;

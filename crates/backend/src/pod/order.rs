@@ -219,6 +219,7 @@ fn as_seen(launch: &Launch, containers: usize) -> PodSpec {
         out: PathBuf::from(paths::OUT),
         tools: PathBuf::from(paths::TOOLS),
         stays: false,
+        holds: false,
         temporary: paths::TEMPORARY.map(PathBuf::from).to_vec(),
         mounts: volumes.map(|path| PathBuf::from(paths::place(path))).collect(),
     }
@@ -231,6 +232,13 @@ impl Order {
             pod.stays = likeness.is_some();
         }
         self.likeness = likeness;
+    }
+
+    /// Lets the pod be held for people when a step has failed.
+    pub(super) fn hold(&mut self) {
+        if let Some(pod) = self.spec.pod.as_mut() {
+            pod.holds = true;
+        }
     }
 }
 

@@ -158,7 +158,11 @@ pub async fn many_attempts_at_once(world: &impl World) {
                 open.remove(&id);
             }
             What::Gone { reason } | What::Hopeless { reason } => panic!("`{id}` is gone: {reason}"),
-            What::Waiting { .. } | What::StepStarted { .. } | What::LogGrew { .. } | What::Silent { .. } => {}
+            What::Waiting { .. }
+            | What::StepStarted { .. }
+            | What::LogGrew { .. }
+            | What::Silent { .. }
+            | What::Held { .. } => {}
         }
     }
     assert!((0..world.many()).all(|node| world.starts(attempt(node)) == 1));

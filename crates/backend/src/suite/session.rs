@@ -224,7 +224,8 @@ impl Session {
                     What::Waiting { .. }
                     | What::StepStarted { .. }
                     | What::LogGrew { .. }
-                    | What::Silent { .. },
+                    | What::Silent { .. }
+                    | What::Held { .. },
                     _,
                 ) => {}
             }

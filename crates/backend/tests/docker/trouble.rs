@@ -34,7 +34,8 @@ async fn hopeless(session: &mut Session) -> String {
             | What::CheckedIn { .. }
             | What::StepStarted { .. }
             | What::LogGrew { .. }
-            | What::Silent { .. } => None,
+            | What::Silent { .. }
+            | What::Held { .. } => None,
         })
         .await
 }

@@ -137,6 +137,7 @@ impl World for EngineWorld {
             default_image: Some(image("busybox:1")),
             features: BTreeSet::new(),
             pool: None,
+            hold: None,
             on_observation,
         };
         (Arc::new(PodBackend::new(Arc::new(host), options)), observations)

@@ -6,14 +6,18 @@ use pipekeeper_backend::LocalBackend;
 use crate::{
     cli::Remote,
     client::{Client, Target},
-    debug::{Kept, open_folder, open_kept, open_remote},
+    debug::{Kept, Pod, open_folder, open_kept, open_remote, release},
     failure::{Exit, Failure},
     local::{KeptRun, kept_runs},
     runtime, term,
 };
 
 const LONG: &str = "\
-With a run of the server, or for a local run in containers (`pipe run --keep` with `--context` or `--backend docker`), \
+Where the server holds the pod of an action whose step failed (`hold` of its cluster's configuration), the shell opens in \
+that very pod, as the step left it, with the step's folder, HOME and variables. The pod stays until its time is over; \
+`--release` lets it go before.
+
+Otherwise, with `--new` or another `--step`, and for a local run in containers (`pipe run --keep` with `--context` or `--backend docker`), \
 new containers are made like the action's, from the same source, images, artifacts and caches. The steps before run once \
 more; where the failing one would begin, a shell opens instead: with its folder, HOME and variables, without secrets. \
 Nothing of it counts for the run, and it is removed when the shell ends.";
@@ -28,6 +32,12 @@ pub(crate) struct Debug {
     /// Stand before this step; by default before the one that failed
     #[arg(long, value_name = "STEP", conflicts_with = "print")]
     step: Option<String>,
+    /// Make a new pod that stands before the step, even if that of the action is held
+    #[arg(long, conflicts_with = "print")]
+    new: bool,
+    /// Let the held pod of the action go before its time, and open no shell
+    #[arg(long, conflicts_with_all = ["print", "step", "new"])]
+    release: bool,
     /// Print the folder of a local run's action instead of opening a shell in it
     #[arg(long)]
     print: bool,
@@ -44,6 +54,10 @@ impl Debug {
         })?;
         let step = self.step.as_deref();
         let Some(run) = self.target.run else {
+            if self.release {
+                return Err(Failure::usage("no pod of a local run is held")
+                    .hint("name the server's run: `pipe debug --release RUN/ACTION`"));
+            }
             return open_local(&action, step, self.print);
         };
         if self.print {
@@ -51,7 +65,11 @@ impl Debug {
                 .hint("leave the run's number or `--print` out"));
         }
         let client = Client::new(&self.remote)?;
-        runtime::block_on(open_remote(&client, run, &action, step))
+        if self.release {
+            return runtime::block_on(release(&client, run, &action));
+        }
+        let pod = if self.new { Pod::New } else { Pod::Held };
+        runtime::block_on(open_remote(&client, run, &action, (step, pod)))
     }
 }
 

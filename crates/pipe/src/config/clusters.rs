@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use pipekeeper_backend::pod::PoolOptions;
+use pipekeeper_backend::pod::{HoldOptions, PoolOptions};
 use pipekeeper_backend_kube::{
     Block, ClusterOptions, Limits, Making, Namespaces, Patience, Profile, Profiles, ROLE, Volume,
     VolumeSource, is_label, pinned,
@@ -11,13 +11,19 @@ use pipekeeper_model::{Millis, Name, ParseMillisError, plan::Resources};
 
 use super::{
     PlaceConfig, ProjectConfig,
-    raw::{RawCluster, RawLimits, RawPool, RawProfile, RawVolume},
+    raw::{RawCluster, RawHold, RawLimits, RawPool, RawProfile, RawVolume},
 };
 use crate::failure::Failure;
 
 /// How long pods stand by, and how many, where the configuration asks for them and says no more.
 const DEFAULT_IDLE: Millis = Millis::minutes(5);
 const DEFAULT_MAX: usize = 4;
+
+/// How long pods of failed actions are held, and how many, likewise; and for how long at most, so that none reaches its
+/// deadline.
+const DEFAULT_HELD: Millis = Millis::minutes(15);
+const DEFAULT_MAX_HELD: usize = 2;
+const LONGEST_HELD: Millis = Millis::hours(12);
 
 /// A cluster, and how it is reached.
 #[derive(Clone, Debug)]
@@ -30,6 +36,8 @@ pub(crate) struct ClusterConfig {
     pub(crate) default_image: Option<String>,
     /// How pods stand by for further actions; none means that each serves one.
     pub(crate) pool: Option<PoolOptions>,
+    /// How the pods of failed actions are held for people; none means that they are not.
+    pub(crate) hold: Option<HoldOptions>,
     /// Everything else; `instance` is still empty.
     pub(crate) options: ClusterOptions,
 }
@@ -85,6 +93,7 @@ fn cluster(text: &str, mut raw: RawCluster) -> Result<ClusterConfig, Failure> {
             .map(pool)
             .transpose()
             .map_err(|error| wrong(format!("has a wrong `pool.idle`: {error}")))?,
+        hold: raw.hold.map(hold).transpose().map_err(of_cluster)?,
         options: ClusterOptions {
             name,
             instance: String::new(),
@@ -131,6 +140,19 @@ fn pool(raw: RawPool) -> Result<PoolOptions, ParseMillisError> {
     Ok(PoolOptions {
         idle: idle.to_duration(),
         max: raw.max.unwrap_or(DEFAULT_MAX),
+    })
+}
+
+fn hold(raw: RawHold) -> Result<HoldOptions, Failure> {
+    let wrong = |what: String| Failure::usage(format!("has a wrong `hold.failed`: {what}"));
+    let failed = raw.failed.map_or(Ok(DEFAULT_HELD), |failed| failed.parse());
+    let failed: Millis = failed.map_err(|error| wrong(error.to_string()))?;
+    if failed > LONGEST_HELD {
+        return Err(wrong(format!("no pod is held for more than {LONGEST_HELD}")));
+    }
+    Ok(HoldOptions {
+        failed: failed.to_duration(),
+        max: raw.max.unwrap_or(DEFAULT_MAX_HELD),
     })
 }
 

@@ -93,6 +93,15 @@ pub(super) struct RawCluster {
     pub(super) env: BTreeMap<String, String>,
     pub(super) pod_allow: BTreeSet<PodField>,
     pub(super) pool: Option<RawPool>,
+    pub(super) hold: Option<RawHold>,
+}
+
+/// `hold` of a cluster: pods that stay when their action failed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawHold {
+    pub(super) failed: Option<String>,
+    pub(super) max: Option<usize>,
 }
 
 /// `pool` of a cluster: pods that stand by.

@@ -1,4 +1,6 @@
-use std::path::Path;
+use std::{path::Path, time::Duration};
+
+use pipekeeper_backend::pod::HoldOptions;
 
 use super::{Config, Flags, LogFormat, Raw, overlay, raw};
 use crate::failure::Failure;
@@ -64,6 +66,7 @@ fn the_example_is_valid_and_complete() {
         "env",
         "pod_allow",
         "pool",
+        "hold",
         "project",
         "total",
     ];
@@ -195,6 +198,12 @@ fn a_cluster_that_cannot_be_used_is_refused() {
             "has a wrong `deny`: failed to read `example.org`",
         ),
         ("default_image = \"\"", "`dev` has an empty `default_image`"),
+        ("hold = { failed = \"soon\" }", "has a wrong `hold.failed`: "),
+        (
+            "hold = { failed = \"13h\" }",
+            "has a wrong `hold.failed`: no pod is held for more than 12h",
+        ),
+        ("hold = { idle = \"1m\" }", "unknown field `idle`"),
         ("limits = { pod = 4 }", "unknown field `pod`"),
         ("pod_allow = [\"hostNetwork\"]", "unknown variant `hostNetwork`"),
         (
@@ -224,6 +233,21 @@ fn a_cluster_that_cannot_be_used_is_refused() {
     let error = parse(&format!("{CLUSTER}{IN_PODS}"), &[]).unwrap_err();
     let wanted = "would put pods of the project `Web_1` into `ci-Web_1";
     assert!(error.message.contains(wanted), "{}", error.message);
+}
+
+#[test]
+fn failed_pods_are_held_only_where_that_is_asked_for() {
+    let hold = |keys: &str| {
+        let config = parse(&format!("{CLUSTER}{keys}\n"), &[]).unwrap();
+        config.clusters.into_iter().next().unwrap().hold
+    };
+    let held = |minutes: u64, max| {
+        let failed = Duration::from_secs(minutes * 60);
+        Some(HoldOptions { failed, max })
+    };
+    assert_eq!(hold(""), None);
+    assert_eq!(hold("hold = {}"), held(15, 2));
+    assert_eq!(hold("hold = { failed = \"1h\", max = 5 }"), held(60, 5));
 }
 
 #[test]

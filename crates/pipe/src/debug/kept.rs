@@ -113,7 +113,7 @@ pub(crate) fn open(root: &Path, source: &Path, action: &str, step: Option<&str>)
         let mut terminal = opened.map_err(refused)?;
         term::note(OPEN);
         let exit = console::connect(&mut terminal.stream, terminal.sizes.clone()).await;
-        term::note("what the shell ran in is removed");
+        term::note(&terminal.afterwards);
         terminal.end().await;
         exit
     })
@@ -129,7 +129,7 @@ fn show(told: &Told) {
 
 fn refused(error: LaunchError) -> Failure {
     match error {
-        LaunchError::Transient { reason } => Failure::ours(reason),
+        LaunchError::Transient { reason } | LaunchError::Full { reason } => Failure::ours(reason),
         LaunchError::Terminal { reason } => Failure::new(Exit::RunFailed, reason),
     }
 }

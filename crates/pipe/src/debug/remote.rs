@@ -21,6 +21,15 @@ use crate::{
 /// Bytes on their way between the terminal and the frames.
 const ROOM: usize = 32 << 10;
 
+/// Which pod is looked into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pod {
+    /// That of the attempt itself, if it is held.
+    Held,
+    /// A new one that is made like it.
+    New,
+}
+
 /// The server's end of the connection.
 struct Line {
     from: FrameReader<ReadHalf<Upgraded>>,
@@ -32,7 +41,7 @@ pub(crate) async fn open(
     client: &Client,
     run: u64,
     action: &str,
-    step: Option<&str>,
+    (step, pod): (Option<&str>, Pod),
 ) -> Result<Exit, Failure> {
     console::check()?;
     let TerminalSize { columns, rows } = console::size();
@@ -42,6 +51,10 @@ pub(crate) async fn open(
         ("term", console::name().as_str().to_owned()),
     ];
     query.extend(step.map(|step| ("step", step.to_owned())));
+    query.extend(match pod {
+        Pod::Held => None,
+        Pod::New => Some(("pod", "new".to_owned())),
+    });
     let path = ["runs", &run.to_string(), "nodes", action, "debug"];
     let (from, to) = split(client.terminal(&path, &query).await?);
     let mut line = Line {
@@ -57,8 +70,9 @@ pub(crate) async fn open(
     // Each ends when the other does; what was put out until then is shown first.
     let (exit, passed) = tokio::join!(console::connect(near, sizes), line.pass(far, coming));
     let exit = exit?;
-    passed?;
-    term::note("what the shell ran in is removed");
+    if let Some(afterwards) = passed? {
+        term::note(term::clean(&afterwards));
+    }
     Ok(exit)
 }
 
@@ -89,8 +103,12 @@ impl Line {
         }
     }
 
-    /// Passes on what is typed and what is to be seen, until either side ends.
-    async fn pass(self, far: DuplexStream, mut sizes: mpsc::Receiver<TerminalSize>) -> Result<(), Failure> {
+    /// Passes on what is typed and what is to be seen, until either side ends; what the server says of the end.
+    async fn pass(
+        self,
+        far: DuplexStream,
+        mut sizes: mpsc::Receiver<TerminalSize>,
+    ) -> Result<Option<String>, Failure> {
         let (mut typed, mut seen) = split(far);
         let Self { mut from, mut to } = self;
         let up = async {
@@ -100,7 +118,7 @@ impl Line {
             loop {
                 let frame = tokio::select! {
                     read = typed.read(&mut buffer) => match read {
-                        Ok(0) | Err(_) => return Ok(()),
+                        Ok(0) | Err(_) => return Ok(None),
                         Ok(count) => Frame::Input(buffer.get(..count).unwrap_or_default().to_owned()),
                     },
                     Some(TerminalSize { columns, rows }) = sizes.recv() => Frame::Size { columns, rows },
@@ -110,16 +128,18 @@ impl Line {
             }
         };
         let down = async {
+            let mut said = None;
             loop {
                 match next(&mut from).await? {
                     Frame::Output(bytes) => {
                         if seen.write_all(&bytes).await.is_err() {
-                            return Ok(());
+                            return Ok(said);
                         }
                     }
-                    Frame::Closed => return Ok(()),
+                    Frame::Note(text) => said = Some(text),
+                    Frame::Closed => return Ok(said),
                     Frame::Refused(text) => return Err(Failure::ours(term::clean(&text))),
-                    Frame::Alive | Frame::Opened | Frame::Note(_) | Frame::Input(_) | Frame::Size { .. } => {}
+                    Frame::Alive | Frame::Opened | Frame::Input(_) | Frame::Size { .. } => {}
                 }
             }
         };
@@ -138,4 +158,12 @@ async fn next(from: &mut FrameReader<ReadHalf<Upgraded>>) -> Result<Frame, Failu
     };
     let came = timeout(SILENCE, from.next()).await.map_err(|_| gone())?;
     came.or_fail("hear the server")?.ok_or_else(gone)
+}
+
+/// Lets the held pod of an action go before its time.
+pub(crate) async fn release(client: &Client, run: u64, action: &str) -> Result<Exit, Failure> {
+    let path = ["runs", &run.to_string(), "nodes", action, "release"];
+    client.post(&path, &serde_json::json!({})).await?;
+    term::note(format_args!("the pod of `{action}` goes"));
+    Ok(Exit::Done)
 }

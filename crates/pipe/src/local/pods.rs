@@ -145,6 +145,7 @@ impl Containers {
             default_image: None,
             features: BTreeSet::from(FEATURES),
             pool: None,
+            hold: None,
             on_observation,
         };
         Ok(Arc::new(PodBackend::new(host, options)))

@@ -54,6 +54,7 @@ pub(super) async fn router(
                 default_image: cluster.default_image.clone(),
                 features: BTreeSet::from(FEATURES),
                 pool: cluster.pool,
+                hold: cluster.hold,
                 on_observation: on_observation.clone(),
             },
         );

@@ -142,6 +142,7 @@ fn a_run_of_a_server_is_looked_into() {
 kubeconfig = \"{kubeconfig}\"
 agent_image = \"{agent}\"
 namespaces = {{ protected = \"{0}\", branches = \"{0}\", forks = \"{0}\" }}
+hold = {{ failed = \"10m\" }}
 [projects.web]
 forge = \"gitea\"
 repository = \"{1}\"
@@ -178,8 +179,12 @@ backend = \"dev\"
     let run = serde_json::from_str::<Value>(&started.out).unwrap()["run"].to_string();
     let target = format!("{run}/test");
     call(&["logs", &target, "--follow"]).expect(0);
+    look_into_held(&target, &command);
+    server.wait_for("a person lets a held pod go");
+    gone(&namespace);
     let before = show(&call(&["show", &run, "--output", "json"]).expect(0).out);
     let mut pty = Pty::start(&command(&["debug", &target]));
+    pty.sees("its own pod is not held, or not any more");
     look_around(&mut pty, "$PIPE_RUN_ID", &run);
     assert_eq!(pty.end(), 0);
     server.wait_for("a look into an action ended: the shell ended");
@@ -194,6 +199,28 @@ backend = \"dev\"
     assert_eq!(before, after, "nothing of it counts for the run");
     let refused = call(&["debug", &format!("{run}/nothing")]);
     assert_ne!(refused.code, 0);
+}
+
+/// The pod that failed is there, with what its steps made of it, until it is released.
+fn look_into_held(target: &str, command: &impl Fn(&[&str]) -> Command) {
+    let call = |args: &[&str]| crate::support::called(&mut command(args));
+    let held = format!("UTC: `pipe debug {target}`");
+    let begun = std::time::Instant::now();
+    while !call(&["why", target]).expect(0).out.contains(&held) {
+        assert!(begun.elapsed() < PATIENCE, "{}", call(&["why", target]).out);
+    }
+    let mut pty = Pty::start(&command(&["debug", target]));
+    pty.sees("this is the pod of the attempt itself, as the step left it");
+    pty.sees("the shell is open");
+    pty.types("echo \"<$GREETING|$PWD|$(cat file)>\"\n");
+    pty.sees("<hello|/workspace|made>");
+    pty.types("exit\n");
+    pty.sees("its pod is held until");
+    assert_eq!(pty.end(), 0);
+    call(&["debug", target, "--release"]).expect(0);
+    let again = call(&["debug", target, "--release"]);
+    assert_ne!(again.code, 0);
+    assert!(again.err.contains("no pod of `test` is held"), "{}", again.err);
 }
 
 fn show(text: &str) -> Value {

@@ -3,14 +3,15 @@
 use std::{sync::Arc, time::Instant};
 
 use axum::{
+    Json,
     extract::{Request, State},
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use hyper_util::rt::TokioIo;
-use pipekeeper_controller::{DebugWish, Hold, TermName, TerminalSize};
+use pipekeeper_controller::{DebugWish, Hold, LookInto, TermName, TerminalSize};
 use pipekeeper_model::RunId;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::info;
 
@@ -30,6 +31,26 @@ pub(crate) struct DebugQuery {
     #[serde(default)]
     term: String,
     step: Option<String>,
+    #[serde(default)]
+    pod: WantedPod,
+}
+
+/// Which pod they want to look into.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WantedPod {
+    /// That of the attempt itself, if it is held.
+    #[default]
+    Held,
+    /// One that is made like it.
+    New,
+}
+
+/// Whose pod was let go.
+#[derive(Serialize)]
+pub(crate) struct ReleaseResponse {
+    run: RunId,
+    name: String,
 }
 
 /// `POST /api/v1/runs/{run}/nodes/{node}/debug`, which becomes a terminal.
@@ -56,6 +77,10 @@ pub(crate) async fn open(
     let wish = DebugWish {
         run: loaded.run.clone(),
         hold,
+        into: match query.pod {
+            WantedPod::Held => LookInto::Held,
+            WantedPod::New => LookInto::New,
+        },
         limit: app.parts.limits.terminal_time,
         size: TerminalSize {
             columns: query.columns,
@@ -70,6 +95,23 @@ pub(crate) async fn open(
         (header::UPGRADE, HeaderValue::from_static(PROTOCOL)),
     ];
     Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
+}
+
+/// `POST /api/v1/runs/{run}/nodes/{node}/release`: lets the held pod of a node's last attempt go before its time.
+pub(crate) async fn release(
+    State(app): State<Arc<App>>,
+    ApiPath((run, node)): ApiPath<(RunId, String)>,
+) -> Result<Json<ReleaseResponse>, ApiError> {
+    let attempt = app.run(run).await?.node(&node)?.attempt(run, None)?;
+    let released = app.parts.handle.release(attempt).await;
+    let was_held = released.map_err(|error| ApiError::new(Problem::Conflict, error.to_string()))?;
+    if !was_held {
+        let detail = format!("no pod of `{node}` is held");
+        return Err(ApiError::new(Problem::Conflict, detail));
+    }
+    let actor = app.admin();
+    info!(run.id = %run, node.name = node, attempt.id = %attempt, %actor, "a person lets a held pod go");
+    Ok(Json(ReleaseResponse { run, name: node }))
 }
 
 /// One session, from its first word to its last; both are in the server's log.

@@ -216,7 +216,10 @@ impl RunResponse {
                 .collect(),
             nodes: loaded
                 .nodes()
-                .map(|node| NodeResponse::of(&loaded.run, node, sizes))
+                .map(|node| NodeResponse {
+                    why: loaded.why(node),
+                    ..NodeResponse::of(&loaded.run, node, sizes)
+                })
                 .collect(),
         })
     }

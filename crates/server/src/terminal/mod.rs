@@ -7,7 +7,7 @@
 //!    ◀── Note, Output …                     what happens before the shell opens
 //!    ◀── Opened
 //!    ── Input, Size ─▶   ◀── Output         either of them sends Alive where it has nothing to say
-//!    ◀── Closed, or Refused                 and the end of the connection
+//!    ◀── Note, Closed                       what becomes of what the shell ran in; or Refused; and the end
 //! ```
 //! Entry types: [`Frame`], [`FrameReader`].
 

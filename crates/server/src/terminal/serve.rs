@@ -68,11 +68,13 @@ where
         () = &mut closed => End::Left,
     };
     let last = match end {
-        End::Closed => Frame::Closed,
-        End::Refused | End::Left => Frame::Refused("the server ended the session".to_owned()),
+        End::Closed => vec![Frame::Note(terminal.afterwards.clone()), Frame::Closed],
+        End::Refused | End::Left => vec![Frame::Refused("the server ended the session".to_owned())],
     };
-    // Whoever left does not hear it.
-    drop(timeout(HEARTBEAT, send(&mut line.to, &last)).await);
+    for frame in last {
+        // Whoever left does not hear it.
+        drop(timeout(HEARTBEAT, send(&mut line.to, &frame)).await);
+    }
     drop(timeout(HEARTBEAT, line.to.shutdown()).await);
     terminal.end().await;
     end
@@ -88,8 +90,6 @@ async fn open<S: AsyncRead + AsyncWrite + Unpin>(
     let mut beats = interval(HEARTBEAT);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let Line { from, to } = line;
-    let first = Frame::Note(wish.hold.note());
-    send(to, &first).await.map_err(|_| End::Left)?;
     let opening = handle.debug(wish, teller);
     tokio::pin!(opening);
     // Sizes count from the opening on; what is typed before is for nobody.

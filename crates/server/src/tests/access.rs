@@ -39,6 +39,7 @@ POST /api/v1/runs/{run}/nodes/{node}/approve Write
 POST /api/v1/runs/{run}/nodes/{node}/reject Write
 POST /api/v1/runs/{run}/nodes/{node}/start Write
 POST /api/v1/runs/{run}/nodes/{node}/debug Write
+POST /api/v1/runs/{run}/nodes/{node}/release Write
 POST /api/v1/deliveries/{delivery}/replay Write
 GET / Read
 GET /runs Read

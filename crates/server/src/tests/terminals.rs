@@ -2,17 +2,22 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use pipekeeper_backend::dummy::{Ending, Play};
 use pipekeeper_model::{
-    RunId,
+    RunId, Timestamp,
     plan::{Body, Node, Script, Step},
 };
 use reqwest::{Method, StatusCode, Upgraded};
+use serde_json::json;
 use tokio::{
     io::{ReadHalf, WriteHalf, split},
     time::timeout,
 };
 
-use super::{harness::TestServer, plans};
+use super::{
+    harness::{TestServer, first_attempt},
+    plans,
+};
 use crate::{
     Limits,
     terminal::{Frame, FrameReader, PROTOCOL, send},
@@ -28,11 +33,12 @@ struct Person {
 
 impl Person {
     async fn come(server: &TestServer, run: RunId, node: &str) -> Self {
-        let response = ask(
-            server,
-            &format!("/api/v1/runs/{run}/nodes/{node}/debug?columns=80&rows=24&term=xterm"),
-        )
-        .await;
+        Self::come_with(server, run, node, "").await
+    }
+
+    async fn come_with(server: &TestServer, run: RunId, node: &str, rest: &str) -> Self {
+        let path = format!("/api/v1/runs/{run}/nodes/{node}/debug?columns=80&rows=24&term=xterm{rest}");
+        let response = ask(server, &path).await;
         assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
         let (from, to) = split(response.upgrade().await.unwrap());
         let from = FrameReader::new(from);
@@ -124,6 +130,8 @@ async fn a_terminal_carries_both_ways_and_its_size() {
     person.says(Frame::Input(much.clone())).await;
     person.sees(&"x".repeat(much.len())).await;
     person.says(Frame::Input(vec![4])).await;
+    let afterwards = "what the shell ran in is removed";
+    assert_eq!(person.hears().await, Some(Frame::Note(afterwards.to_owned())));
     assert_eq!(person.hears().await, Some(Frame::Closed));
     assert_eq!(person.hears().await, None);
 }
@@ -160,6 +168,46 @@ async fn who_may_not_stand_there_is_told_why() {
     .await;
     assert_eq!(response.status(), StatusCode::CONFLICT);
     assert!(response.text().await.unwrap().contains("it has not ended"));
+}
+
+#[tokio::test]
+async fn a_held_pod_is_entered_unless_a_new_one_is_wanted_and_goes_when_it_is_released() {
+    let fails = |_| Play {
+        ending: Ending::Fail { code: 3 },
+        ..Play::default()
+    };
+    let server = TestServer::with(Limits::default(), fails).await;
+    let run = ended(&server).await;
+    let why = format!("/api/v1/runs/{run}/why?node=build");
+    server.backend.hold(first_attempt(run, 0), Timestamp(50_700_000));
+    let held = format!("its pod is held until 14:05 UTC: `pipe debug {run}/build`");
+    while !server.text(&why).await.contains(&held) {}
+    let page = server.text(&format!("/runs/{run}")).await;
+    assert!(page.contains("its pod is held until 14:05 UTC"), "{page}");
+
+    let mut person = Person::come(&server, run, "build").await;
+    let note = |text: &str| Some(Frame::Note(text.to_owned()));
+    assert_eq!(person.hears().await, note("as the step left it"));
+    assert_eq!(person.hears().await, Some(Frame::Opened));
+    person.sees("[80x24]").await;
+    person.says(Frame::Input(vec![4])).await;
+    assert_eq!(person.hears().await, note("its pod is held"));
+    let mut other = Person::come_with(&server, run, "build", "&pod=new").await;
+    let made = "making it again up to `step 1`, which does not run";
+    assert_eq!(other.hears().await, note(made));
+
+    let release = format!("/api/v1/runs/{run}/nodes/build/release");
+    let released = server.post(&release, &json!({})).await;
+    assert_eq!(released.status(), StatusCode::OK);
+    let again = server.post(&release, &json!({})).await;
+    assert_eq!(again.status(), StatusCode::CONFLICT);
+    while server.text(&why).await.contains("its pod") {}
+    let mut late = Person::come(&server, run, "build").await;
+    assert_eq!(
+        late.hears().await,
+        note("its own pod is not held, or not any more")
+    );
+    assert_eq!(late.hears().await, note(made));
 }
 
 #[tokio::test]

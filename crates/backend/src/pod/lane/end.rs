@@ -27,6 +27,20 @@ const FETCH_AGAIN: Duration = Duration::from_secs(1);
 const END_AGAIN: Duration = Duration::from_millis(300);
 const END_PATIENCE: Duration = Duration::from_secs(15);
 
+/// Whom the pod of an attempt that ended may stay for.
+enum Stay {
+    ForNobody,
+    /// An attempt that wants the like.
+    ForAnother {
+        likeness: String,
+        made_at: Instant,
+    },
+    /// People who look into this container, whose step failed.
+    ForPerson {
+        container: usize,
+    },
+}
+
 impl Lane {
     /// Whether nothing more will be learned of it.
     pub(super) fn is_over(&self) -> io::Result<bool> {
@@ -124,9 +138,16 @@ impl Lane {
             self.record = Some(record);
             return self.fetch(FETCH_AGAIN);
         }
-        // The record is here: the pod is free before anybody hears of it, and may serve who waits for that.
-        self.let_go(record.outcome == RecordOutcome::Succeeded);
-        self.finish(*record).await;
+        let stay = self.stay(&record.outcome);
+        if let Stay::ForPerson { .. } = stay {
+            // It is held once the attempt has ended for everybody.
+            self.finish(*record).await;
+            self.let_go(stay);
+        } else {
+            // The record is here: the pod is free before anybody hears of it, and may serve who waits for that.
+            self.let_go(stay);
+            self.finish(*record).await;
+        }
         Ok(())
     }
 
@@ -179,7 +200,7 @@ impl Lane {
         let end = What::Gone { reason };
         self.mirror.set_end(&end)?;
         self.report(end);
-        self.let_go(false);
+        self.let_go(Stay::ForNobody);
         Ok(())
     }
 
@@ -195,31 +216,60 @@ impl Lane {
         let end = What::Hopeless { reason };
         self.mirror.set_end(&end)?;
         self.report(end);
-        self.let_go(false);
+        self.let_go(Stay::ForNobody);
         Ok(())
     }
 
-    /// Keeps the pod of an attempt that succeeded for others, if they may have it; or sends the supervisor away and removes
-    /// the pod, beside everything else; a sweep repeats it.
-    fn let_go(&mut self, succeeded: bool) {
+    /// Whom the pod may stay for, after this outcome.
+    fn stay(&self, outcome: &RecordOutcome) -> Stay {
+        let Some(order) = self.order.as_ref().filter(|_| self.stopping.is_none()) else {
+            return Stay::ForNobody;
+        };
+        let failed = match outcome {
+            RecordOutcome::Succeeded => {
+                let wanted = order.likeness.clone().zip(self.made_at);
+                return wanted.map_or(Stay::ForNobody, |(likeness, made_at)| Stay::ForAnother {
+                    likeness,
+                    made_at,
+                });
+            }
+            RecordOutcome::Failed { step, .. } => Some(*step),
+            RecordOutcome::TimedOut { step } => *step,
+            RecordOutcome::Cancelled | RecordOutcome::Errored { .. } | RecordOutcome::Refused => None,
+        };
+        let step = failed.and_then(|failed| order.spec.steps.get(failed));
+        let may_be_held = order.spec.pod.as_ref().is_some_and(|pod| pod.holds);
+        step.filter(|_| may_be_held)
+            .map_or(Stay::ForNobody, |step| Stay::ForPerson {
+                container: step.container,
+            })
+    }
+
+    /// Keeps the pod for those whom it may stay for; or sends the supervisor away and removes the pod, beside everything
+    /// else; a sweep repeats it.
+    fn let_go(&mut self, stay: Stay) {
         let link = std::mem::replace(&mut self.link, Link::Down);
         self.why = None;
         self.end_due = None;
         self.removal_due = None;
         self.look_due = None;
-        let likeness = self.order.as_ref().and_then(|order| order.likeness.clone());
-        let likeness = likeness.filter(|_| succeeded && self.stopping.is_none());
-        let link = match (link, likeness.zip(self.made_at)) {
-            (Link::Up(wire), Some((likeness, made_at))) => {
+        // Services go with the pod alone.
+        let has_services = self.order.as_ref().is_none_or(|order| !order.services.is_empty());
+        let link = match (link, stay) {
+            (Link::Up(wire), Stay::ForAnother { likeness, made_at }) => {
                 match self.shared.keep_pod(self.attempt, likeness, wire, made_at) {
+                    Ok(()) => return,
+                    Err(wire) => Link::Up(wire),
+                }
+            }
+            (Link::Up(wire), Stay::ForPerson { container }) => {
+                match self.shared.hold_pod(self.attempt, container, wire) {
                     Ok(()) => return,
                     Err(wire) => Link::Up(wire),
                 }
             }
             (link @ (Link::Up(_) | Link::Down | Link::Awaited(_) | Link::Opening(_)), _) => link,
         };
-        // Services go with the pod alone.
-        let has_services = self.order.as_ref().is_none_or(|order| !order.services.is_empty());
         let (host, attempt) = (Arc::clone(&self.shared.host), self.attempt);
         self.jobs.spawn(async move {
             if let Link::Up(wire) = link

@@ -89,7 +89,11 @@ impl Lane {
             }
             FromAgent::Finished { record } => self.told_end(record).await?,
             FromAgent::Processes { text } => self.lookers.tell(&text),
-            FromAgent::Started { .. } | FromAgent::LogGrew { .. } | FromAgent::Pong | FromAgent::Unknown => {}
+            FromAgent::Started { .. }
+            | FromAgent::LogGrew { .. }
+            | FromAgent::Held
+            | FromAgent::Pong
+            | FromAgent::Unknown => {}
         }
         Ok(())
     }

@@ -84,6 +84,9 @@ impl Lane {
         let sharing = self.shared.options.pool.and(self.shared.host.sharing());
         let sharing = sharing.filter(|_| launch.may_share && order.services.is_empty());
         order.share(sharing.and_then(|sharing| sharing.likeness(&pod)));
+        if launch.may_share && self.shared.options.hold.is_some() {
+            order.hold();
+        }
         if !is_known {
             let mirror = self.mirror.clone();
             let written = order.clone();
@@ -98,9 +101,13 @@ impl Lane {
             return Ok(());
         }
         let created = self.shared.host.create(&pod).await;
-        if let Err(LaunchError::Transient { reason }) = &created {
+        if let Err(LaunchError::Transient { reason } | LaunchError::Full { reason }) = &created {
             let reason = reason.clone();
             self.report(What::Waiting { reason });
+        }
+        if let Err(LaunchError::Full { .. }) = &created {
+            // Whoever asked tries again.
+            self.shared.held.make_room();
         }
         created?;
         self.looked_at = Some(Instant::now());
@@ -263,7 +270,7 @@ impl Lane {
         self.link = Link::Down;
         self.jobs.shutdown().await;
         // What stands by for others, under this attempt's name still, is theirs.
-        if !self.shared.pool.holds(self.attempt) {
+        if !self.shared.stays(self.attempt) {
             self.shared.host.remove(self.attempt).await?;
         }
         self.mirror.remove().map_err(|error| self.explain(&error))?;
