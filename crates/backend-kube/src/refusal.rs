@@ -19,9 +19,9 @@ pub(crate) fn of_create(cluster: &Name, error: &Error, namespace: &str) -> Launc
         403 if message.contains("exceeded quota") && can_never_fit(message) => terminal(format!(
             "the pod asks for more than the whole quota of the namespace `{namespace}`: lower `resources` or raise the quota: {message}"
         )),
-        403 if message.contains("exceeded quota") => transient(format!(
-            "the quota of the namespace `{namespace}` is used up: {message}"
-        )),
+        403 if message.contains("exceeded quota") => LaunchError::Occupied {
+            reason: format!("the quota of the namespace `{namespace}` is used up: {message}"),
+        },
         403 if message.contains("because it is being terminated") => {
             transient(format!("the namespace `{namespace}` is being removed: {message}"))
         }
@@ -110,9 +110,9 @@ pub(crate) fn is_not_found(error: &Error) -> bool {
     matches!(error, Error::Api(status) if status.code == 404)
 }
 
-/// Whether the object is there already.
-pub(crate) fn is_conflict(error: &Error) -> bool {
-    matches!(error, Error::Api(status) if status.code == 409)
+/// Whether the object is there already. A cluster answers with the same code to what several want at the same moment.
+pub(crate) fn is_there_already(error: &Error) -> bool {
+    matches!(error, Error::Api(status) if status.code == 409 && status.reason == "AlreadyExists")
 }
 
 fn unreachable(cluster: &Name, error: &Error) -> LaunchError {

@@ -19,7 +19,7 @@ use k8s_openapi::{
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
 use pipekeeper_backend::{
-    LaunchError, LaunchService,
+    LaunchError, LaunchService, VolumeAccess,
     pod::{PodContainer, PodPlan, paths},
 };
 use pipekeeper_model::{Name, plan::Resources};
@@ -46,7 +46,7 @@ pub fn render_pod(plan: &PodPlan, cluster: &ClusterOptions) -> Pod {
     let mut metadata = ObjectMeta {
         name: Some(names::pod_name(&cluster.instance, plan.attempt)),
         namespace: Some(cluster.namespaces.of(placement)),
-        labels: Some(names::labels(&cluster.instance, plan.attempt, placement)),
+        labels: Some(labels(plan, cluster)),
         ..ObjectMeta::default()
     };
     metadata.annotations = Some(BTreeMap::from([(
@@ -76,6 +76,14 @@ pub fn render_pod(plan: &PodPlan, cluster: &ClusterOptions) -> Pod {
         spec: Some(spec),
         status: None,
     }
+}
+
+fn labels(plan: &PodPlan, cluster: &ClusterOptions) -> BTreeMap<String, String> {
+    let mut labels = names::labels(&cluster.instance, plan.attempt, &plan.placement);
+    let volumes = plan.volumes.iter();
+    let alone = volumes.filter(|volume| volume.access == VolumeAccess::One);
+    labels.extend(alone.map(|volume| names::alone(&volume.volume, &plan.placement)));
+    labels
 }
 
 /// Whether the cluster has what the attempt asks for.

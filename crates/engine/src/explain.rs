@@ -57,6 +57,11 @@ pub enum Why {
     },
     /// An earlier success with the same inputs is looked for.
     Seeks,
+    /// There is no room for it.
+    Queued {
+        /// Until when it waits for some.
+        expires: Timestamp,
+    },
     /// It is being launched.
     Launching {
         /// Since when.
@@ -159,6 +164,7 @@ pub fn explain(run: &Run, id: NodeId) -> Why {
         },
         NodeState::Running(live) => match &live.phase {
             AttemptPhase::Seeking { .. } => Why::Seeks,
+            AttemptPhase::Queued { expires, .. } => Why::Queued { expires: *expires },
             AttemptPhase::Launching { since, .. } => Why::Launching {
                 since: *since,
                 attempt: live.attempt.number,
@@ -225,6 +231,7 @@ impl fmt::Display for Why {
             Self::AwaitsTime { .. } => f.write_str("waits for its time"),
             Self::AwaitsPlace { places } => write!(f, "waits for a place: `max_parallel` is {places}"),
             Self::Seeks => f.write_str("looks for an earlier success with the same inputs"),
+            Self::Queued { .. } => f.write_str("waits to be launched"),
             Self::Launching { attempt, .. } => write!(f, "attempt {attempt} is starting"),
             Self::Runs { attempt, .. } => write!(f, "attempt {attempt} is running"),
             Self::Stops { .. } => f.write_str("is being stopped"),

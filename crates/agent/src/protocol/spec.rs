@@ -77,6 +77,9 @@ pub struct PodSpec {
     pub out: PathBuf,
     /// Where the steps see the folder of tools.
     pub tools: PathBuf,
+    /// Where the steps see the folder in memory that files of secrets are kept in; none if the attempt gets no such file.
+    #[serde(default)]
+    pub secrets: Option<PathBuf>,
     /// Whether the pod may serve a further attempt when this one has succeeded: then its runners stay.
     #[serde(default)]
     pub stays: bool,

@@ -67,6 +67,7 @@ impl Pod {
             home: dir.home(),
             out: dir.path().join("out"),
             tools: dir.tools().unwrap().to_owned(),
+            secrets: None,
             stays: false,
             temporary: vec![self.root.path().join("tmp")],
             mounts: Vec::new(),

@@ -425,3 +425,34 @@ fn restricted_pods_say_so() {
         told.0
     );
 }
+
+#[test]
+fn a_step_that_ends_before_it_began_is_told() {
+    let told = why(state_with(running(), "step-0", terminated("Error", 126)));
+    assert_eq!(
+        told.0,
+        "the container of `web:1` ended with code 126 before its step began"
+    );
+    assert_eq!((told.1, told.2), (Patience::default().start, Cause::Container));
+}
+
+#[test]
+fn a_node_that_makes_nothing_of_a_pod_is_told_after_a_minute() {
+    let now = Timestamp::now();
+    let of_age = |seconds: i64| {
+        let since = now - SignedDuration::from_secs(seconds);
+        let status = json!({
+            "phase": "Pending",
+            "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": since.to_string()}],
+            "containerStatuses": [container("agent", waiting("ContainerCreating", ""))],
+        });
+        judge(&pod(status), now, &Patience::default())
+    };
+    assert_eq!(of_age(50), PodState::Waiting(None));
+    let (text, patience, _) = why(of_age(70));
+    assert!(
+        text.contains("`n1`") && text.contains("kubectl describe pod"),
+        "{text}"
+    );
+    assert_eq!(patience, Patience::default().making);
+}

@@ -1,13 +1,18 @@
 //! A network between server and cluster that breaks while an attempt runs.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     time::{Duration, Instant},
 };
 
+use pipekeeper_backend::{VolumeAccess, VolumeMount, pod::StreamLimit};
+use pipekeeper_backend_kube::{Volume, VolumeSource};
+
 use super::{
     proxy::Proxy,
     scene::{Scene, eventually, says, succeeded},
+    work::name,
     world::{KubeWorld, image},
 };
 
@@ -170,6 +175,49 @@ async fn many_attempts_outlive_cuts() {
         succeeded(&scene.server.finished(*attempt).await);
         proxy.cut();
         assert_eq!(scene.log(*attempt), log_of(200));
+    }
+    scene.close().await;
+}
+
+/// Steps that wait for each other, and fewer streams than steps: those that are quiet make room, and lose nothing by it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quiet_attempts_make_room_for_the_streams_of_others() {
+    const ATTEMPTS: u32 = 5;
+    let volume = tempfile::tempdir().unwrap();
+    let few = |world: &mut KubeWorld| {
+        world.streams = StreamLimit {
+            most: 2,
+            quiet: Duration::from_millis(500),
+            turn: Duration::from_secs(3),
+            parked: Duration::from_secs(2),
+        };
+        let source = VolumeSource::HostPath(volume.path().display().to_string());
+        let nodes = BTreeMap::new();
+        world
+            .options
+            .volumes
+            .insert(name("meeting"), Volume { source, nodes });
+    };
+    let Some(mut scene) = Scene::with(few).await else {
+        return;
+    };
+    let mut attempts = Vec::new();
+    for node in 1..=ATTEMPTS {
+        let text = format!(
+            "echo here; touch meeting/{node}; until [ $(ls meeting | wc -l) = {ATTEMPTS} ]; do sleep 0.1; done; echo all"
+        );
+        let mut launch = scene.plain(node, &text);
+        launch.volumes = vec![VolumeMount {
+            cache: name("meeting"),
+            volume: name("meeting"),
+            paths: vec!["meeting".to_owned()],
+            access: VolumeAccess::Many,
+        }];
+        attempts.push(scene.launch(launch).await);
+    }
+    for attempt in attempts {
+        succeeded(&scene.server.finished(attempt).await);
+        assert_eq!(scene.log(attempt), "user code starts\nhere\nall\n");
     }
     scene.close().await;
 }

@@ -9,7 +9,7 @@ use std::{
 
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
-use pipekeeper_backend::{Backend as _, Launch, VolumeMount};
+use pipekeeper_backend::{Backend as _, Launch, VolumeAccess, VolumeMount};
 use pipekeeper_backend_kube::{Volume, VolumeSource};
 use serde_json::json;
 
@@ -81,6 +81,7 @@ fn pinned(mut launch: Launch) -> Launch {
         cache: "pinned".parse().unwrap(),
         volume: "pinned".parse().unwrap(),
         paths: vec!["cache".to_owned()],
+        access: VolumeAccess::Many,
     });
     launch
 }

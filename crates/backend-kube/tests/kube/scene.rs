@@ -110,7 +110,7 @@ impl Scene {
         eventually("a launch", async || {
             match self.server.backend.launch(launch.clone()).await {
                 Ok(()) => Some(()),
-                Err(LaunchError::Transient { .. }) => None,
+                Err(LaunchError::Transient { .. } | LaunchError::Occupied { .. }) => None,
                 Err(LaunchError::Terminal { reason }) => panic!("{reason}"),
             }
         })

@@ -197,7 +197,7 @@ async fn a_quota_that_is_used_up_is_waited_for() {
     let first = scene.launch(scene.plain(1, "exec sleep 1000")).await;
     scene.server.runs(first).await;
     let refused = scene.server.backend.launch(scene.plain(2, "true")).await;
-    let Err(LaunchError::Transient { reason }) = refused else {
+    let Err(LaunchError::Occupied { reason }) = refused else {
         panic!("not to be tried again: {refused:?}")
     };
     says(&reason, &["quota", &scene.world.namespace, "pods=1"]);
@@ -243,7 +243,7 @@ async fn what_the_cluster_never_admits_is_not_tried_again() {
     let reason = eventually("limits in force", async || {
         match scene.server.backend.launch(launch(&scene)).await {
             Err(LaunchError::Terminal { reason }) => Some(reason),
-            Ok(()) | Err(LaunchError::Transient { .. }) => {
+            Ok(()) | Err(LaunchError::Transient { .. } | LaunchError::Occupied { .. }) => {
                 scene.server.backend.forget(launch(&scene).attempt).await.ok()?;
                 None
             }

@@ -18,7 +18,7 @@ use kube::{
 };
 use pipekeeper_backend::{
     Backend, Observation,
-    pod::{PodBackend, PodOptions, PoolOptions},
+    pod::{PodBackend, PodOptions, PoolOptions, StreamLimit},
     suite::{Act, World},
 };
 use pipekeeper_backend_kube::{ClusterOptions, KubeHost, Namespaces, Patience, Profile, Profiles};
@@ -36,6 +36,7 @@ pub(crate) struct KubeWorld {
     pub(crate) options: ClusterOptions,
     pub(crate) namespace: String,
     pub(crate) pool: Option<PoolOptions>,
+    pub(crate) streams: StreamLimit,
 }
 
 /// How the test cluster is reached; none, with a word about it, if there is no such cluster.
@@ -150,6 +151,7 @@ impl KubeWorld {
             client,
             options,
             pool: None,
+            streams: StreamLimit::default(),
             namespace,
         })
     }
@@ -179,6 +181,7 @@ impl KubeWorld {
             default_image: Some(image("busybox:1")),
             features: BTreeSet::new(),
             pool: self.pool,
+            streams: self.streams,
             on_observation,
         };
         let backend = PodBackend::new(Arc::<KubeHost>::clone(&host), options);

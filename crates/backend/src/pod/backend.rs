@@ -19,6 +19,7 @@ use super::{
     debug::{self, Sessions},
     lane::{Call, Lane, Order, Request},
     pool::Pool,
+    streams::{StreamLimit, Streams},
 };
 use crate::{Backend, DebugOrder, Launch, LaunchError, Observation, Terminal, Ticket, lanes::Lanes};
 
@@ -38,6 +39,8 @@ pub struct PodOptions {
     pub features: BTreeSet<Feature>,
     /// How pods stand by for further attempts; none means that each serves one.
     pub pool: Option<PoolOptions>,
+    /// How control streams are shared where there are many.
+    pub streams: StreamLimit,
     /// Where observations go.
     pub on_observation: mpsc::UnboundedSender<Observation>,
 }
@@ -55,6 +58,7 @@ pub(super) struct Shared {
     pub(super) host: Arc<dyn PodHost>,
     pub(super) lanes: Lanes<Request>,
     pub(super) pool: Pool,
+    pub(super) streams: Streams,
     /// For the streams that carry files.
     bulk: Semaphore,
     pub(super) sessions: Sessions,
@@ -67,6 +71,7 @@ impl PodBackend {
         let (seen, mut states) = mpsc::unbounded_channel();
         host.watch(seen);
         let shared = Arc::new(Shared {
+            streams: Streams::new(options.streams),
             options,
             host,
             lanes: Lanes::default(),

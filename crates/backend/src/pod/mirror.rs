@@ -142,10 +142,19 @@ impl Mirror {
     }
 
     pub(super) fn remove(&self) -> io::Result<()> {
-        match fs::remove_dir_all(self.dir.path()) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            removed => removed,
-        }
+        unless_absent(fs::remove_dir_all(self.dir.path()))
+    }
+
+    /// What was launched is not, and will be launched anew.
+    pub(super) fn remove_order(&self) -> io::Result<()> {
+        unless_absent(fs::remove_file(self.order_path()))
+    }
+}
+
+fn unless_absent(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 

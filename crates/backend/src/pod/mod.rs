@@ -21,9 +21,11 @@ mod mirror;
 mod order;
 mod patient;
 mod pool;
+mod streams;
 mod wire;
 
 pub use backend::{PodBackend, PodOptions};
 pub use host::{Cause, LogOf, OpenError, Opened, PodHost, PodSharing, PodState, PodStream, StreamRole, Why};
 pub use order::{PodContainer, PodPlan, paths};
 pub use pool::PoolOptions;
+pub use streams::StreamLimit;

@@ -12,7 +12,7 @@ use kube::{Config, config::KubeConfigOptions};
 use pipekeeper_backend::{
     Backend, Observation,
     docker::{self, AgentImage, DockerHost, DockerOptions, find_socket},
-    pod::{PodBackend, PodHost, PodOptions},
+    pod::{PodBackend, PodHost, PodOptions, StreamLimit},
 };
 use pipekeeper_backend_kube::{ClusterOptions, KubeHost, Namespaces, Patience, Profile, Profiles, pinned};
 use pipekeeper_controller::Layout;
@@ -145,6 +145,7 @@ impl Containers {
             default_image: None,
             features: BTreeSet::from(FEATURES),
             pool: None,
+            streams: StreamLimit::default(),
             on_observation,
         };
         Ok(Arc::new(PodBackend::new(host, options)))

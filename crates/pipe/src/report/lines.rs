@@ -125,6 +125,8 @@ impl Lines {
             | Fact::AttemptScheduled { .. }
             | Fact::SearchBegan { .. }
             | Fact::InputsKnown { .. }
+            | Fact::LaunchHeldUp { .. }
+            | Fact::LaunchWentOn { .. }
             | Fact::TicketGranted { .. }
             | Fact::StopAsked { .. }
             | Fact::RunHalted { .. }

@@ -39,9 +39,10 @@ pub(crate) fn time_of(state: &NodeState, now: Timestamp) -> Option<Millis> {
     match state {
         NodeState::Running(live) => match &live.phase {
             AttemptPhase::Ticketed { since, .. } => Some(now.since(*since)),
-            AttemptPhase::Seeking { .. } | AttemptPhase::Launching { .. } | AttemptPhase::Stopping { .. } => {
-                None
-            }
+            AttemptPhase::Seeking { .. }
+            | AttemptPhase::Queued { .. }
+            | AttemptPhase::Launching { .. }
+            | AttemptPhase::Stopping { .. } => None,
         },
         NodeState::Done(ended) => ended.record.as_ref().map(|record| record.duration()),
         NodeState::Waiting

@@ -8,7 +8,7 @@ use kube::{
 };
 use pipekeeper_backend::{
     Backend, LaunchError, Observation, Router,
-    pod::{PodBackend, PodOptions},
+    pod::{PodBackend, PodOptions, StreamLimit},
 };
 use pipekeeper_backend_kube::{ClusterOptions, KubeHost, NamespaceState};
 use pipekeeper_controller::Layout;
@@ -22,13 +22,14 @@ use crate::{
 };
 
 /// What pods can do.
-pub(crate) const FEATURES: [Feature; 7] = [
+pub(crate) const FEATURES: [Feature; 8] = [
     Feature::Image,
     Feature::Secrets,
     Feature::Services,
     Feature::Resources,
     Feature::Cluster,
     Feature::VolumeCache,
+    Feature::SoleVolume,
     Feature::Pod,
 ];
 
@@ -54,6 +55,7 @@ pub(super) async fn router(
                 default_image: cluster.default_image.clone(),
                 features: BTreeSet::from(FEATURES),
                 pool: cluster.pool,
+                streams: StreamLimit::default(),
                 on_observation: on_observation.clone(),
             },
         );

@@ -122,6 +122,14 @@ fn tell(fact: &Fact, name: impl Fn(NodeId) -> String) -> (&'static str, String) 
             "inputs_known",
             format!("there is none: attempt {} is launched", attempt.number),
         ),
+        Fact::LaunchHeldUp { attempt, .. } => (
+            "launch_held_up",
+            format!("attempt {} cannot be launched now, and waits", attempt.number),
+        ),
+        Fact::LaunchWentOn { attempt, .. } => (
+            "launch_went_on",
+            format!("attempt {} is launched", attempt.number),
+        ),
         Fact::NodeReused { result, .. } => (
             "node_reused",
             format!("succeeded: reused from run {}", result.attempt.run),

@@ -163,7 +163,7 @@ impl Lane {
                 self.end_due.get_or_insert((Instant::now() + LAST_WORDS, reason));
                 Ok(())
             }
-            Link::Down | Link::Awaited(_) | Link::Opening(_) => self.end(reason).await,
+            Link::Down | Link::Awaited(_) | Link::Opening(_) | Link::Parked(_) => self.end(reason).await,
         }
     }
 
@@ -216,7 +216,10 @@ impl Lane {
                     Err(wire) => Link::Up(wire),
                 }
             }
-            (link @ (Link::Up(_) | Link::Down | Link::Awaited(_) | Link::Opening(_)), _) => link,
+            (
+                link @ (Link::Up(_) | Link::Down | Link::Awaited(_) | Link::Opening(_) | Link::Parked(_)),
+                _,
+            ) => link,
         };
         // Services go with the pod alone.
         let has_services = self.order.as_ref().is_none_or(|order| !order.services.is_empty());

@@ -57,12 +57,13 @@ impl Lane {
                 }
                 self.note_why(why);
                 self.check_in();
+                self.link.wake();
                 self.link = match std::mem::replace(&mut self.link, Link::Down) {
                     Link::Awaited(tries) => Link::Awaited(tries.now_runs()),
                     Link::Down if self.record.is_none() && !self.is_over()? => {
                         Link::Awaited(Tries::at_once())
                     }
-                    other @ (Link::Down | Link::Opening(_) | Link::Up(_)) => other,
+                    other @ (Link::Down | Link::Opening(_) | Link::Up(_) | Link::Parked(_)) => other,
                 };
                 self.look_due.get_or_insert_with(|| Instant::now() + LOOK_EVERY);
             }
@@ -101,7 +102,7 @@ impl Lane {
     /// keeps the other containers from starting.
     pub(super) fn wants_looks(&self) -> bool {
         match self.link {
-            Link::Down => false,
+            Link::Down | Link::Parked(_) => false,
             Link::Awaited(_) | Link::Opening(_) => true,
             Link::Up(_) => self.seen.step.is_none() && self.record.is_none(),
         }
