@@ -170,19 +170,27 @@ async fn fetch(stream: &mut Patient, received: &mut Vec<u8>, bytes: u64, target:
         fs::create_dir_all(folder).await?;
     }
     // Two servers may fetch the same file at once: what either renames is whole.
-    let temporary = beside(target);
-    let mut file = fs::File::create(&temporary).await?;
+    let temporary = Temporary(beside(target));
+    let mut file = fs::File::create(&temporary.0).await?;
     let early = usize::try_from(bytes).unwrap_or(usize::MAX).min(received.len());
     file.write_all(received.get(..early).unwrap_or_default()).await?;
     received.drain(..early);
     let left = bytes - u64::try_from(early).unwrap_or_default();
     let copied = tokio::io::copy(&mut (&mut *stream).take(left), &mut file).await?;
     if copied < left {
-        drop(fs::remove_file(&temporary).await);
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     file.sync_all().await?;
-    fs::rename(&temporary, target).await
+    fs::rename(&temporary.0, target).await
+}
+
+/// A file that goes unless it was renamed, also when nobody waits for its end any more.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
 }
 
 /// Opens a file and shares its lock: who makes room for caches leaves alone what is read.
@@ -217,3 +225,6 @@ async fn hear<T: DeserializeOwned>(stream: &mut Patient, received: &mut Vec<u8>)
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
