@@ -100,6 +100,11 @@ fn checked_length(file: &mut File) -> io::Result<u64> {
     }
 }
 
+/// Whether a cache's file is there and undamaged.
+pub fn is_whole_cache(path: &Path) -> bool {
+    File::open(path).is_ok_and(|mut file| checked_length(&mut file).is_ok())
+}
+
 /// Saves a cache, unless the file of its key is there already; failing to is worth a line, no more.
 pub(crate) fn save(
     dir: &AttemptDir,

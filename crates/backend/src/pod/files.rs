@@ -8,8 +8,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use pipekeeper_agent::protocol::{
-    Answer, ExitRecord, Offer, ToAgent, Wanted, encode, is_output_key, try_decode,
+use pipekeeper_agent::{
+    is_whole_cache,
+    protocol::{Answer, ExitRecord, Offer, ToAgent, Wanted, encode, is_output_key, try_decode},
 };
 use serde::de::DeserializeOwned;
 use tokio::{
@@ -100,24 +101,41 @@ pub(super) async fn get(
 ) -> io::Result<()> {
     let mut stream = Patient::new(stream, STILL);
     let mut received = Vec::new();
-    for File { name, target, most } in wanted(mirror, order, record) {
-        tell(&mut stream, &Wanted { name: name.clone() }).await?;
-        let Offer { bytes, .. } = hear(&mut stream, &mut received).await?;
-        if bytes > most {
-            return Err(io::Error::other(format!(
-                "`{name}` has {bytes} bytes, more than {most}"
-            )));
+    for file in wanted(mirror, order, record) {
+        let came = fetch(&mut stream, &mut received, &file).await?;
+        fs::rename(&came.0, &file.target).await?;
+    }
+    for file in saved(order, record) {
+        let target = file.target.clone();
+        if blocking(move || Ok(is_whole_cache(&target))).await? {
+            continue;
         }
-        fetch(&mut stream, &mut received, bytes, &target)
-            .await
-            .map_err(|error| io::Error::new(error.kind(), format!("`{name}`: {error}")))?;
+        let came = fetch(&mut stream, &mut received, &file).await?;
+        blocking(move || keep_once(&came.0, &file.target)).await?;
     }
     Ok(())
 }
 
+/// A key is saved once: another action may have saved it meanwhile. Only a damaged one gives way.
+fn keep_once(came: &Path, target: &Path) -> io::Result<()> {
+    match std::fs::hard_link(came, target) {
+        Ok(()) => Ok(()),
+        Err(_) if is_whole_cache(target) => Ok(()),
+        Err(_) => std::fs::rename(came, target),
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
 /// Whether a record names any file.
 pub(super) fn names_any(mirror: &Mirror, order: &Order, record: &ExitRecord) -> bool {
-    !wanted(mirror, order, record).is_empty()
+    !wanted(mirror, order, record).is_empty() || saved(order, record).next().is_some()
 }
 
 /// A file that is fetched: its name below the attempt's folder, its place on this side, and its most bytes.
@@ -127,7 +145,7 @@ struct File {
     most: u64,
 }
 
-/// The files that a record names.
+/// The files that a record names beside caches.
 fn wanted(mirror: &Mirror, order: &Order, record: &ExitRecord) -> Vec<File> {
     let dir = mirror.dir();
     let file = |name: String, target, most| File { name, target, most };
@@ -149,12 +167,6 @@ fn wanted(mirror: &Mirror, order: &Order, record: &ExitRecord) -> Vec<File> {
             let name = format!("reports/{report}");
             file(name, dir.reports().join(report), MOST_OF_REPORT)
         });
-    let caches = (record.caches.iter())
-        .filter(|cache| cache.saved_bytes.is_some())
-        .filter_map(|cache| {
-            let place = order.caches.get(&cache.name)?;
-            Some(file(format!("caches/{}", cache.name), place.clone(), u64::MAX))
-        });
     let outputs = (record.large_outputs.keys())
         .filter(|key| is_output_key(key))
         .map(|key| file(format!("outputs/{key}"), dir.outputs().join(key), MOST_OF_OUTPUT));
@@ -162,14 +174,46 @@ fn wanted(mirror: &Mirror, order: &Order, record: &ExitRecord) -> Vec<File> {
         .summary
         .then(|| file("out/summary.md".to_owned(), dir.summary(), MOST_OF_SUMMARY));
     let own = artifacts.chain(outputs);
-    own.chain(reports).chain(caches).chain(summary).collect()
+    own.chain(reports).chain(summary).collect()
 }
 
-async fn fetch(stream: &mut Patient, received: &mut Vec<u8>, bytes: u64, target: &Path) -> io::Result<()> {
+/// The caches that it saved.
+fn saved(order: &Order, record: &ExitRecord) -> impl Iterator<Item = File> {
+    let saved = record.caches.iter().filter(|cache| cache.saved_bytes.is_some());
+    saved.filter_map(|cache| {
+        Some(File {
+            name: format!("caches/{}", cache.name),
+            target: order.caches.get(&cache.name)?.clone(),
+            most: u64::MAX,
+        })
+    })
+}
+
+/// Fetches a file to a place beside its own.
+async fn fetch(stream: &mut Patient, received: &mut Vec<u8>, file: &File) -> io::Result<Temporary> {
+    let File { name, target, most } = file;
+    tell(stream, &Wanted { name: name.clone() }).await?;
+    let Offer { bytes, .. } = hear(stream, received).await?;
+    if bytes > *most {
+        return Err(io::Error::other(format!(
+            "`{name}` has {bytes} bytes, more than {most}"
+        )));
+    }
+    receive(stream, received, bytes, target)
+        .await
+        .map_err(|error| io::Error::new(error.kind(), format!("`{name}`: {error}")))
+}
+
+async fn receive(
+    stream: &mut Patient,
+    received: &mut Vec<u8>,
+    bytes: u64,
+    target: &Path,
+) -> io::Result<Temporary> {
     if let Some(folder) = target.parent() {
         fs::create_dir_all(folder).await?;
     }
-    // Two servers may fetch the same file at once: what either renames is whole.
+    // Two servers may fetch the same file at once: what either puts in its place is whole.
     let temporary = Temporary(beside(target));
     let mut file = fs::File::create(&temporary.0).await?;
     let early = usize::try_from(bytes).unwrap_or(usize::MAX).min(received.len());
@@ -181,7 +225,7 @@ async fn fetch(stream: &mut Patient, received: &mut Vec<u8>, bytes: u64, target:
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     file.sync_all().await?;
-    fs::rename(&temporary.0, target).await
+    Ok(temporary)
 }
 
 /// A file that goes unless it was renamed, also when nobody waits for its end any more.
@@ -202,9 +246,8 @@ async fn open(path: &Path) -> io::Result<fs::File> {
         drop(file.lock_shared());
         Ok(fs::File::from_std(file))
     };
-    tokio::task::spawn_blocking(open)
+    blocking(open)
         .await
-        .unwrap_or_else(|error| Err(io::Error::other(error)))
         .map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))
 }
 
