@@ -74,6 +74,7 @@ fn restore_file(dir: &AttemptDir, path: &Path, interrupt: &Interrupt) -> Result<
     let rules = Rules {
         dates: Dates::Kept,
         tops: Some(TOPS),
+        ..Rules::default()
     };
     unpack_from((&file).take(body), body, dir.path(), &rules, interrupt)?;
     // What is not noted as used goes earlier when room is needed; that is all.
