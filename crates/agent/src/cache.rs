@@ -111,6 +111,7 @@ pub(crate) fn save(
     dir: &AttemptDir,
     holder: &str,
     cache: &CacheSpec,
+    most: u64,
     state: &mut CacheState,
     interrupt: &Interrupt,
     notes: &mut Vec<String>,
@@ -120,7 +121,7 @@ pub(crate) fn save(
         return;
     }
     let temporary = target.with_extension(format!("tmp-{holder}"));
-    match write(dir, cache, target, &temporary, interrupt, notes) {
+    match write(dir, cache, most, target, &temporary, interrupt, notes) {
         Ok(saved) => {
             state.record.saved_bytes = saved;
             let what = saved.map_or("holds no file and is not saved".to_owned(), |bytes| {
@@ -141,6 +142,7 @@ pub(crate) fn save(
 fn write(
     dir: &AttemptDir,
     cache: &CacheSpec,
+    most: u64,
     target: &Path,
     temporary: &Path,
     interrupt: &Interrupt,
@@ -169,6 +171,9 @@ fn write(
         ));
     }
     let (mut file, digest, bytes) = hashed.finish();
+    if bytes + TRAILER > most {
+        return Err(ArchiveError::TooLarge { most });
+    }
     file.write_all(&[digest.as_slice(), MARK].concat())
         .and_then(|()| file.sync_all())
         .and_then(|()| fs::rename(temporary, target))

@@ -61,8 +61,8 @@ pub enum ArchiveError {
     /// There are too many entries.
     #[error("archive has more than {MAX_ENTRIES} entries")]
     TooManyEntries,
-    /// What is in it is too large.
-    #[error("archive holds more than {most} bytes")]
+    /// It, or what is in it, is too large.
+    #[error("archive has more than {most} bytes")]
     TooLarge {
         /// How much it may hold.
         most: u64,

@@ -18,7 +18,7 @@ use kube::{
 };
 use pipekeeper_backend::{
     Backend, Observation,
-    pod::{PodBackend, PodOptions, PoolOptions},
+    pod::{FileLimits, PodBackend, PodOptions, PoolOptions},
     suite::{Act, World},
 };
 use pipekeeper_backend_kube::{ClusterOptions, KubeHost, Namespaces, Patience, Profile, Profiles};
@@ -178,6 +178,7 @@ impl KubeWorld {
             artifacts: self.folder.path().join("artifacts"),
             default_image: Some(image("busybox:1")),
             features: BTreeSet::new(),
+            limits: FileLimits::default(),
             pool: self.pool,
             on_observation,
         };

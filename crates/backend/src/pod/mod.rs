@@ -26,4 +26,5 @@ mod wire;
 pub use backend::{PodBackend, PodOptions};
 pub use host::{Cause, LogOf, OpenError, Opened, PodHost, PodSharing, PodState, PodStream, StreamRole, Why};
 pub use order::{PodContainer, PodPlan, paths};
+pub use pipekeeper_agent::protocol::FileLimits;
 pub use pool::PoolOptions;

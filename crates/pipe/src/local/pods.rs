@@ -12,7 +12,7 @@ use kube::{Config, config::KubeConfigOptions};
 use pipekeeper_backend::{
     Backend, Observation,
     docker::{self, AgentImage, DockerHost, DockerOptions, find_socket},
-    pod::{PodBackend, PodHost, PodOptions},
+    pod::{FileLimits, PodBackend, PodHost, PodOptions},
 };
 use pipekeeper_backend_kube::{ClusterOptions, KubeHost, Namespaces, Patience, Profile, Profiles, pinned};
 use pipekeeper_controller::Layout;
@@ -144,6 +144,8 @@ impl Containers {
             artifacts: layout.artifacts(),
             default_image: None,
             features: BTreeSet::from(FEATURES),
+            // The disk is the user's own.
+            limits: FileLimits::default(),
             pool: None,
             on_observation,
         };

@@ -4,7 +4,8 @@ use std::{
 };
 
 use pipekeeper_agent::protocol::{
-    AttemptSpec, CacheRecord, PROTOCOL_VERSION, RecordOutcome, Usage, write_frame,
+    ArtifactRecord, ArtifactSpec, CacheRecord, FileLimits, LargeOutput, PROTOCOL_VERSION, RecordOutcome,
+    Usage, write_frame,
 };
 use pipekeeper_model::{AttemptId, Digest, NodeId, RunId};
 use tokio::io::{DuplexStream, duplex};
@@ -165,11 +166,128 @@ fn of_two_that_come_at_once_the_first_stays() {
     for content in [cache_of(b"one"), cache_of(b"two")] {
         write(&came, content).unwrap();
         keep_once(&came, &target).unwrap();
-        drop(Temporary(came.clone()));
+        drop(Temporary {
+            path: came.clone(),
+            bytes: 0,
+        });
     }
     assert_eq!(read(&target).unwrap(), cache_of(b"one"));
     assert_eq!(entries(folder.path()), 1);
     create_dir(folder.path().join("folder")).unwrap();
     write(&came, "x").unwrap();
     assert!(keep_once(&came, &folder.path().join("folder")).is_err());
+}
+
+/// One artifact, one cache and one large output of so many bytes.
+fn of_sizes(folder: &Path, artifact: u64, cache: u64, output: u64) -> (Mirror, Order, ExitRecord) {
+    let (mirror, mut order, mut record) = attempt(folder);
+    order.spec.limits = FileLimits {
+        artifact: 100,
+        cache: 50,
+    };
+    order.spec.artifacts = vec![ArtifactSpec {
+        name: "web".to_owned(),
+        paths: Vec::new(),
+        always: false,
+    }];
+    order.caches = BTreeMap::from([("deps".to_owned(), folder.join("caches/key.tar.zst"))]);
+    record.artifacts = vec![ArtifactRecord {
+        name: "web".to_owned(),
+        sha256: String::new(),
+        bytes: artifact,
+        files: 1,
+    }];
+    record.caches = vec![CacheRecord {
+        name: "deps".to_owned(),
+        restored_exact: None,
+        saved_bytes: Some(cache),
+    }];
+    let large = LargeOutput {
+        sha256: String::new(),
+        bytes: output,
+    };
+    record.large_outputs = BTreeMap::from([("notes".to_owned(), large)]);
+    (mirror, order, record)
+}
+
+#[test]
+fn a_record_that_names_too_much_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |artifact, output, change: &dyn Fn(&mut Order, &mut ExitRecord)| {
+        let (_, mut order, mut record) = of_sizes(folder.path(), artifact, 50, output);
+        // As many as there are in the spec.
+        order.spec.caches = serde_json::from_str(
+            r#"[{"name":"deps","key":"k","restore":[],"paths":[],"save_to":null}]"#,
+        )
+        .unwrap();
+        change(&mut order, &mut record);
+        check(&order.spec, &record).err()
+    };
+    assert_eq!(refused(100, 64 << 20, &|_, _| {}), None);
+    assert_eq!(
+        refused(101, 1, &|_, _| {}).as_deref(),
+        Some("artifact `web` has 101 bytes, more than the 100 that are kept of one")
+    );
+    let outputs = refused(1, (64 << 20) + 1, &|_, _| {}).unwrap();
+    assert!(outputs.starts_with("its outputs have 67108865 bytes"), "{outputs}");
+    let reports = |count| {
+        refused(1, 1, &move |_, record: &mut ExitRecord| {
+            record.reports = vec!["a.xml".to_owned(); count];
+        })
+    };
+    assert_eq!(reports(1000), None);
+    assert_eq!(
+        reports(1001).as_deref(),
+        Some("its record names 1001 test reports, more than 1000")
+    );
+    let twice = |_: &mut Order, record: &mut ExitRecord| record.artifacts.extend(record.artifacts.clone());
+    assert!(refused(1, 1, &twice).unwrap().contains("names 2 artifacts, more than 1"));
+    let more = |order: &mut Order, _: &mut ExitRecord| order.spec.caches.clear();
+    assert!(refused(1, 1, &more).unwrap().contains("names 1 caches, more than 0"));
+    let many = |_: &mut Order, record: &mut ExitRecord| {
+        let one = record.large_outputs["notes"].clone();
+        record.large_outputs = (0..257).map(|key| (format!("k{key}"), one.clone())).collect();
+    };
+    assert!(refused(1, 1, &many).unwrap().contains("names 257 large outputs"));
+}
+
+#[tokio::test]
+async fn nothing_comes_that_is_larger_than_its_record_says_or_than_it_may_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mirror, order, record) = of_sizes(folder.path(), 3, 51, 3);
+    let files = |artifact: &[u8], output: &[u8]| {
+        pod(&[
+            ("artifacts/web.tar.zst", artifact.to_vec()),
+            ("outputs/notes", output.to_vec()),
+        ])
+    };
+    let (stream, asked) = files(b"abc", b"def");
+    get(stream, &mirror, &order, &record).await.unwrap();
+    let names = asked.lock().unwrap().clone();
+    assert_eq!(names, ["artifacts/web.tar.zst", "outputs/notes"], "no cache of 51 bytes");
+    for (artifact, output) in [(b"abcd".as_slice(), b"def".as_slice()), (b"abc", b"defg")] {
+        let (stream, _) = files(artifact, output);
+        let refused = get(stream, &mirror, &order, &record).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::FileTooLarge);
+        assert!(refused.to_string().contains("has 4 bytes, more than 3"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn reports_have_only_so_much_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mirror, _, mut record) = attempt(folder.path());
+    record.reports = vec!["a.xml".to_owned()];
+    let (stream, _) = pod(&[("reports/a.xml", b"abc".to_vec())]);
+    let mut stream = Patient::new(stream, STILL);
+    let mut received = Vec::new();
+    let mut report = async |left| {
+        let file = reports(&mirror, &record).next().unwrap();
+        get_report(&mut stream, &mut received, file, left).await
+    };
+    assert_eq!(report(3).await.unwrap(), 3);
+    assert_eq!(
+        report(2).await.unwrap_err().to_string(),
+        "`reports/a.xml` has 3 bytes, more than 2"
+    );
 }

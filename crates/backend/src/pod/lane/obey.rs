@@ -84,6 +84,7 @@ impl Lane {
         let sharing = self.shared.options.pool.and(self.shared.host.sharing());
         let sharing = sharing.filter(|_| launch.may_share && order.services.is_empty());
         order.share(sharing.and_then(|sharing| sharing.likeness(&pod)));
+        order.spec.limits = self.shared.options.limits;
         if !is_known {
             let mirror = self.mirror.clone();
             let written = order.clone();
