@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use pipekeeper_backend::{AgentProgram, Backend, KeepWorkspace, LocalBackend, LocalOptions};
 use pipekeeper_controller::{AttemptNews, Controller, EngineRules, Handle, News, Ports, SubmitError};
 use pipekeeper_engine::{Earlier, Event, Origin, Run, RunRequest};
-use pipekeeper_model::{Actor, AttemptId, Millis, Plan, RunContext, RunId, TriggerEvent};
+use pipekeeper_model::{Actor, Millis, Plan, RunContext, RunId, TriggerEvent};
 use pipekeeper_source::working_tree::snapshot;
 use pipekeeper_store::{MemoryStore, Store};
 use tokio::sync::{
@@ -238,11 +238,6 @@ impl Link for LocalLink {
                 return Err(Failure::ours("the controller ended before the run"));
             }
         })
-    }
-
-    /// The report reads the log's own file.
-    async fn fetch_log(&mut self, _: &Run, _: AttemptId) -> Result<(), Failure> {
-        Ok(())
     }
 
     async fn ask(&mut self, _: &Run, ask: Ask) -> Result<(), Failure> {
