@@ -20,8 +20,8 @@ use tokio::sync::{
 };
 
 use super::{
-    caches, earlier::EarlierRuns, event, host, place::Place, pods::Containers, secrets::Secrets,
-    supplies::LocalSupplies, watch::Changes,
+    caches, earlier::EarlierRuns, event, host, leftovers::Mark, place::Place, pods::Containers,
+    secrets::Secrets, supplies::LocalSupplies, watch::Changes,
 };
 use crate::{
     clock::SystemClock,
@@ -62,7 +62,7 @@ pub(crate) async fn run(place: &Place, job: Job, changes: Option<&mut Changes>) 
     let earlier = EarlierRuns::new(place, &job);
     let store = earlier.store()?;
     let kept = store.clone();
-    let (controller, handle) = compose(place, &job, &store).await?;
+    let (controller, handle, _mark) = compose(place, &job, &store).await?;
     copy_tree(&job.root, &place.source()).await?;
     let working = tokio::spawn(controller.run());
     let news = handle.listen();
@@ -130,11 +130,18 @@ pub(crate) async fn copy_tree(root: &Path, to: &Path) -> Result<(), Failure> {
         })
 }
 
-async fn compose(place: &Place, job: &Job, store: &MemoryStore) -> Result<(Controller, Handle), Failure> {
+async fn compose(
+    place: &Place,
+    job: &Job,
+    store: &MemoryStore,
+) -> Result<(Controller, Handle, Option<Mark>), Failure> {
     let layout = place.layout();
     let (on_observation, observations) = mpsc::unbounded_channel();
-    let backend: Arc<dyn Backend> = match &job.containers {
-        Some(containers) => containers.backend(place.pods(), &layout, on_observation).await?,
+    let (backend, mark): (Arc<dyn Backend>, _) = match &job.containers {
+        Some(containers) => {
+            let (backend, mark) = containers.backend(place.pods(), &layout, on_observation).await?;
+            (backend, Some(mark))
+        }
         None => {
             let local = LocalBackend::new(LocalOptions {
                 root: place.attempts(),
@@ -144,7 +151,7 @@ async fn compose(place: &Place, job: &Job, store: &MemoryStore) -> Result<(Contr
                 on_observation,
             });
             local.expect_attempt();
-            Arc::new(local)
+            (Arc::new(local), None)
         }
     };
     let supplies = LocalSupplies {
@@ -158,7 +165,7 @@ async fn compose(place: &Place, job: &Job, store: &MemoryStore) -> Result<(Contr
             KeepWorkspace::Never
         },
     };
-    Ok(Controller::new(Ports {
+    let (controller, handle) = Controller::new(Ports {
         store: Arc::new(store.clone()),
         backend,
         observations,
@@ -168,7 +175,8 @@ async fn compose(place: &Place, job: &Job, store: &MemoryStore) -> Result<(Contr
         rules: Arc::new(EngineRules),
         layout,
         cache_quota: None,
-    }))
+    });
+    Ok((controller, handle, mark))
 }
 
 /// This program, as the supervisor of attempts.
