@@ -21,6 +21,7 @@ mod mirror;
 mod order;
 mod patient;
 mod pool;
+mod quantity;
 mod wire;
 
 pub use backend::{PodBackend, PodOptions};
@@ -28,3 +29,4 @@ pub use host::{Cause, LogOf, OpenError, Opened, PodHost, PodSharing, PodState, P
 pub use order::{PodContainer, PodPlan, paths};
 pub use pipekeeper_agent::protocol::FileLimits;
 pub use pool::PoolOptions;
+pub use quantity::thousandths;
