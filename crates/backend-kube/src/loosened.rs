@@ -121,10 +121,11 @@ mod tests {
         let asked = render_pod(&plan(), &cluster());
         let mut there = serde_json::to_value(&asked).unwrap();
         let (parent, key) = path.rsplit_once('/').unwrap();
-        match there.pointer_mut(parent).unwrap() {
-            Value::Array(all) => all.push(value),
-            Value::Object(all) => drop(all.insert(key.to_owned(), value)),
-            other => panic!("{other}"),
+        let parent = there.pointer_mut(parent).unwrap();
+        if let Some(all) = parent.as_array_mut() {
+            all.push(value);
+        } else {
+            parent[key] = value;
         }
         loosened(&asked, &serde_json::from_value(there).unwrap())
     }

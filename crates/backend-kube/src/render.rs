@@ -20,7 +20,7 @@ use k8s_openapi::{
 };
 use pipekeeper_backend::{
     LaunchError, LaunchService, VolumeAccess,
-    pod::{PodContainer, PodPlan, paths},
+    pod::{PodContainer, PodPlan, paths, thousandths},
 };
 use pipekeeper_model::{Name, plan::Resources};
 
@@ -262,7 +262,11 @@ fn resources(plan: &PodPlan, cluster: &ClusterOptions, index: usize) -> Resource
     let requests = if index == 0 {
         quantities(wanted.cpu.clone(), wanted.memory.clone())
     } else {
-        quantities(Some("5m".to_owned()), Some("16Mi".to_owned()))
+        // Who asks for more than its limit is refused.
+        quantities(
+            Some(at_most("5m", plan.resources.cpu.as_deref())),
+            Some(at_most("16Mi", wanted.memory.as_deref())),
+        )
     };
     // Memory that is not there kills a neighbour; processor time is merely shared.
     let limits = quantities(plan.resources.cpu.clone(), wanted.memory);
@@ -271,6 +275,13 @@ fn resources(plan: &PodPlan, cluster: &ClusterOptions, index: usize) -> Resource
         limits,
         ..ResourceRequirements::default()
     }
+}
+
+/// A quantity, or the limit if that is less.
+fn at_most(quantity: &str, limit: Option<&str>) -> String {
+    let less =
+        limit.filter(|limit| thousandths(limit).is_some_and(|limit| Some(limit) < thousandths(quantity)));
+    less.unwrap_or(quantity).to_owned()
 }
 
 fn requests(cpu: &str, memory: &str) -> ResourceRequirements {

@@ -7,7 +7,7 @@ use pipekeeper_model::{NodeId, Outcome, SkipReason, Timestamp, plan::Section};
 use crate::{
     Run, RunPhase,
     run::FinallyPhase,
-    state::{AttemptPhase, Ended, NodeState},
+    state::{AttemptPhase, Ended, LiveAttempt, NodeState},
 };
 
 /// Why a node is in its state.
@@ -162,19 +162,7 @@ pub fn explain(run: &Run, id: NodeId) -> Why {
         NodeState::Ready { .. } => Why::AwaitsPlace {
             places: body.request.plan.max_parallel.unwrap_or(u32::MAX),
         },
-        NodeState::Running(live) => match &live.phase {
-            AttemptPhase::Seeking { .. } => Why::Seeks,
-            AttemptPhase::Queued { expires, .. } => Why::Queued { expires: *expires },
-            AttemptPhase::Launching { since, .. } => Why::Launching {
-                since: *since,
-                attempt: live.attempt.number,
-            },
-            AttemptPhase::Ticketed { since, .. } => Why::Runs {
-                since: *since,
-                attempt: live.attempt.number,
-            },
-            AttemptPhase::Stopping { deadline, .. } => Why::Stops { deadline: *deadline },
-        },
+        NodeState::Running(live) => under_way(live),
         NodeState::Backoff { last, until, .. } => Why::Retries {
             until: *until,
             last: *last,
@@ -186,6 +174,23 @@ pub fn explain(run: &Run, id: NodeId) -> Why {
         NodeState::Skipped { reason, .. } => Why::Skipped {
             reason: reason.clone(),
         },
+    }
+}
+
+fn under_way(live: &LiveAttempt) -> Why {
+    let attempt = live.attempt.number;
+    match &live.phase {
+        AttemptPhase::Seeking { .. } => Why::Seeks,
+        AttemptPhase::Queued { expires, .. } => Why::Queued { expires: *expires },
+        AttemptPhase::Launching { since, .. } => Why::Launching {
+            since: *since,
+            attempt,
+        },
+        AttemptPhase::Ticketed { since, .. } => Why::Runs {
+            since: *since,
+            attempt,
+        },
+        AttemptPhase::Stopping { deadline, .. } => Why::Stops { deadline: *deadline },
     }
 }
 

@@ -15,7 +15,7 @@ use crate::ending::{Ending, LEFTOVER_GRACE};
 use crate::outputs;
 use crate::pod::StepEnd;
 use crate::process::Children;
-use crate::protocol::{FromAgent, RecordOutcome, Script, StepRecord, StepSpec};
+use crate::protocol::{FromAgent, MAX_OUTPUT_BYTES, RecordOutcome, Script, StepRecord, StepSpec};
 use crate::script;
 use crate::spawn::{DEFAULT_PATH, Program, SpawnError, refresh};
 
@@ -175,12 +175,11 @@ impl Supervisor {
             return Ok(());
         }
         let mut content = Vec::new();
-        let limit = u64::try_from(outputs::MAX_BYTES).unwrap_or(u64::MAX);
-        (&file)
-            .take(limit.saturating_add(1))
+        let read = (&file)
+            .take(MAX_OUTPUT_BYTES + 1)
             .read_to_end(&mut content)
             .map_err(unreadable)?;
-        if content.len() > outputs::MAX_BYTES {
+        if u64::try_from(read).is_ok_and(|read| read > MAX_OUTPUT_BYTES) {
             return Err(outputs::OutputError::TooLarge.to_string());
         }
         file.set_len(0).map_err(unreadable)?;

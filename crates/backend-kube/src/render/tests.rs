@@ -136,6 +136,25 @@ fn images_services_resources_and_volumes() {
 }
 
 #[test]
+fn no_container_asks_for_more_than_its_limit() {
+    let requests = |cpu: &str, memory: &str| {
+        let mut plan = plan();
+        plan.containers.push(container("node:22", true));
+        plan.resources = Resources {
+            cpu: Some(cpu.to_owned()),
+            memory: Some(memory.to_owned()),
+        };
+        let pod = render_pod(&plan, &cluster());
+        let second = pod.spec.unwrap().containers.pop().unwrap();
+        let asked = second.resources.unwrap().requests.unwrap();
+        ["cpu", "memory"].map(|name| asked[name].0.clone())
+    };
+    assert_eq!(requests("2", "4Gi"), ["5m", "16Mi"]);
+    assert_eq!(requests("2m", "8Mi"), ["2m", "8Mi"]);
+    assert_eq!(requests("5m", "16Mi"), ["5m", "16Mi"]);
+}
+
+#[test]
 fn an_image_without_a_shell() {
     let mut plan = plan();
     plan.containers = vec![container("debian:12", true), container("kaniko:1", false)];

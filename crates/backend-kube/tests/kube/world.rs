@@ -18,7 +18,7 @@ use kube::{
 };
 use pipekeeper_backend::{
     Backend, Observation,
-    pod::{PodBackend, PodOptions, PoolOptions, StreamLimit},
+    pod::{FileLimits, PodBackend, PodOptions, PoolOptions, StreamLimit},
     suite::{Act, World},
 };
 use pipekeeper_backend_kube::{ClusterOptions, KubeHost, Namespaces, Patience, Profile, Profiles};
@@ -180,6 +180,7 @@ impl KubeWorld {
             artifacts: self.folder.path().join("artifacts"),
             default_image: Some(image("busybox:1")),
             features: BTreeSet::new(),
+            limits: FileLimits::default(),
             pool: self.pool,
             streams: self.streams,
             on_observation,

@@ -13,11 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     DockerOptions,
     names::{self, Role},
-    quantity::thousandths,
 };
 use crate::{
     LaunchError, LaunchService, Placement, Tier,
-    pod::{PodContainer, PodPlan, paths},
+    pod::{PodContainer, PodPlan, paths, thousandths},
 };
 
 /// What package managers and `su` want, and no more; the supervisor hands files from one step's user to the next one's.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use pipekeeper_agent::protocol::FileLimits;
 use pipekeeper_model::{AttemptId, Holder, Millis, Name, plan::Feature};
 use tokio::{
     sync::{Semaphore, SemaphorePermit, mpsc, oneshot},
@@ -37,6 +38,8 @@ pub struct PodOptions {
     pub default_image: Option<String>,
     /// What plans may ask of it.
     pub features: BTreeSet<Feature>,
+    /// How large what is fetched from a pod may be.
+    pub limits: FileLimits,
     /// How pods stand by for further attempts; none means that each serves one.
     pub pool: Option<PoolOptions>,
     /// How control streams are shared where there are many.

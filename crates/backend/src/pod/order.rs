@@ -188,13 +188,7 @@ pub(super) fn plan(
         fields: launch.pod.clone(),
         volumes: launch.volumes.clone(),
         has_secret_files: launch.has_secret_files,
-        lifetime: Millis(
-            launch
-                .timeout
-                .0
-                .saturating_add(launch.grace.0)
-                .saturating_add(LINGER.0),
-        ),
+        lifetime: lifetime(launch),
     };
     let order = Order {
         spec,
@@ -211,6 +205,12 @@ pub(super) fn plan(
         likeness: None,
     };
     Ok((pod, order))
+}
+
+/// After so long nobody needs its pod any more, whatever happened to those who did.
+fn lifetime(launch: &Launch) -> Millis {
+    let running = launch.timeout.0.saturating_add(launch.grace.0);
+    Millis(running.saturating_add(LINGER.0))
 }
 
 /// A spec that no frame holds could never be told.

@@ -9,6 +9,7 @@ mod clusters;
 mod debug;
 mod demo;
 mod examples;
+mod leftovers;
 mod local;
 mod misc;
 mod on;

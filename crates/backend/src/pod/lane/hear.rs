@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use pipekeeper_agent::protocol::{FromAgent, Incoming, ToAgent};
+use pipekeeper_agent::protocol::{AttemptSpec, FromAgent, Incoming, ToAgent};
 use pipekeeper_model::Holder;
 
 use super::{Alone, Files, Job, Lane, Services};
@@ -15,6 +15,14 @@ use crate::{
         mirror::Ticketed,
     },
 };
+
+/// What a supervisor may note beyond the limit of its log.
+const NOTES: u64 = 8 << 20;
+
+/// The bytes that the log of an attempt may have.
+pub(super) fn most_of_log(spec: &AttemptSpec) -> u64 {
+    spec.log_limit.saturating_add(NOTES)
+}
 
 impl Lane {
     pub(super) async fn hear(&mut self, incoming: Incoming) -> io::Result<()> {
@@ -30,11 +38,9 @@ impl Lane {
 
     /// Keeps what came of the log; its size then.
     fn keep_log(&mut self, offset: u64, bytes: &[u8]) -> io::Result<u64> {
+        let most = self.order()?.map_or(0, |order| most_of_log(&order.spec));
         let log = self.log()?;
-        if offset > log.bytes() {
-            return Err(io::Error::other("a part of it did not come"));
-        }
-        log.write(offset, bytes)?;
+        log.take(offset, bytes, most)?;
         Ok(log.bytes())
     }
 

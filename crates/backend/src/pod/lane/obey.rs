@@ -87,6 +87,7 @@ impl Lane {
         let sharing = sharing.filter(|_| may_share);
         order.share(sharing.and_then(|sharing| sharing.likeness(&pod)));
         order.home = self.shared.host.home(&pod.placement);
+        order.spec.limits = self.shared.options.limits;
         if !is_known {
             let mirror = self.mirror.clone();
             let written = order.clone();
