@@ -145,6 +145,11 @@ impl<L: Link> Session<L> {
             }
             Heard::Log(attempt) => self.log(attempt).await?,
             Heard::Waits { attempt, reason } => self.report.waits(attempt, reason),
+            Heard::Silent {
+                attempt,
+                seconds,
+                processes,
+            } => self.report.silent(&self.run, attempt, seconds, &processes),
             Heard::Nothing => {}
         }
         Ok(())

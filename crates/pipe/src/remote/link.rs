@@ -209,6 +209,13 @@ struct EventLine {
 }
 
 #[derive(Deserialize)]
+struct SilentLine {
+    attempt: AttemptId,
+    seconds: u64,
+    processes: String,
+}
+
+#[derive(Deserialize)]
 struct AttemptLine {
     attempt: AttemptId,
     #[serde(default)]
@@ -253,6 +260,18 @@ impl Reader {
             Some("waits") => {
                 let AttemptLine { attempt, reason } = view(line)?;
                 Some(Heard::Waits { attempt, reason })
+            }
+            Some("silent") => {
+                let SilentLine {
+                    attempt,
+                    seconds,
+                    processes,
+                } = view(line)?;
+                Some(Heard::Silent {
+                    attempt,
+                    seconds,
+                    processes,
+                })
             }
             // A newer server may tell more.
             Some(_) | None => None,
