@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
-use super::{Shell, Supervisor, now_ms};
+use super::{Shell, Supervisor, now_ms, turn::SILENCE};
 use crate::archive::clean;
 use crate::ending::{Ending, LEFTOVER_GRACE};
 use crate::outputs;
@@ -101,7 +101,7 @@ impl Supervisor {
             deadline,
         });
         self.clock.heard_at = now;
-        self.clock.silent_at = now + Duration::from_secs(10);
+        self.clock.silent_at = now + SILENCE;
     }
 
     fn wait_for(&mut self, pid: Pid, limit_ms: Option<u64>) -> (Option<i32>, Option<i32>) {

@@ -16,7 +16,7 @@ use crate::protocol::{FromAgent, Orphan, ToAgent};
 /// The least time between two reports of the log's size.
 const REPORT: Duration = Duration::from_millis(20);
 /// After this long without output the silence is reported, and again each time it passes.
-const SILENCE: Duration = Duration::from_secs(10);
+pub(super) const SILENCE: Duration = Duration::from_secs(10);
 /// What steps get to end in when the cluster ends their pod, which it does for certain a little later.
 const POD_GRACE: Duration = Duration::from_secs(20);
 /// Reads of the pipe in one turn.

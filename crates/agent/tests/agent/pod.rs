@@ -336,6 +336,29 @@ fn the_processes_of_a_step_are_told() {
     }
 }
 
+/// Nobody asked: after ten seconds without output it is told by itself.
+#[test]
+fn slow_the_silence_of_a_step_is_told_with_its_processes() {
+    let pod = Pod::start(1);
+    let mut reader = pod.connect();
+    reader.begin(pod.spec(vec![in_container(0, "echo a word; sleep 1002; true")]));
+    let (seconds, processes) = loop {
+        if let FromAgent::Silent {
+            seconds, processes, ..
+        } = reader.next()
+        {
+            break (seconds, processes);
+        }
+    };
+    assert_eq!((seconds, processes), (10, 2), "the shell and what it waits for");
+    let FromAgent::Processes { text } = reader.next() else {
+        panic!("silence without its processes")
+    };
+    assert!(text.contains("sleep 1002"), "{text}");
+    reader.tell(&ToAgent::Stop { grace_ms: 0 });
+    reader.finished();
+}
+
 /// The cluster ends one container after the other: that is no failure of the step, and no record of it.
 #[test]
 fn a_pod_that_is_told_to_end_leaves_no_record() {

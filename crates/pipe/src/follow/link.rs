@@ -34,6 +34,15 @@ pub(crate) enum Heard {
         /// What.
         reason: String,
     },
+    /// An attempt put nothing out for a while.
+    Silent {
+        /// The attempt.
+        attempt: AttemptId,
+        /// For how many seconds.
+        seconds: u64,
+        /// Its processes, for people.
+        processes: String,
+    },
     /// Nothing that concerns the run.
     Nothing,
 }

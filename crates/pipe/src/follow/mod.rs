@@ -148,6 +148,11 @@ impl<L: Link> Session<L> {
             }
             Heard::Log(attempt) => self.report.log(&self.run, attempt),
             Heard::Waits { attempt, reason } => self.report.waits(attempt, reason),
+            Heard::Silent {
+                attempt,
+                seconds,
+                processes,
+            } => self.report.silent(&self.run, attempt, seconds, &processes),
             Heard::Nothing => {}
         }
     }

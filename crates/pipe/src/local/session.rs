@@ -235,7 +235,12 @@ impl Link for LocalLink {
             Ok(News::Attempt { attempt, what }) => match what {
                 AttemptNews::LogGrew { .. } => Heard::Log(attempt),
                 AttemptNews::Waiting { reason } => Heard::Waits { attempt, reason },
-                AttemptNews::StepStarted { .. } | AttemptNews::Silent { .. } => Heard::Nothing,
+                AttemptNews::Silent { seconds, processes } => Heard::Silent {
+                    attempt,
+                    seconds,
+                    processes,
+                },
+                AttemptNews::StepStarted { .. } => Heard::Nothing,
             },
             Ok(News::Run { .. } | News::Delivery(_)) => Heard::Nothing,
             Err(RecvError::Lagged(_)) => {

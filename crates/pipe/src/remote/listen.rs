@@ -113,6 +113,7 @@ enum Line {
         attempt: AttemptId,
         reason: String,
     },
+    Silent(SilentLine),
     /// A newer server may tell more.
     Unknown,
 }
@@ -121,6 +122,13 @@ enum Line {
 struct EventLine {
     number: u64,
     event: Event,
+}
+
+#[derive(Deserialize)]
+struct SilentLine {
+    attempt: AttemptId,
+    seconds: u64,
+    processes: String,
 }
 
 #[derive(Deserialize)]
@@ -158,6 +166,18 @@ impl Reader {
                 (Heard::Log(attempt), self.after, false)
             }
             Line::Waits { attempt, reason } => (Heard::Waits { attempt, reason }, self.after, false),
+            Line::Silent(SilentLine {
+                attempt,
+                seconds,
+                processes,
+            }) => {
+                let heard = Heard::Silent {
+                    attempt,
+                    seconds,
+                    processes,
+                };
+                (heard, self.after, false)
+            }
             Line::Unknown => return Ok(None),
         };
         if self.tell.send(Ok(heard)).await.is_err() {
@@ -220,6 +240,7 @@ fn understand(line: &[u8]) -> Result<Line, Failure> {
             let AttemptLine { attempt, reason } = view(line)?;
             Line::Waits { attempt, reason }
         }
+        Some("silent") => Line::Silent(view(line)?),
         Some(_) | None => Line::Unknown,
     })
 }

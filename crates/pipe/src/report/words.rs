@@ -3,7 +3,7 @@
 use pipekeeper_engine::{AttemptPhase, Ended, NodeState};
 use pipekeeper_model::{Millis, Outcome, Timestamp};
 
-use crate::term::Tone;
+use crate::term::{Tone, clean};
 
 /// `0.4s`, `12.3s`, `2m05s`, `1h02m`.
 pub(crate) fn length(length: Millis) -> String {
@@ -26,6 +26,11 @@ pub(crate) fn mark(outcome: Outcome) -> (&'static str, Tone) {
         Outcome::Rejected => ("⊘", Tone::Bad),
         Outcome::TimedOut | Outcome::Failed | Outcome::Lost | Outcome::Errored => ("✗", Tone::Bad),
     }
+}
+
+/// That nothing is put out.
+pub(crate) fn silence(seconds: u64, processes: &str) -> String {
+    format!("no output for {seconds} s: {}", clean(processes))
 }
 
 /// Whose result stands in for a node that was not started.
