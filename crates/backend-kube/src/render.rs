@@ -271,7 +271,8 @@ fn resources(plan: &PodPlan, cluster: &ClusterOptions, index: usize) -> Resource
 
 /// A quantity, or the limit if that is less.
 fn at_most(quantity: &str, limit: Option<&str>) -> String {
-    let less = limit.filter(|limit| thousandths(limit).is_some_and(|limit| Some(limit) < thousandths(quantity)));
+    let less =
+        limit.filter(|limit| thousandths(limit).is_some_and(|limit| Some(limit) < thousandths(quantity)));
     less.unwrap_or(quantity).to_owned()
 }
 

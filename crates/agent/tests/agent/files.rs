@@ -91,7 +91,8 @@ fn an_artifact_that_is_too_large_fails_and_such_a_cache_is_only_noted() {
     let record = attempt.run();
     let reason = failed(&record).3.to_owned();
     assert!(
-        reason.starts_with("artifact `web` has 5") && reason.ends_with("more than the 4000 that are kept of one"),
+        reason.starts_with("artifact `web` has 5")
+            && reason.ends_with("more than the 4000 that are kept of one"),
         "{reason}"
     );
     assert!(record.artifacts.is_empty() && !attempt.dir.artifact("web").exists());

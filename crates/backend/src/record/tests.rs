@@ -120,7 +120,10 @@ fn everything_recorded_arrives_and_may_be_collected_twice() {
     record.artifacts.push(artifact);
     let first = collect(temp.path(), ATTEMPT, &folder, record.clone());
     assert_eq!(first.artifacts[0].digest, digest);
-    assert_eq!(first.artifacts[0].bytes, 5, "what it has, not what its record says");
+    assert_eq!(
+        first.artifacts[0].bytes, 5,
+        "what it has, not what its record says"
+    );
     assert_eq!(first.summary.as_ref().unwrap().len(), 64 << 10);
     assert_eq!((first.started_at, first.ended_at), (Timestamp(9), Timestamp(21)));
     assert_eq!(

@@ -32,7 +32,7 @@ use crate::{
 /// Where the configuration is unless `--config` says otherwise.
 pub(crate) const DEFAULT_FILE: &str = "/etc/pipekeeper/config.toml";
 /// What one artifact may have unless the file says otherwise.
-const ARTIFACT_LIMIT: Bytes = Bytes::gib(8);
+pub(crate) const ARTIFACT_LIMIT: Bytes = Bytes::gib(8);
 pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 
 /// The configuration of a server.
@@ -195,7 +195,7 @@ impl Raw {
                 format: self.log.format.unwrap_or_default(),
                 level: self.log.level,
             },
-            artifact_limit: size("artifacts.max", &self.artifacts.max, ARTIFACT_LIMIT)?,
+            artifact_limit: size("artifacts.max", self.artifacts.max.as_deref(), ARTIFACT_LIMIT)?,
             caches: cache_quota(&self.caches)?,
             projects,
             clusters,
@@ -206,12 +206,12 @@ impl Raw {
 fn cache_quota(raw: &RawCaches) -> Result<CacheQuota, Failure> {
     let default = CacheQuota::default();
     Ok(CacheQuota {
-        project: size("caches.project", &raw.project, default.project)?,
-        total: size("caches.total", &raw.total, default.total)?,
+        project: size("caches.project", raw.project.as_deref(), default.project)?,
+        total: size("caches.total", raw.total.as_deref(), default.total)?,
     })
 }
 
-fn size(key: &str, text: &Option<String>, default: Bytes) -> Result<Bytes, Failure> {
+fn size(key: &str, text: Option<&str>, default: Bytes) -> Result<Bytes, Failure> {
     match text {
         None => Ok(default),
         Some(text) => text

@@ -16,6 +16,7 @@ use crate::{
     failure::{Failure, OrFail},
     folders,
     server::tokens,
+    term,
 };
 
 /// Says that the containers of an instance are wanted, until it is dropped or its process is gone.
@@ -53,11 +54,13 @@ pub(super) fn mark(folder: &Path, instance: &str, containers: &Containers) -> Re
 pub(super) async fn sweep(folder: PathBuf, containers: Containers) {
     let left = match abandoned(&folder, &containers) {
         Ok(left) => left,
-        Err(error) => return tracing::debug!("cannot look for containers of earlier runs: {error}"),
+        Err(error) => return term::warn(format_args!("failed to look for what earlier runs left: {error}")),
     };
     for one in left {
-        if let Err(error) = one.remove().await {
-            tracing::debug!("cannot remove the containers of `{}`: {error}", one.instance);
+        if let Err(failure) = one.remove().await {
+            term::warn(format_args!(
+                "what a killed run left here stays until a later one removes it: {failure}"
+            ));
         }
     }
 }
@@ -86,7 +89,10 @@ fn abandoned(folder: &Path, like: &Containers) -> io::Result<Vec<Abandoned>> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str());
-        let Some(instance) = name.and_then(|name| name.strip_suffix(".json")).map(str::to_owned) else {
+        let Some(instance) = name
+            .and_then(|name| name.strip_suffix(".json"))
+            .map(str::to_owned)
+        else {
             continue;
         };
         let mut file = match File::open(&path) {

@@ -109,7 +109,10 @@ struct Copy {
 enum Line {
     Event(EventLine),
     Log(AttemptId),
-    Waits { attempt: AttemptId, reason: String },
+    Waits {
+        attempt: AttemptId,
+        reason: String,
+    },
     /// A newer server may tell more.
     Unknown,
 }

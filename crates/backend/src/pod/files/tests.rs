@@ -29,13 +29,19 @@ async fn what_does_not_arrive_whole_leaves_nothing_behind() {
 
     let (mut near, far) = stream();
     drop(far);
-    let cut = receive(&mut near, &mut Vec::new(), 3, &target).await.err().unwrap();
+    let cut = receive(&mut near, &mut Vec::new(), 3, &target)
+        .await
+        .err()
+        .unwrap();
     assert_eq!(cut.kind(), io::ErrorKind::UnexpectedEof);
     assert_eq!(entries(folder.path()), 0);
 
     let (mut near, mut far) = stream();
     far.write_all(b"ab").await.unwrap();
-    let still = receive(&mut near, &mut Vec::new(), 3, &target).await.err().unwrap();
+    let still = receive(&mut near, &mut Vec::new(), 3, &target)
+        .await
+        .err()
+        .unwrap();
     assert_eq!(still.kind(), io::ErrorKind::TimedOut);
     assert_eq!(entries(folder.path()), 0);
 
@@ -128,7 +134,10 @@ async fn everything_that_a_record_names_arrives() {
         ("out/summary.md", Vec::new()),
     ]);
     get(stream, &mirror, &order, &record).await.unwrap();
-    assert_eq!(read(mirror.dir().reports().join("deep/b.xml")).unwrap(), vec![b'b'; 5000]);
+    assert_eq!(
+        read(mirror.dir().reports().join("deep/b.xml")).unwrap(),
+        vec![b'b'; 5000]
+    );
     assert_eq!(read(mirror.dir().summary()).unwrap(), b"");
     assert_eq!(asked.lock().unwrap().len(), 3, "and nothing else is asked for");
 }
@@ -216,10 +225,9 @@ fn a_record_that_names_too_much_is_refused() {
     let refused = |artifact, output, change: &dyn Fn(&mut Order, &mut ExitRecord)| {
         let (_, mut order, mut record) = of_sizes(folder.path(), artifact, 50, output);
         // As many as there are in the spec.
-        order.spec.caches = serde_json::from_str(
-            r#"[{"name":"deps","key":"k","restore":[],"paths":[],"save_to":null}]"#,
-        )
-        .unwrap();
+        order.spec.caches =
+            serde_json::from_str(r#"[{"name":"deps","key":"k","restore":[],"paths":[],"save_to":null}]"#)
+                .unwrap();
         change(&mut order, &mut record);
         check(&order.spec, &record).err()
     };
@@ -229,7 +237,10 @@ fn a_record_that_names_too_much_is_refused() {
         Some("artifact `web` has 101 bytes, more than the 100 that are kept of one")
     );
     let outputs = refused(1, (64 << 20) + 1, &|_, _| {}).unwrap();
-    assert!(outputs.starts_with("its outputs have 67108865 bytes"), "{outputs}");
+    assert!(
+        outputs.starts_with("its outputs have 67108865 bytes"),
+        "{outputs}"
+    );
     let reports = |count| {
         refused(1, 1, &move |_, record: &mut ExitRecord| {
             record.reports = vec!["a.xml".to_owned(); count];
@@ -241,9 +252,17 @@ fn a_record_that_names_too_much_is_refused() {
         Some("its record names 1001 test reports, more than 1000")
     );
     let twice = |_: &mut Order, record: &mut ExitRecord| record.artifacts.extend(record.artifacts.clone());
-    assert!(refused(1, 1, &twice).unwrap().contains("names 2 artifacts, more than 1"));
+    assert!(
+        refused(1, 1, &twice)
+            .unwrap()
+            .contains("names 2 artifacts, more than 1")
+    );
     let more = |order: &mut Order, _: &mut ExitRecord| order.spec.caches.clear();
-    assert!(refused(1, 1, &more).unwrap().contains("names 1 caches, more than 0"));
+    assert!(
+        refused(1, 1, &more)
+            .unwrap()
+            .contains("names 1 caches, more than 0")
+    );
     let many = |_: &mut Order, record: &mut ExitRecord| {
         let one = record.large_outputs["notes"].clone();
         record.large_outputs = (0..257).map(|key| (format!("k{key}"), one.clone())).collect();
@@ -264,12 +283,19 @@ async fn nothing_comes_that_is_larger_than_its_record_says_or_than_it_may_be() {
     let (stream, asked) = files(b"abc", b"def");
     get(stream, &mirror, &order, &record).await.unwrap();
     let names = asked.lock().unwrap().clone();
-    assert_eq!(names, ["artifacts/web.tar.zst", "outputs/notes"], "no cache of 51 bytes");
+    assert_eq!(
+        names,
+        ["artifacts/web.tar.zst", "outputs/notes"],
+        "no cache of 51 bytes"
+    );
     for (artifact, output) in [(b"abcd".as_slice(), b"def".as_slice()), (b"abc", b"defg")] {
         let (stream, _) = files(artifact, output);
         let refused = get(stream, &mirror, &order, &record).await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::FileTooLarge);
-        assert!(refused.to_string().contains("has 4 bytes, more than 3"), "{refused}");
+        assert!(
+            refused.to_string().contains("has 4 bytes, more than 3"),
+            "{refused}"
+        );
     }
 }
 
