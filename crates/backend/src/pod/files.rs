@@ -224,7 +224,7 @@ fn reports(mirror: &Mirror, record: &ExitRecord) -> impl Iterator<Item = File> {
     let reports = record.reports.iter();
     reports
         .filter(move |report| stays_below(report))
-        .map(|report| File {
+        .map(move |report| File {
             name: format!("reports/{report}"),
             target: mirror.dir().reports().join(report),
             most: MAX_REPORT_BYTES,
@@ -233,7 +233,7 @@ fn reports(mirror: &Mirror, record: &ExitRecord) -> impl Iterator<Item = File> {
 
 /// The caches that it saved; one that is too large is none.
 fn saved(order: &Order, record: &ExitRecord) -> impl Iterator<Item = File> {
-    record.caches.iter().filter_map(|cache| {
+    record.caches.iter().filter_map(move |cache| {
         let most = cache.saved_bytes?;
         let target = order.caches.get(&cache.name)?.clone();
         (most <= order.spec.limits.cache).then(|| File {

@@ -54,13 +54,12 @@ pub(super) fn mark(folder: &Path, instance: &str, containers: &Containers) -> Re
 pub(super) async fn sweep(folder: PathBuf, containers: Containers) {
     let left = match abandoned(&folder, &containers) {
         Ok(left) => left,
-        Err(error) => return term::note(format!("cannot look for containers of earlier runs: {error}")),
+        Err(error) => return term::warn(format_args!("failed to look for what earlier runs left: {error}")),
     };
     for one in left {
-        if let Err(error) = one.remove().await {
-            term::note(format!(
-                "containers of an earlier run are left (instance `{}`), and removed by a later one: {error}",
-                one.instance
+        if let Err(failure) = one.remove().await {
+            term::warn(format_args!(
+                "what a killed run left here stays until a later one removes it: {failure}"
             ));
         }
     }
