@@ -1,11 +1,12 @@
-//! One run of twenty pods on a real cluster, whose server dies in every phase of their lives, one death after the other.
+//! One run of twenty pods on a real cluster, whose server dies in every phase of their lives, one death after the other;
+//! and one whose server comes back while the cluster's own API server is away.
 
 use std::{
     env, fs,
     io::Write as _,
     path::{Path, PathBuf},
     process::Command,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -19,6 +20,9 @@ use crate::{
 };
 
 const PODS: usize = 20;
+/// How long the API server is away, and within which time every log goes on once it is back.
+const OUTAGE: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(30);
 /// Signals as `wait` tells them.
 const ABORT: i32 = 6;
 const KILL: i32 = 9;
@@ -141,6 +145,33 @@ fn all_end_by_themselves(namespace: &Namespace) -> Result<(), String> {
     })
 }
 
+/// The API server, away until this goes.
+struct ApiOutage;
+
+impl ApiOutage {
+    fn begin() -> Self {
+        dev_cluster("kill");
+        Self
+    }
+}
+
+impl Drop for ApiOutage {
+    fn drop(&mut self) {
+        dev_cluster("start");
+    }
+}
+
+fn dev_cluster(verb: &str) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/dev-cluster");
+    assert!(
+        Command::new(script)
+            .args([verb, "apiserver"])
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
 fn die_in_every_phase(place: &Place, namespace: &Namespace) -> Result<(), String> {
     let mut driver = Driver::new(place);
     for point in BEFORE_THE_END {
@@ -157,6 +188,37 @@ fn die_in_every_phase(place: &Place, namespace: &Namespace) -> Result<(), String
     driver.until_death(Server::start(place, None)?, Some(Instant::now()), KILL)?;
     let server = Server::start(place, None)?;
     end_well(place, namespace, driver, server)
+}
+
+fn come_back_in_an_outage(place: &Place, namespace: &Namespace) -> Result<(), String> {
+    let mut driver = Driver::new(place);
+    driver.until_death(Server::start(place, Some("log_grew:200"))?, None, ABORT)?;
+    equal("pods in flight", &namespace.pods().len(), &PODS)?;
+    let outage = ApiOutage::begin();
+    let begun = Instant::now();
+    let server = Server::start(place, None)?;
+    let client = server.client();
+    wait_until("the outage is over", || Ok(begun.elapsed() > OUTAGE))?;
+    let before = log_sizes(&client)?;
+    drop(outage);
+    let back = Instant::now();
+    wait_until("every log goes on", || {
+        let now = log_sizes(&client)?;
+        Ok(before.iter().zip(&now).all(|(before, now)| before < now))
+    })?;
+    if back.elapsed() > SOON {
+        return Err(format!("every log goes on only after {:?}", back.elapsed()));
+    }
+    fs::write(shared(place).join("go"), "").map_err(|error| error.to_string())?;
+    end_well(place, namespace, driver, server)
+}
+
+fn log_sizes(client: &Client) -> Result<Vec<usize>, String> {
+    let size = |number| {
+        let log = client.get(&format!("/runs/1/nodes/a{number}/log"));
+        log.map(|log| log.len()).map_err(|error| error.to_string())
+    };
+    (0..PODS).map(size).collect()
 }
 
 /// Goes on to the end of the run, and compares.
@@ -233,4 +295,9 @@ fn play(how: impl FnOnce(&Place, &Namespace) -> Result<(), String>) {
 #[test]
 fn slow_twenty_pods_outlive_deaths_in_every_phase() {
     play(die_in_every_phase);
+}
+
+#[test]
+fn slow_outage_of_the_api_server_in_which_the_server_restarts() {
+    play(come_back_in_an_outage);
 }

@@ -20,6 +20,7 @@ use crate::{
     handle::Command,
     job::{Done, Job, Tools},
     outbox::Outbox,
+    runs::live_attempts,
     slot::{Queued, Slot, Then},
 };
 
@@ -33,7 +34,7 @@ const FLUSH_AFTER: Millis = Millis(200);
 pub(crate) const SWEEP_EVERY: Millis = Millis::minutes(5);
 /// How long until what could not be removed at an attempt's end is looked for.
 const LEFT_OVER_PAUSE: Millis = Millis::seconds(5);
-/// How long until a supervisor that could not be given its ticket is looked at again.
+/// How long until an attempt is looked at again that could not be, or whose supervisor could not be given its ticket.
 const ANSWER_PAUSE: Millis = Millis::seconds(5);
 /// How long to wait before asking a store again that could not answer.
 pub(crate) const STORE_PAUSE: Millis = Millis::seconds(1);
@@ -283,6 +284,13 @@ impl Controller {
                 });
                 let at = self.now() + ANSWER_PAUSE;
                 self.arm(at, Timer::Observe(attempt));
+            }
+            Done::Unseen(attempt) => {
+                let slot = self.slots.get(&attempt.run);
+                if slot.is_some_and(|slot| live_attempts(slot).contains(&attempt)) {
+                    let at = self.now() + ANSWER_PAUSE;
+                    self.arm(at, Timer::Observe(attempt));
+                }
             }
             Done::Quiet => {}
         }

@@ -81,6 +81,8 @@ pub(crate) enum Done {
         attempt: AttemptId,
         reason: String,
     },
+    /// Nobody could be asked how an attempt is.
+    Unseen(AttemptId),
     /// It spoke for itself.
     Quiet,
 }
@@ -242,6 +244,7 @@ impl Tools {
         Box::pin(async move {
             if let Err(error) = backend.observe(attempt).await {
                 tracing::warn!(attempt.id = %attempt, "cannot observe: {error}");
+                return Done::Unseen(attempt);
             }
             Done::Quiet
         })
