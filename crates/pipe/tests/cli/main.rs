@@ -14,6 +14,7 @@ mod local;
 mod misc;
 mod on;
 mod pty;
+mod push;
 mod reuse;
 mod server;
 mod support;
