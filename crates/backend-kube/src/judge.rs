@@ -177,8 +177,8 @@ fn trouble(pod: &Pod, container: &ContainerStatus, patience: &Patience) -> Optio
             patience: Duration::ZERO,
             cause: Cause::Container,
         }),
-        // Before the ticket nothing ended by itself there; after it, nobody asks.
-        (_, code) if name.starts_with("step-") => Some(Why {
+        // Runners end so when they are sent away, or their supervisor is gone; nothing else ends there before the ticket.
+        (_, code) if name.starts_with("step-") && ![0, 143].contains(&code) => Some(Why {
             text: format!("the container of `{image}` ended with code {code} before its step began"),
             patience: patience.start,
             cause: Cause::Container,
