@@ -355,10 +355,10 @@ fn mount(volume: String, target: &str, read_only: bool) -> Mount {
     }
 }
 
-/// What makes a volume one in memory.
+/// What makes a volume one in memory. It has no size, which Podman takes for a quota of the disk; what is written there
+/// counts as its container's memory.
 fn memory() -> HashMap<String, String> {
-    let size = format!("size={},mode=0755", paths::SECRETS_LIMIT);
-    [("type", "tmpfs"), ("device", "tmpfs"), ("o", &size)]
+    [("type", "tmpfs"), ("device", "tmpfs"), ("o", "mode=0755")]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .into()
 }
