@@ -482,7 +482,7 @@ async fn a_volume_that_one_action_at_a_time_may_have_is_waited_for() {
         let Err(LaunchError::Occupied { reason }) = refused else {
             panic!("both have it: {refused:?}")
         };
-        says(&reason, &["`m2`", "in use by `1/", "`access: one`"]);
+        says(&reason, &["`m2`", "in use by `57/case`", "`access: one`"]);
     }
     scene.server.waits(second.attempt, &["`m2`", "in use"]).await;
     let other = alone(&scene, 3, "npm", "true");
