@@ -42,6 +42,13 @@ impl KubeHost {
                         found => found,
                     };
                 }
+                // The pod itself may be what used it up: nobody heard that it was made.
+                Err(full) if refusal::is_of_quota(&full) => {
+                    return match self.counted().bounded(pods.get(&place.name)).await {
+                        Err(error) if refusal::is_not_found(&error) => Err(full),
+                        found => found,
+                    };
+                }
                 made => return made,
             }
         }

@@ -83,6 +83,11 @@ pub(crate) fn is_of_transport(error: &Error) -> bool {
     matches!(error, Error::HyperError(_) | Error::Service(_))
 }
 
+/// Whether a quota has no room for it.
+pub(crate) fn is_of_quota(error: &Error) -> bool {
+    matches!(error, Error::Api(status) if status.code == 403 && status.message.contains("exceeded quota"))
+}
+
 /// Whether the cluster understood, and says no.
 pub(crate) fn is_refused(error: &Error) -> bool {
     matches!(error, Error::Api(status) if matches!(status.code, 403 | 404))
