@@ -31,7 +31,7 @@ pub(crate) fn judge(pod: &Pod, now: Timestamp, patience: &Patience) -> PodState 
             .and_then(|spec| spec.node_name.as_deref())
             .unwrap_or("?");
         return PodState::Ended {
-            reason: format!("its node `{node}` stopped answering"),
+            reason: format!("its pod was deleted, and its node `{node}` stopped answering or did not end it"),
         };
     }
     let containers = status.container_statuses.as_deref().unwrap_or_default();
@@ -45,6 +45,9 @@ pub(crate) fn judge(pod: &Pod, now: Timestamp, patience: &Patience) -> PodState 
         .find_map(|container| trouble(pod, container, patience))
         .map(|why| with_hint(why, pod));
     if agent.is_some_and(|state| state.running.is_some()) {
+        if pod.metadata.deletion_timestamp.is_some() {
+            return PodState::Going;
+        }
         let why = trouble.or_else(|| unready_service(containers, patience));
         return PodState::Running(why);
     }

@@ -254,7 +254,9 @@ impl Known {
         known.drop_pod(attempt);
         let state = match last {
             PodState::Ended { reason } => PodState::Ended { reason },
-            PodState::Absent | PodState::Waiting(_) | PodState::Running(_) => PodState::Absent,
+            PodState::Absent | PodState::Waiting(_) | PodState::Running(_) | PodState::Going => {
+                PodState::Absent
+            }
         };
         known.tell(attempt, state);
     }

@@ -49,9 +49,8 @@ impl Supervisor {
             self.signals.clear();
         }
         if self.signals.take_terminate() {
-            self.bid_farewell(Farewell::Leave);
             if self.crew.is_some() {
-                self.request_stop(StopCause::PodEnds, self.grace().min(POD_GRACE));
+                self.end_with_pod();
             } else {
                 self.request_stop(StopCause::Cancelled, self.grace());
             }
@@ -140,10 +139,16 @@ impl Supervisor {
                 }
             }
             ToAgent::Look => self.ask_for_processes(),
+            ToAgent::PodEnds => self.end_with_pod(),
             ToAgent::Leave => self.bid_farewell(Farewell::Leave),
             ToAgent::Recycle => self.bid_farewell(Farewell::Recycle),
             ToAgent::Begin { .. } | ToAgent::Assign { .. } | ToAgent::Unknown => {}
         }
+    }
+
+    fn end_with_pod(&mut self) {
+        self.bid_farewell(Farewell::Leave);
+        self.request_stop(StopCause::PodEnds, self.grace().min(POD_GRACE));
     }
 
     /// Nobody may say what comes after a record that is not there.

@@ -189,6 +189,8 @@ pub enum PodState {
     Waiting(Option<Why>),
     /// Its supervisor runs; something may keep the others from it.
     Running(Option<Why>),
+    /// Its supervisor runs, and the cluster was told to end it.
+    Going,
     /// No container of it will run any more.
     Ended {
         /// What ended it.

@@ -88,6 +88,8 @@ pub(super) struct Lane {
     removal_due: Option<Instant>,
     /// Whether it was removed for that reason, so that this is why it ends.
     is_removed: bool,
+    /// Whether the cluster was told to end its pod.
+    is_going: bool,
     /// When its pod is looked at again.
     look_due: Option<Instant>,
     /// When no record is waited for any more, and why the pod ended.
@@ -191,6 +193,7 @@ impl Lane {
             stopping: None,
             removal_due: None,
             is_removed: false,
+            is_going: false,
             look_due: None,
             end_due: None,
         }
@@ -402,6 +405,7 @@ impl Lane {
         let is_free = self.seen.step.is_some()
             && self.record.is_none()
             && self.stopping.is_none()
+            && !self.is_going
             && self.lookers.is_empty()
             && self.order.as_ref().is_some_and(works_on);
         let (opened, loud) = wire.times();

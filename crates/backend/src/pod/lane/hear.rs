@@ -84,6 +84,9 @@ impl Lane {
                 if let Some(grace) = self.stopping {
                     self.tell(&ToAgent::Stop { grace_ms: grace.0 }).await;
                 }
+                if self.is_going {
+                    self.tell(&ToAgent::PodEnds).await;
+                }
                 self.send_files().await?;
                 self.check_in();
             }
