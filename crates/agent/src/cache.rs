@@ -74,6 +74,7 @@ fn restore_file(dir: &AttemptDir, path: &Path, interrupt: &Interrupt) -> Result<
     let rules = Rules {
         dates: Dates::Kept,
         tops: Some(TOPS),
+        ..Rules::default()
     };
     unpack_from((&file).take(body), body, dir.path(), &rules, interrupt)?;
     // What is not noted as used goes earlier when room is needed; that is all.
@@ -100,11 +101,17 @@ fn checked_length(file: &mut File) -> io::Result<u64> {
     }
 }
 
+/// Whether a cache's file is there and undamaged.
+pub fn is_whole_cache(path: &Path) -> bool {
+    File::open(path).is_ok_and(|mut file| checked_length(&mut file).is_ok())
+}
+
 /// Saves a cache, unless the file of its key is there already; failing to is worth a line, no more.
 pub(crate) fn save(
     dir: &AttemptDir,
     holder: &str,
     cache: &CacheSpec,
+    most: u64,
     state: &mut CacheState,
     interrupt: &Interrupt,
     notes: &mut Vec<String>,
@@ -114,7 +121,7 @@ pub(crate) fn save(
         return;
     }
     let temporary = target.with_extension(format!("tmp-{holder}"));
-    match write(dir, cache, target, &temporary, interrupt, notes) {
+    match write(dir, cache, most, target, &temporary, interrupt, notes) {
         Ok(saved) => {
             state.record.saved_bytes = saved;
             let what = saved.map_or("holds no file and is not saved".to_owned(), |bytes| {
@@ -135,6 +142,7 @@ pub(crate) fn save(
 fn write(
     dir: &AttemptDir,
     cache: &CacheSpec,
+    most: u64,
     target: &Path,
     temporary: &Path,
     interrupt: &Interrupt,
@@ -163,6 +171,9 @@ fn write(
         ));
     }
     let (mut file, digest, bytes) = hashed.finish();
+    if bytes + TRAILER > most {
+        return Err(ArchiveError::TooLarge { most });
+    }
     file.write_all(&[digest.as_slice(), MARK].concat())
         .and_then(|()| file.sync_all())
         .and_then(|()| fs::rename(temporary, target))

@@ -8,12 +8,9 @@ use crate::archive::{ArchiveError, Kind, pack_files, select};
 use crate::cache::{self, CacheState};
 use crate::copy::Copier;
 use crate::interrupt::Interrupt;
-use crate::protocol::{ArtifactRecord, ArtifactSpec, AttemptDir, AttemptSpec};
-
-/// Reports that one attempt may keep, the bytes of one, and of all.
-const MAX_REPORTS: usize = 1000;
-const MAX_REPORT_BYTES: u64 = 32 << 20;
-const MAX_ALL_REPORTS: u64 = 128 << 20;
+use crate::protocol::{
+    ArtifactRecord, ArtifactSpec, AttemptDir, AttemptSpec, MAX_ALL_REPORTS, MAX_REPORT_BYTES, MAX_REPORTS,
+};
 
 /// How the steps ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,17 +62,31 @@ pub(crate) fn keep(
             .push(format!("test reports not kept: {}", crate::error_text(&error)));
     }
     for artifact in spec.artifacts.iter().filter(|artifact| is_due(artifact, after)) {
-        keep_artifact(dir, artifact, interrupt, &mut kept);
+        keep_artifact(dir, artifact, spec.limits.artifact, interrupt, &mut kept);
     }
     if after == After::Success && kept.problem.is_none() {
         for (cache, state) in spec.caches.iter().zip(caches) {
-            cache::save(dir, holder, cache, state, interrupt, &mut kept.notes);
+            cache::save(
+                dir,
+                holder,
+                cache,
+                spec.limits.cache,
+                state,
+                interrupt,
+                &mut kept.notes,
+            );
         }
     }
     kept
 }
 
-fn keep_artifact(dir: &AttemptDir, artifact: &ArtifactSpec, interrupt: &Interrupt, kept: &mut Kept) {
+fn keep_artifact(
+    dir: &AttemptDir,
+    artifact: &ArtifactSpec,
+    most: u64,
+    interrupt: &Interrupt,
+    kept: &mut Kept,
+) {
     let name = &artifact.name;
     let folder = dir.artifacts();
     let packed = fs::create_dir_all(&folder)
@@ -87,6 +98,13 @@ fn keep_artifact(dir: &AttemptDir, artifact: &ArtifactSpec, interrupt: &Interrup
             kept.trouble(Problem::Theirs(format!(
                 "artifact `{name}`: no file matches `{}`",
                 artifact.paths.join(" ")
+            )));
+        }
+        Ok(packed) if packed.bytes > most => {
+            drop(fs::remove_file(dir.artifact(name)));
+            kept.trouble(Problem::Theirs(format!(
+                "artifact `{name}` has {} bytes, more than the {most} that are kept of one",
+                packed.bytes
             )));
         }
         Ok(packed) => {

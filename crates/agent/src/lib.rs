@@ -46,6 +46,7 @@ mod spawn;
 mod supervisor;
 mod workspace;
 
+pub use cache::is_whole_cache;
 pub use copy::{Copied, Copier, copy_tree};
 pub use entry::{PodRole, main, main_in_pod};
 pub(crate) use error::error_text;

@@ -85,10 +85,10 @@ pub enum LaunchError {
         /// What is in the way.
         reason: String,
     },
-    /// There is no room for it until something else ends.
+    /// Others have what it needs; it goes better once one of them has ended.
     #[error("{reason}")]
-    Full {
-        /// What is used up.
+    Occupied {
+        /// What they have, and who.
         reason: String,
     },
     /// It never will.
@@ -142,6 +142,8 @@ pub struct Launch {
     pub pod: PodFields,
     /// The volumes that are its caches.
     pub volumes: Vec<VolumeMount>,
+    /// Whether any of the secrets that its ticket brings is a file.
+    pub has_secret_files: bool,
     /// Whether what it runs in may serve other attempts after it: it holds no secret, waited for nobody's consent and is
     /// no stranger's.
     pub may_share: bool,
@@ -218,6 +220,17 @@ pub struct VolumeMount {
     pub volume: Name,
     /// The paths that lie in it.
     pub paths: Vec<String>,
+    /// Who may have it meanwhile.
+    pub access: VolumeAccess,
+}
+
+/// Who may have a volume at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VolumeAccess {
+    /// Everybody.
+    Many,
+    /// Nobody else who wants it for itself.
+    One,
 }
 
 /// One step, resolved.

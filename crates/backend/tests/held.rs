@@ -16,8 +16,8 @@ use pipekeeper_backend::{
     Backend, EnterOrder, Entered, Launch, LaunchError, Observation, TermName, Terminal, TerminalSize, Ticket,
     What,
     pod::{
-        HoldOptions, LogOf, OpenError, Opened, PodBackend, PodHost, PodOptions, PodPlan, PodState, PodStream,
-        StreamRole,
+        FileLimits, HoldOptions, LogOf, OpenError, Opened, PodBackend, PodHost, PodOptions, PodPlan,
+        PodState, PodStream, StreamLimit, StreamRole,
     },
     suite::{attempt, launch_of},
 };
@@ -73,7 +73,7 @@ impl PodHost for Host {
         let mut pods = self.pods.lock().unwrap();
         if pods.is_narrow && !pods.there.is_empty() {
             let reason = "no room".to_owned();
-            return Err(LaunchError::Full { reason });
+            return Err(LaunchError::Occupied { reason });
         }
         pods.there.insert(pod.attempt);
         Ok(())
@@ -279,8 +279,10 @@ impl Scene {
             artifacts: folder.path().join("artifacts"),
             default_image: Some("any".to_owned()),
             features: BTreeSet::new(),
+            limits: FileLimits::default(),
             pool: None,
             hold,
+            streams: StreamLimit::default(),
             on_observation,
         };
         Self {
@@ -437,7 +439,10 @@ async fn a_launch_that_finds_no_room_makes_some() {
     let first = scene.held(1).await;
     let launch = scene.launch(2);
     let refused = scene.backend.launch(launch.clone()).await;
-    assert!(matches!(refused, Err(LaunchError::Full { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(LaunchError::Occupied { .. })),
+        "{refused:?}"
+    );
     scene.let_go(first).await;
     scene.ended(launch).await;
 }

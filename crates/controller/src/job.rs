@@ -394,9 +394,8 @@ pub(crate) fn unavailable(error: impl ToString) -> SubmitError {
 fn performed(result: Result<(), LaunchError>) -> Performed {
     match result {
         Ok(()) => Performed::Done,
-        Err(LaunchError::Transient { reason } | LaunchError::Full { reason }) => {
-            Performed::Transient { reason }
-        }
+        Err(LaunchError::Transient { reason }) => Performed::Transient { reason },
+        Err(LaunchError::Occupied { reason }) => Performed::Occupied { reason },
         Err(LaunchError::Terminal { reason }) => Performed::Terminal { reason },
     }
 }

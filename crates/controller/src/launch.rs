@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
 
 use pipekeeper_backend::{
     CacheMount, InputArtifact, Launch, LaunchError, LaunchScript, LaunchService, LaunchStep, Placement,
-    SourceInput, Tier, VolumeMount,
+    SourceInput, Tier, VolumeAccess, VolumeMount,
 };
 use pipekeeper_engine::{Origin, ResolveError, Resolved, Run, RunRequest, resolve};
 use pipekeeper_model::{
     AttemptId, Digest, Name, NodeId,
-    plan::{Body, CacheMode, Checkout, Node, Script, Step, Work, defaults},
+    plan::{Body, CacheMode, Checkout, Node, Script, SecretTarget, Step, Work, defaults},
 };
 
 use crate::{Layout, Supplies};
@@ -80,6 +80,7 @@ impl Draft {
             resources: work.resources.clone().unwrap_or_default(),
             pod: work.pod.clone(),
             volumes: self.volumes(work),
+            has_secret_files: has_secret_files(work),
             may_share: private(&request, (self.attempt.node, work), tier).is_none(),
         })
     }
@@ -140,10 +141,15 @@ impl Draft {
             .filter_map(|name| Some((name, caches.get(name)?)));
         used.filter_map(|(name, cache)| match &cache.mode {
             CacheMode::Archive => None,
-            CacheMode::Volume { volume, .. } => Some(VolumeMount {
+            CacheMode::Volume { volume, exclusive } => Some(VolumeMount {
                 cache: name.clone(),
                 volume: volume.clone(),
                 paths: cache.paths.clone(),
+                access: if *exclusive {
+                    VolumeAccess::One
+                } else {
+                    VolumeAccess::Many
+                },
             }),
         })
         .collect()
@@ -233,6 +239,11 @@ pub(crate) fn cluster<'a>(request: &'a RunRequest, work: &'a Work) -> Option<&'a
         Origin::Repository => work.cluster.as_ref(),
         Origin::WorkingTree { cluster } => Some(cluster),
     }
+}
+
+fn has_secret_files(work: &Work) -> bool {
+    let mut targets = work.secrets.iter().map(|secret| &secret.target);
+    targets.any(|target| matches!(target, SecretTarget::File(_)))
 }
 
 fn steps(work: &Work, resolved: &Resolved) -> Result<Vec<LaunchStep>, LaunchError> {

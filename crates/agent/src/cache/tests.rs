@@ -9,6 +9,7 @@ use crate::protocol::CacheCandidate;
 struct Site {
     folder: tempfile::TempDir,
     cache: CacheSpec,
+    most: u64,
 }
 
 impl Site {
@@ -31,7 +32,11 @@ impl Site {
             paths: vec!["~/.deps".into(), "target".into()],
             save_to: Some(file),
         };
-        Self { folder, cache }
+        Self {
+            folder,
+            cache,
+            most: u64::MAX,
+        }
     }
 
     fn attempt(&self, name: &str) -> AttemptDir {
@@ -50,6 +55,7 @@ impl Site {
             dir,
             "h",
             &self.cache,
+            self.most,
             state,
             &Interrupt::default(),
             &mut Vec::new(),
@@ -115,6 +121,22 @@ fn a_flipped_bit_anywhere_is_a_miss_and_is_saved_anew() {
     }
     fs::write(&path, "short").unwrap();
     assert_eq!(site.restore(&site.attempt("short")).record.restored_exact, None);
+}
+
+#[test]
+fn one_that_is_too_large_is_not_saved() {
+    let mut site = Site::new();
+    let dir = site.attempt("first");
+    fs::write(dir.workspace().join("target/out"), "x").unwrap();
+    let mut state = site.restore(&dir);
+    let bytes = site.save(&dir, &mut state).unwrap();
+    let target = site.cache.save_to.clone().unwrap();
+    fs::remove_file(&target).unwrap();
+    site.most = bytes - 1;
+    assert_eq!(site.save(&dir, &mut CacheState::default()), None);
+    assert_eq!(fs::read_dir(target.parent().unwrap()).unwrap().count(), 0);
+    site.most = bytes;
+    assert_eq!(site.save(&dir, &mut CacheState::default()), Some(bytes));
 }
 
 #[test]
@@ -190,6 +212,7 @@ fn readers_among_fifty_writers_of_one_key_see_whole_caches_or_misses() {
                         &dir,
                         &format!("h{number}"),
                         &site.cache,
+                        u64::MAX,
                         &mut state,
                         &Interrupt::default(),
                         &mut Vec::new(),

@@ -217,7 +217,10 @@ async fn a_held_pod_makes_room_for_a_launch() {
     scene.held(first).await;
     let launch = scene.plain(2, "true");
     let refused = scene.server.backend.launch(launch.clone()).await;
-    assert!(matches!(refused, Err(LaunchError::Full { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(LaunchError::Occupied { .. })),
+        "{refused:?}"
+    );
     scene.let_go(first).await;
     let second = scene.launch_stubbornly(launch).await;
     succeeded(&scene.server.finished(second).await);

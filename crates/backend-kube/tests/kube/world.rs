@@ -18,7 +18,7 @@ use kube::{
 };
 use pipekeeper_backend::{
     Backend, Observation,
-    pod::{HoldOptions, PodBackend, PodOptions, PoolOptions},
+    pod::{FileLimits, HoldOptions, PodBackend, PodOptions, PoolOptions, StreamLimit},
     suite::{Act, World},
 };
 use pipekeeper_backend_kube::{ClusterOptions, KubeHost, Namespaces, Patience, Profile, Profiles};
@@ -37,6 +37,7 @@ pub(crate) struct KubeWorld {
     pub(crate) namespace: String,
     pub(crate) pool: Option<PoolOptions>,
     pub(crate) hold: Option<HoldOptions>,
+    pub(crate) streams: StreamLimit,
 }
 
 /// How the test cluster is reached; none, with a word about it, if there is no such cluster.
@@ -152,6 +153,7 @@ impl KubeWorld {
             options,
             pool: None,
             hold: None,
+            streams: StreamLimit::default(),
             namespace,
         })
     }
@@ -180,8 +182,10 @@ impl KubeWorld {
             artifacts: self.folder.path().join("artifacts"),
             default_image: Some(image("busybox:1")),
             features: BTreeSet::new(),
+            limits: FileLimits::default(),
             pool: self.pool,
             hold: self.hold,
+            streams: self.streams,
             on_observation,
         };
         let backend = PodBackend::new(Arc::<KubeHost>::clone(&host), options);

@@ -8,6 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use pipekeeper_agent::protocol::FileLimits;
 use pipekeeper_model::{AttemptId, Holder, Millis, Name, plan::Feature};
 use tokio::{
     sync::{Semaphore, SemaphorePermit, mpsc, oneshot},
@@ -21,6 +22,7 @@ use super::{
     keeper,
     lane::{Call, Lane, Order, Request},
     pool::Pool,
+    streams::{StreamLimit, Streams},
 };
 use crate::{
     Backend, DebugOrder, EnterOrder, Entered, Launch, LaunchError, Observation, Terminal, Ticket,
@@ -41,10 +43,14 @@ pub struct PodOptions {
     pub default_image: Option<String>,
     /// What plans may ask of it.
     pub features: BTreeSet<Feature>,
+    /// How large what is fetched from a pod may be.
+    pub limits: FileLimits,
     /// How pods stand by for further attempts; none means that each serves one.
     pub pool: Option<PoolOptions>,
     /// How the pods of failed attempts are held for people; none means that they are not.
     pub hold: Option<HoldOptions>,
+    /// How control streams are shared where there are many.
+    pub streams: StreamLimit,
     /// Where observations go.
     pub on_observation: mpsc::UnboundedSender<Observation>,
 }
@@ -63,6 +69,7 @@ pub(super) struct Shared {
     pub(super) lanes: Lanes<Request>,
     pub(super) pool: Pool,
     pub(super) held: HeldPods,
+    pub(super) streams: Streams,
     /// For the streams that carry files.
     bulk: Semaphore,
     pub(super) sessions: Sessions,
@@ -75,6 +82,7 @@ impl PodBackend {
         let (seen, mut states) = mpsc::unbounded_channel();
         host.watch(seen);
         let shared = Arc::new(Shared {
+            streams: Streams::new(options.streams),
             options,
             host,
             lanes: Lanes::default(),

@@ -88,11 +88,11 @@ impl Shared {
         attempt: AttemptId,
         container: usize,
         wire: Wire,
-    ) -> Result<(), Wire> {
+    ) -> Result<(), Box<Wire>> {
         let admitted = (self.options.hold)
             .and_then(|options| self.held.admit(attempt, container, options, Instant::now()));
         let Some(changed) = admitted else {
-            return Err(wire);
+            return Err(Box::new(wire));
         };
         let shared = Arc::clone(self);
         self.spawn(async move {
@@ -132,8 +132,9 @@ impl Shared {
     /// Another stream to a supervisor; none if it does not run any more, or cannot be reached in time.
     async fn open_again(&self, attempt: AttemptId) -> Option<Wire> {
         for _ in 0..OPENINGS {
+            let place = self.streams.place().await?;
             match self.host.open(attempt, StreamRole::Control).await {
-                Ok(stream) => return Some(Wire::new(stream)),
+                Ok(stream) => return Some(Wire::new((stream, place))),
                 Err(OpenError::NotRunning) => return None,
                 Err(OpenError::Unreachable(reason)) => {
                     tracing::debug!(attempt.id = %attempt, "its held pod cannot be reached: {reason}");

@@ -23,10 +23,15 @@ mod mirror;
 mod order;
 mod patient;
 mod pool;
+mod quantity;
+mod streams;
 mod wire;
 
 pub use backend::{PodBackend, PodOptions};
 pub use held::HoldOptions;
 pub use host::{Cause, LogOf, OpenError, Opened, PodHost, PodSharing, PodState, PodStream, StreamRole, Why};
 pub use order::{PodContainer, PodPlan, paths};
+pub use pipekeeper_agent::protocol::FileLimits;
 pub use pool::PoolOptions;
+pub use quantity::thousandths;
+pub use streams::StreamLimit;

@@ -15,8 +15,8 @@ use pipekeeper_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Launch, LaunchError, LaunchScript, LaunchService, Placement, SourceInput, VolumeMount, artifact_path,
-    blob_path,
+    Launch, LaunchError, LaunchScript, LaunchService, Placement, SourceInput, VolumeAccess, VolumeMount,
+    artifact_path, blob_path,
     spec::{to_spec, to_values},
 };
 
@@ -36,6 +36,10 @@ pub mod paths {
     pub const HOME: &str = "/pipe/home";
     /// Outputs and the summary, as steps see them.
     pub const OUT: &str = "/pipe/out";
+    /// Files of secrets, in memory, as steps see them.
+    pub const SECRETS: &str = "/pipe/secrets";
+    /// The most bytes that they are in all; what a ticket can bring is less.
+    pub const SECRETS_LIMIT: u64 = 16 << 20;
     /// The temporary folders of steps.
     pub const TEMPORARY: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
@@ -66,6 +70,8 @@ pub struct PodPlan {
     pub fields: PodFields,
     /// The volumes that are its caches.
     pub volumes: Vec<VolumeMount>,
+    /// Whether it gets files of secrets, for which its containers share a folder in memory.
+    pub has_secret_files: bool,
     /// After this long it is ended, whoever watches.
     pub lifetime: Millis,
 }
@@ -93,6 +99,12 @@ pub(super) struct Order {
     /// What stands beside the steps.
     #[serde(default)]
     pub(super) services: Vec<Name>,
+    /// Where in its host its pod is.
+    #[serde(default)]
+    pub(super) home: Option<String>,
+    /// Whether it must have a volume to itself.
+    #[serde(default)]
+    pub(super) wants_alone: bool,
     /// What another attempt must have in common with it to be served by its pod; none if none may.
     #[serde(default)]
     pub(super) likeness: Option<String>,
@@ -175,13 +187,8 @@ pub(super) fn plan(
         resources: launch.resources.clone(),
         fields: launch.pod.clone(),
         volumes: launch.volumes.clone(),
-        lifetime: Millis(
-            launch
-                .timeout
-                .0
-                .saturating_add(launch.grace.0)
-                .saturating_add(LINGER.0),
-        ),
+        has_secret_files: launch.has_secret_files,
+        lifetime: lifetime(launch),
     };
     let order = Order {
         spec,
@@ -193,9 +200,17 @@ pub(super) fn plan(
             .iter()
             .map(|service| service.name.clone())
             .collect(),
+        home: None,
+        wants_alone: pod.wants_alone(),
         likeness: None,
     };
     Ok((pod, order))
+}
+
+/// After so long nobody needs its pod any more, whatever happened to those who did.
+fn lifetime(launch: &Launch) -> Millis {
+    let running = launch.timeout.0.saturating_add(launch.grace.0);
+    Millis(running.saturating_add(LINGER.0))
 }
 
 /// A spec that no frame holds could never be told.
@@ -218,6 +233,7 @@ fn as_seen(launch: &Launch, containers: usize) -> PodSpec {
         home: PathBuf::from(paths::HOME),
         out: PathBuf::from(paths::OUT),
         tools: PathBuf::from(paths::TOOLS),
+        secrets: launch.has_secret_files.then(|| PathBuf::from(paths::SECRETS)),
         stays: false,
         holds: false,
         temporary: paths::TEMPORARY.map(PathBuf::from).to_vec(),
@@ -275,6 +291,12 @@ impl PodPlan {
     /// Whether the program must be in place before any container of a step starts, as there is no shell to wait in.
     pub fn wants_install(&self) -> bool {
         self.containers.iter().any(|container| !container.has_shell)
+    }
+
+    /// Whether it must have a volume to itself.
+    pub fn wants_alone(&self) -> bool {
+        let mut volumes = self.volumes.iter();
+        volumes.any(|volume| volume.access == VolumeAccess::One)
     }
 
     /// The name of a service's container.
