@@ -188,10 +188,15 @@ impl Supervisor {
                 }
                 ToAgent::Ping => self.say(&FromAgent::Pong).await?,
                 ToAgent::ReadLog { .. } => {}
-                other => {
-                    assert!(matches!(other, ToAgent::Leave | ToAgent::Hold), "{other:?}");
-                    return None;
-                }
+                ToAgent::Leave | ToAgent::Hold => return None,
+                other @ (ToAgent::Begin { .. }
+                | ToAgent::File { .. }
+                | ToAgent::Recycle
+                | ToAgent::Look
+                | ToAgent::Exit
+                | ToAgent::Stop { .. }
+                | ToAgent::PodEnds
+                | ToAgent::Unknown) => panic!("{other:?}"),
             }
         }
     }

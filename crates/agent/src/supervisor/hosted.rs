@@ -163,7 +163,7 @@ impl Supervisor {
             drop(std::fs::remove_file(path));
         }
         let stay = self.stay();
-        if stay == Stay::ForNobody {
+        if stay == Stay::Nobody {
             self.dismiss();
         }
         // Nobody will come for what was started from a laptop that is closed now.
@@ -176,9 +176,9 @@ impl Supervisor {
             self.turn(None, Some(until));
         }
         match (stay, self.farewell) {
-            (Stay::ForAnother, Farewell::Recycle) => return Farewell::Recycle,
-            (Stay::ForPerson(step), Farewell::Hold) => self.hold(step),
-            (Stay::ForNobody | Stay::ForAnother | Stay::ForPerson(_), _) => {}
+            (Stay::Another, Farewell::Recycle) => return Farewell::Recycle,
+            (Stay::Person(step), Farewell::Hold) => self.hold(step),
+            (Stay::Nobody | Stay::Another | Stay::Person(_), _) => {}
         }
         self.dismiss();
         self.log.finish_copy(FAREWELL);
@@ -188,22 +188,22 @@ impl Supervisor {
     /// Whom the pod may stay for.
     fn stay(&self) -> Stay {
         let (Some(pod), Some(record)) = (&self.spec.pod, &self.record) else {
-            return Stay::ForNobody;
+            return Stay::Nobody;
         };
         match record.outcome {
-            RecordOutcome::Succeeded if pod.stays => Stay::ForAnother,
+            RecordOutcome::Succeeded if pod.stays => Stay::Another,
             // What the log hides may still be in the containers.
             RecordOutcome::Failed { step, .. } | RecordOutcome::TimedOut { step: Some(step) }
                 if pod.holds && !self.log.hides_anything() =>
             {
-                Stay::ForPerson(step)
+                Stay::Person(step)
             }
             RecordOutcome::Succeeded
             | RecordOutcome::Failed { .. }
             | RecordOutcome::TimedOut { .. }
             | RecordOutcome::Cancelled
             | RecordOutcome::Errored { .. }
-            | RecordOutcome::Refused => Stay::ForNobody,
+            | RecordOutcome::Refused => Stay::Nobody,
         }
     }
 

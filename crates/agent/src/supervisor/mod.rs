@@ -94,11 +94,11 @@ enum Farewell {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stay {
     /// Nobody.
-    ForNobody,
+    Nobody,
     /// Whoever brings a further attempt.
-    ForAnother,
+    Another,
     /// A person who looks into the step of this index, which failed.
-    ForPerson(usize),
+    Person(usize),
 }
 
 /// Where the ticket is.

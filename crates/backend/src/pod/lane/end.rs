@@ -29,14 +29,14 @@ const END_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Whom the pod of an attempt that ended may stay for.
 enum Stay {
-    ForNobody,
+    Nobody,
     /// An attempt that wants the like.
-    ForAnother {
+    Another {
         likeness: String,
         made_at: Instant,
     },
     /// People who look into this container, whose step failed.
-    ForPerson {
+    Person {
         container: usize,
     },
 }
@@ -142,7 +142,7 @@ impl Lane {
             return self.fetch(FETCH_AGAIN);
         }
         let stay = self.stay(&record.outcome);
-        if let Stay::ForPerson { .. } = stay {
+        if let Stay::Person { .. } = stay {
             // It is held once the attempt has ended for everybody.
             self.finish(*record).await;
             self.let_go(stay);
@@ -203,7 +203,7 @@ impl Lane {
         let end = What::Gone { reason };
         self.mirror.set_end(&end)?;
         self.report(end);
-        self.let_go(Stay::ForNobody);
+        self.let_go(Stay::Nobody);
         Ok(())
     }
 
@@ -219,19 +219,19 @@ impl Lane {
         let end = What::Hopeless { reason };
         self.mirror.set_end(&end)?;
         self.report(end);
-        self.let_go(Stay::ForNobody);
+        self.let_go(Stay::Nobody);
         Ok(())
     }
 
     /// Whom the pod may stay for, after this outcome.
     fn stay(&self, outcome: &RecordOutcome) -> Stay {
         let Some(order) = self.order.as_ref().filter(|_| self.stopping.is_none()) else {
-            return Stay::ForNobody;
+            return Stay::Nobody;
         };
         let failed = match outcome {
             RecordOutcome::Succeeded => {
                 let wanted = order.likeness.clone().zip(self.made_at);
-                return wanted.map_or(Stay::ForNobody, |(likeness, made_at)| Stay::ForAnother {
+                return wanted.map_or(Stay::Nobody, |(likeness, made_at)| Stay::Another {
                     likeness,
                     made_at,
                 });
@@ -243,7 +243,7 @@ impl Lane {
         let step = failed.and_then(|failed| order.spec.steps.get(failed));
         let may_be_held = order.spec.pod.as_ref().is_some_and(|pod| pod.holds);
         step.filter(|_| may_be_held)
-            .map_or(Stay::ForNobody, |step| Stay::ForPerson {
+            .map_or(Stay::Nobody, |step| Stay::Person {
                 container: step.container,
             })
     }
@@ -259,13 +259,13 @@ impl Lane {
         // Services go with the pod alone.
         let has_services = self.order.as_ref().is_none_or(|order| !order.services.is_empty());
         let link = match (link, stay) {
-            (Link::Up(wire), Stay::ForAnother { likeness, made_at }) => {
+            (Link::Up(wire), Stay::Another { likeness, made_at }) => {
                 match self.shared.keep_pod(self.attempt, likeness, wire, made_at) {
                     Ok(()) => return,
                     Err(wire) => Link::Up(*wire),
                 }
             }
-            (Link::Up(wire), Stay::ForPerson { container }) => {
+            (Link::Up(wire), Stay::Person { container }) => {
                 match self.shared.hold_pod(self.attempt, container, wire) {
                     Ok(()) => return,
                     Err(wire) => Link::Up(*wire),
