@@ -24,7 +24,7 @@ fn holding(failed: Duration, max: usize) -> impl FnOnce(&mut KubeWorld) {
 /// An action whose second step, in a folder and with a variable of its own, leaves something everywhere and fails.
 fn failing(scene: &Scene, node: u32) -> Launch {
     let mut launch = scene.shell(node, "mkdir web");
-    let text = "echo mine | tee file ~/own > /var/left; (setsid sleep 1001 &); exit 3";
+    let text = "echo mine | tee file ~/own > /bin/left; (setsid sleep 1001 &); exit 3";
     let mut second = step(None, script(text));
     second.env = BTreeMap::from([("OWN".to_owned(), "a value".to_owned())]);
     second.working_dir = Some("web".to_owned());
@@ -101,16 +101,16 @@ async fn a_failed_pod_is_as_its_step_left_it() {
     scene.held(attempt).await;
     // No sweep takes it away.
     assert_eq!(must(scene.server.backend.list().await), []);
-    let lines = "echo \"<$OWN|$HOME|$PWD|$(cat file ~/own /var/left | tr '\\n' ,)|$(pgrep -f 'sleep 100[1]')>\"\n\
-                 echo more > /var/more; exit\n";
+    let lines = "echo \"<$OWN|$HOME|$PWD|$(cat file ~/own /bin/left | tr '\\n' ,)|$(ps | grep -c 'sleep 100[1]')>\"\n\
+                 echo more > /bin/more-left; exit\n";
     let mut terminal = scene.entered(attempt).await;
     let said = talk(&mut terminal, lines, None).await;
-    says(&said, &["<a value|/pipe/home|/workspace/web|mine,mine,mine,|>"]);
+    says(&said, &["<a value|/pipe/home|/workspace/web|mine,mine,mine,|0>"]);
     says(&terminal.afterwards, &["its pod is held until"]);
     terminal.end().await;
     // What a person did is there for the next; two at a time would be in each other's way.
     let mut terminal = scene.entered(attempt).await;
-    let said = talk(&mut terminal, "echo \"<$(cat /var/more)>\"\n", Some("<more>")).await;
+    let said = talk(&mut terminal, "echo \"<$(cat /bin/more-left)>\"\n", Some("<more>")).await;
     says(&said, &["<more>"]);
     let refused = scene.enter(attempt).await.unwrap_err();
     says(&refused.to_string(), &["somebody looks into its pod already"]);
