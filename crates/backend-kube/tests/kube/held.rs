@@ -110,7 +110,12 @@ async fn a_failed_pod_is_as_its_step_left_it() {
     terminal.end().await;
     // What a person did is there for the next; two at a time would be in each other's way.
     let mut terminal = scene.entered(attempt).await;
-    let said = talk(&mut terminal, "echo \"<$(cat /bin/more-left)>\"\n", Some("<more>")).await;
+    let said = talk(
+        &mut terminal,
+        "echo \"<$(cat /bin/more-left)>\"\n",
+        Some("<more>"),
+    )
+    .await;
     says(&said, &["<more>"]);
     let refused = scene.enter(attempt).await.unwrap_err();
     says(&refused.to_string(), &["somebody looks into its pod already"]);

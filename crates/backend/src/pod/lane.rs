@@ -2,8 +2,10 @@
 
 mod end;
 mod hear;
+mod leave;
 mod news;
 mod obey;
+mod recover;
 
 use std::{io, sync::Arc, time::Duration};
 

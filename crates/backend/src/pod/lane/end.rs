@@ -2,20 +2,14 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use pipekeeper_agent::protocol::{CONTAINER_ENDED, CONTAINER_MARK, ExitRecord, RecordOutcome};
+use pipekeeper_agent::protocol::{CONTAINER_ENDED, ExitRecord, RecordOutcome};
 use pipekeeper_model::{AttemptId, Holder};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Job, LAST_WORDS, Lane, hear::most_of_log};
+use super::{Job, LAST_WORDS, Lane, hear::most_of_log, leave::Stay};
 use crate::{
-    LaunchError, What,
-    pod::{
-        LogOf, PodHost, PodState, StreamRole, files,
-        link::Link,
-        mirror::{Log, Missing, Ticketed},
-        order::Order,
-        pool::send_away,
-    },
+    What,
+    pod::{PodHost, PodState, StreamRole, files, link::Link, mirror::Ticketed, order::Order},
     record::collect,
 };
 
@@ -26,20 +20,6 @@ const FETCH_AGAIN: Duration = Duration::from_secs(1);
 /// The pause before the cluster is asked again how a container ended, and how long it may take to know.
 const END_AGAIN: Duration = Duration::from_millis(300);
 const END_PATIENCE: Duration = Duration::from_secs(15);
-
-/// Whom the pod of an attempt that ended may stay for.
-enum Stay {
-    Nobody,
-    /// An attempt that wants the like.
-    Another {
-        likeness: String,
-        made_at: Instant,
-    },
-    /// People who look into this container, whose step failed.
-    Person {
-        container: usize,
-    },
-}
 
 impl Lane {
     /// Whether nothing more will be learned of it.
@@ -222,151 +202,6 @@ impl Lane {
         self.let_go(Stay::Nobody);
         Ok(())
     }
-
-    /// Whom the pod may stay for, after this outcome.
-    fn stay(&self, outcome: &RecordOutcome) -> Stay {
-        let Some(order) = self.order.as_ref().filter(|_| self.stopping.is_none()) else {
-            return Stay::Nobody;
-        };
-        let failed = match outcome {
-            RecordOutcome::Succeeded => {
-                let wanted = order.likeness.clone().zip(self.made_at);
-                return wanted.map_or(Stay::Nobody, |(likeness, made_at)| Stay::Another {
-                    likeness,
-                    made_at,
-                });
-            }
-            RecordOutcome::Failed { step, .. } => Some(*step),
-            RecordOutcome::TimedOut { step } => *step,
-            RecordOutcome::Cancelled | RecordOutcome::Errored { .. } | RecordOutcome::Refused => None,
-        };
-        let step = failed.and_then(|failed| order.spec.steps.get(failed));
-        let may_be_held = order.spec.pod.as_ref().is_some_and(|pod| pod.holds);
-        step.filter(|_| may_be_held)
-            .map_or(Stay::Nobody, |step| Stay::Person {
-                container: step.container,
-            })
-    }
-
-    /// Keeps the pod for those whom it may stay for; or sends the supervisor away and removes the pod, beside everything
-    /// else; a sweep repeats it.
-    fn let_go(&mut self, stay: Stay) {
-        let link = std::mem::replace(&mut self.link, Link::Down);
-        self.why = None;
-        self.end_due = None;
-        self.removal_due = None;
-        self.look_due = None;
-        // Services go with the pod alone.
-        let has_services = self.order.as_ref().is_none_or(|order| !order.services.is_empty());
-        let link = match (link, stay) {
-            (Link::Up(wire), Stay::Another { likeness, made_at }) => {
-                match self.shared.keep_pod(self.attempt, likeness, wire, made_at) {
-                    Ok(()) => return,
-                    Err(wire) => Link::Up(*wire),
-                }
-            }
-            (Link::Up(wire), Stay::Person { container }) => {
-                match self.shared.hold_pod(self.attempt, container, wire) {
-                    Ok(()) => return,
-                    Err(wire) => Link::Up(*wire),
-                }
-            }
-            (
-                link @ (Link::Up(_) | Link::Down | Link::Awaited(_) | Link::Opening(_) | Link::Parked(_)),
-                _,
-            ) => link,
-        };
-        let (host, attempt) = (Arc::clone(&self.shared.host), self.attempt);
-        self.jobs.spawn(async move {
-            if let Link::Up(wire) = link
-                && send_away(wire).await
-                && !has_services
-            {
-                host.has_left(attempt);
-            }
-            if let Err(error) = host.remove(attempt).await {
-                tracing::info!(attempt.id = %attempt, "its pod is removed later: {error}");
-            }
-            Job::Removed
-        });
-    }
-
-    /// Adds the last words of its services to the log: they may be why nothing could start.
-    async fn quote_services(&mut self) {
-        let services = self.order.as_ref().map(|order| order.services.clone());
-        for service in services.unwrap_or_default() {
-            match self
-                .shared
-                .host
-                .container_log(self.attempt, LogOf::Service(&service))
-                .await
-            {
-                Ok(words) if !words.is_empty() => {
-                    let added = note_of(&format!("what the service `{service}` said last"), &words);
-                    if let Err(error) = self.add_to_log(&added) {
-                        tracing::warn!(attempt.id = %self.attempt, "cannot keep a service's words: {error}");
-                    }
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::debug!(attempt.id = %self.attempt, "a service's words cannot be read: {error}");
-                }
-            }
-        }
-    }
-
-    fn add_to_log(&mut self, text: &[u8]) -> io::Result<()> {
-        let log = self.log()?;
-        log.append_line(text)?;
-        let bytes = log.bytes();
-        self.report(What::LogGrew { bytes });
-        Ok(())
-    }
-
-    /// Takes from the cluster what of the log never came, and says so in it.
-    async fn recover_log(&mut self, reason: &str) {
-        let recovered = self
-            .shared
-            .host
-            .container_log(self.attempt, LogOf::Supervisor)
-            .await;
-        let recovered = recovered.map(|log| own_part(log, self.attempt));
-        match self.keep_recovered(recovered, reason) {
-            Ok(Some(bytes)) => self.report(What::LogGrew { bytes }),
-            Ok(None) => {}
-            Err(error) => tracing::warn!(attempt.id = %self.attempt, "cannot keep a recovered log: {error}"),
-        }
-    }
-
-    /// The log's new size, if anything was added.
-    fn keep_recovered(
-        &mut self,
-        recovered: Result<Vec<u8>, LaunchError>,
-        reason: &str,
-    ) -> io::Result<Option<u64>> {
-        let Some(order) = self.order()? else {
-            return Ok(None);
-        };
-        let mut log = Log::open(&order.log)?;
-        let added = match recovered {
-            Ok(recovered) => match log.missing(&recovered)? {
-                Missing::Nothing => return Ok(None),
-                Missing::Rest(rest) => note_of("what follows was recovered from the cluster", rest),
-                Missing::AfterGap(rest) => note_of(
-                    "output is missing here; what follows was recovered from the cluster",
-                    rest,
-                ),
-            },
-            Err(error) => {
-                tracing::debug!(attempt.id = %self.attempt, "its log cannot be recovered: {error}");
-                note_of(&format!("{reason}; what was put out last may be missing"), &[])
-            }
-        };
-        log.append_line(&added)?;
-        let bytes = log.bytes();
-        self.log = Some(log);
-        Ok(Some(bytes))
-    }
 }
 
 /// Ends without what it made.
@@ -376,20 +211,6 @@ fn forgo(record: &mut ExitRecord, reason: String) {
     record.caches.clear();
     record.large_outputs.clear();
     record.reports.clear();
-}
-
-/// What of a container's log is of this attempt, if its pod served others before.
-fn own_part(mut log: Vec<u8>, attempt: AttemptId) -> Vec<u8> {
-    let mark = format!("{CONTAINER_MARK}{attempt}\n");
-    let at = log
-        .windows(mark.len())
-        .rposition(|window| window == mark.as_bytes());
-    log.drain(..at.map_or(0, |at| at + mark.len()));
-    log
-}
-
-fn note_of(text: &str, rest: &[u8]) -> Vec<u8> {
-    [format!("pipekeeper: {text}\n").as_bytes(), rest].concat()
 }
 
 /// What the cluster knows of the end of the container whose end is all that the supervisor knows.
