@@ -5,7 +5,7 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Error, ResourceExt, api::ListParams};
-use pipekeeper_backend::LaunchError;
+use pipekeeper_backend::{LaunchError, Scarce};
 use pipekeeper_model::AttemptId;
 
 use crate::{KubeHost, known::PodPlace, names, refusal};
@@ -15,7 +15,12 @@ impl KubeHost {
     pub(crate) async fn find_room(&self, pod: &Pod) -> Result<(), LaunchError> {
         let found = self.occupant_for(pod).await;
         let found = found.map_err(|error| refusal::of_call(&self.cluster().name, &error))?;
-        found.map_or(Ok(()), |reason| Err(LaunchError::Occupied { reason }))
+        found.map_or(Ok(()), |reason| {
+            Err(LaunchError::Occupied {
+                of: Scarce::Volume,
+                reason,
+            })
+        })
     }
 
     /// Who had a volume before this attempt that it wants for itself.

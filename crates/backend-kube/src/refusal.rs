@@ -1,7 +1,7 @@
 //! What the cluster's refusals mean: whether trying again may help, and what to do.
 
 use kube::Error;
-use pipekeeper_backend::LaunchError;
+use pipekeeper_backend::{LaunchError, Scarce};
 use pipekeeper_model::Name;
 
 /// Judges an error of a call that creates something in this namespace.
@@ -20,6 +20,7 @@ pub(crate) fn of_create(cluster: &Name, error: &Error, namespace: &str) -> Launc
             "the pod asks for more than the whole quota of the namespace `{namespace}`: lower `resources` or raise the quota: {message}"
         )),
         403 if message.contains("exceeded quota") => LaunchError::Occupied {
+            of: Scarce::Quota,
             reason: format!("the quota of the namespace `{namespace}` is used up: {message}"),
         },
         403 if message.contains("because it is being terminated") => {

@@ -26,6 +26,9 @@ impl PodSharing for KubeHost {
             reason: format!("the pod of `{from}` is not there any more"),
         };
         let PodPlace { namespace, name } = self.place(from).await?.ok_or_else(gone)?;
+        if self.known().is_going(from) {
+            return Err(gone());
+        }
         let metadata = render_pod(to, self.cluster()).metadata;
         let change = json!({"metadata": {"labels": metadata.labels, "annotations": metadata.annotations}});
         let (pods, how, change) = (
@@ -37,7 +40,10 @@ impl PodSharing for KubeHost {
         if changed.as_ref().is_err_and(refusal::is_of_transport) {
             changed = self.counted().bounded(pods.patch(&name, &how, &change)).await;
         }
-        changed.map_err(|error| refusal::of_call(&self.cluster().name, &error))?;
+        let changed = changed.map_err(|error| refusal::of_call(&self.cluster().name, &error))?;
+        if changed.metadata.deletion_timestamp.is_some() {
+            return Err(gone());
+        }
         self.known().handed_over(from, to.attempt);
         Ok(())
     }

@@ -76,6 +76,15 @@ pub trait Backend: Send + Sync {
     async fn list(&self) -> Result<Vec<AttemptId>, LaunchError>;
 }
 
+/// What a launch may have to wait for until others end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scarce {
+    /// The quota of its namespace.
+    Quota,
+    /// A volume that one action at a time has.
+    Volume,
+}
+
 /// A call that did not work.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum LaunchError {
@@ -88,6 +97,8 @@ pub enum LaunchError {
     /// Others have what it needs; it goes better once one of them has ended.
     #[error("{reason}")]
     Occupied {
+        /// What it is.
+        of: Scarce,
         /// What they have, and who.
         reason: String,
     },

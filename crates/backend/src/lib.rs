@@ -22,7 +22,7 @@ pub mod suite;
 pub use artifacts::{artifact_path, blob_path};
 pub use contract::{
     Backend, CacheMount, InputArtifact, KeepWorkspace, Launch, LaunchError, LaunchScript, LaunchService,
-    LaunchStep, Observation, Orphan, Placement, SecretValue, SourceInput, Ticket, Tier, VolumeAccess,
+    LaunchStep, Observation, Orphan, Placement, Scarce, SecretValue, SourceInput, Ticket, Tier, VolumeAccess,
     VolumeMount, What,
 };
 pub use debug::{DebugOrder, EnterOrder, Entered, TermName, Terminal, TerminalSize, TerminalStream, Told};

@@ -13,8 +13,8 @@ use pipekeeper_agent::protocol::{
     AttemptSpec, ExitRecord, FromAgent, PROTOCOL_VERSION, RecordOutcome, ToAgent, Usage, encode, try_decode,
 };
 use pipekeeper_backend::{
-    Backend, EnterOrder, Entered, Launch, LaunchError, Observation, TermName, Terminal, TerminalSize, Ticket,
-    What,
+    Backend, EnterOrder, Entered, Launch, LaunchError, Observation, Scarce, TermName, Terminal, TerminalSize,
+    Ticket, What,
     pod::{
         FileLimits, HoldOptions, LogOf, OpenError, Opened, PodBackend, PodHost, PodOptions, PodPlan,
         PodState, PodStream, StreamLimit, StreamRole,
@@ -46,6 +46,9 @@ struct Pods {
     specs: BTreeMap<AttemptId, AttemptSpec>,
     /// Why another pod does not fit, as long as any is there.
     is_narrow: bool,
+    /// Whether what is removed stays for a while.
+    goes_late: bool,
+    going: BTreeSet<AttemptId>,
 }
 
 struct Host {
@@ -73,7 +76,10 @@ impl PodHost for Host {
         let mut pods = self.pods.lock().unwrap();
         if pods.is_narrow && !pods.there.is_empty() {
             let reason = "no room".to_owned();
-            return Err(LaunchError::Occupied { reason });
+            return Err(LaunchError::Occupied {
+                of: Scarce::Quota,
+                reason,
+            });
         }
         pods.there.insert(pod.attempt);
         Ok(())
@@ -116,8 +122,13 @@ impl PodHost for Host {
     }
 
     async fn look(&self, attempt: AttemptId) -> Result<PodState, LaunchError> {
-        let is_there = self.pods.lock().unwrap().there.contains(&attempt);
-        Ok(if is_there {
+        let mut pods = self.pods.lock().unwrap();
+        if !pods.goes_late && pods.going.remove(&attempt) {
+            pods.there.remove(&attempt);
+        }
+        Ok(if pods.going.contains(&attempt) {
+            PodState::Going
+        } else if pods.there.contains(&attempt) {
             PodState::Running(None)
         } else {
             PodState::Absent
@@ -125,7 +136,12 @@ impl PodHost for Host {
     }
 
     async fn remove(&self, attempt: AttemptId) -> Result<(), LaunchError> {
-        self.pods.lock().unwrap().there.remove(&attempt);
+        let mut pods = self.pods.lock().unwrap();
+        if pods.goes_late {
+            pods.going.insert(attempt);
+        } else {
+            pods.there.remove(&attempt);
+        }
         Ok(())
     }
 
@@ -450,6 +466,37 @@ async fn a_launch_that_finds_no_room_makes_some() {
     );
     scene.let_go(first).await;
     scene.ended(launch).await;
+}
+
+/// Room that a removed pod leaves late is waited for, rather than made twice.
+#[tokio::test]
+async fn a_launch_that_finds_no_room_makes_no_more_than_it_needs() {
+    let mut scene = Scene::holding();
+    let (first, second) = (scene.held(1).await, scene.held(2).await);
+    {
+        let mut pods = scene.pods.lock().unwrap();
+        pods.is_narrow = true;
+        pods.goes_late = true;
+    }
+    let launch = scene.launch(3);
+    for _ in 0..3 {
+        scene.backend.launch(launch.clone()).await.unwrap_err();
+    }
+    assert!(matches!(scene.enter(first).await, Entered::NotHeld));
+    scene.pods.lock().unwrap().goes_late = false;
+    scene.let_go(first).await;
+    assert!(scene.is_there(second));
+}
+
+/// People look into the last try of an action.
+#[tokio::test]
+async fn a_pod_goes_when_its_action_is_tried_again() {
+    let mut scene = Scene::holding();
+    let first = scene.held(1).await;
+    let mut launch = scene.launch(1);
+    launch.attempt.number += 1;
+    scene.backend.launch(launch).await.unwrap();
+    scene.let_go(first).await;
 }
 
 #[tokio::test]

@@ -139,7 +139,11 @@ impl Supervisor {
                 }
             }
             ToAgent::Look => self.ask_for_processes(),
-            ToAgent::PodEnds => self.end_with_pod(),
+            // What is there to fetch is fetched as long as the pod is there.
+            ToAgent::PodEnds if self.record.is_none() || self.farewell == Farewell::Hold => {
+                self.end_with_pod()
+            }
+            ToAgent::PodEnds => {}
             ToAgent::Leave => self.bid_farewell(Farewell::Leave),
             ToAgent::Recycle => self.bid_farewell(Farewell::Recycle),
             ToAgent::Hold => self.bid_farewell(Farewell::Hold),

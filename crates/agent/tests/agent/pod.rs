@@ -426,6 +426,25 @@ fn a_pod_whose_end_its_controller_tells_leaves_no_record() {
     pod.ended(reader, 143);
 }
 
+/// A controller that was away still fetches what there is.
+#[test]
+fn a_record_that_is_there_outlives_the_word_that_its_pod_ends() {
+    let mut pod = Pod::start(1);
+    let mut first = pod.connect();
+    first.begin(pod.spec(vec![in_container(0, "echo all of it")]));
+    let record = first.finished();
+    drop(first);
+    let mut second = pod.connect();
+    assert!(matches!(second.next(), FromAgent::CheckedIn { .. }));
+    second.tell(&ToAgent::PodEnds);
+    second.tell(&ToAgent::ReadLog { from: 0 });
+    assert_eq!(second.finished(), record);
+    let log = String::from_utf8(second.log.clone()).unwrap();
+    assert!(log.contains("all of it"), "{log}");
+    second.tell(&ToAgent::Leave);
+    pod.wait();
+}
+
 /// Only the container's own end is a failure, even if the rest of the pod goes on.
 #[test]
 fn a_step_that_ends_its_own_container_fails() {

@@ -202,7 +202,7 @@ async fn a_quota_that_is_used_up_is_waited_for() {
     let first = scene.launch(scene.plain(1, "exec sleep 1000")).await;
     scene.server.runs(first).await;
     let refused = scene.server.backend.launch(scene.plain(2, "true")).await;
-    let Err(LaunchError::Occupied { reason }) = refused else {
+    let Err(LaunchError::Occupied { reason, .. }) = refused else {
         panic!("not to be tried again: {refused:?}")
     };
     says(&reason, &["quota", &scene.world.namespace, "pods=1"]);

@@ -220,7 +220,7 @@ async fn a_namespace_is_made_when_it_is_needed_and_nothing_in_it_is_left() {
         .backend
         .launch(maker.scene.plain(2, "true"))
         .await;
-    let Err(LaunchError::Occupied { reason }) = refused else {
+    let Err(LaunchError::Occupied { reason, .. }) = refused else {
         panic!("not to be tried again: {refused:?}")
     };
     says(&reason, &["quota", &name, "pods=1"]);

@@ -479,7 +479,7 @@ async fn a_volume_that_one_action_at_a_time_may_have_is_waited_for() {
             scene.restart();
         }
         let refused = scene.server.backend.launch(second.clone()).await;
-        let Err(LaunchError::Occupied { reason }) = refused else {
+        let Err(LaunchError::Occupied { reason, .. }) = refused else {
             panic!("both have it: {refused:?}")
         };
         says(&reason, &["`m2`", "in use by `57/case`", "`access: one`"]);

@@ -285,7 +285,7 @@ impl Session<'_> {
         loop {
             let order = Order::Launch(Box::new(launch.clone()));
             match self.shared.ask(self.attempt, order).await {
-                Err(LaunchError::Transient { reason } | LaunchError::Occupied { reason })
+                Err(LaunchError::Transient { reason } | LaunchError::Occupied { reason, .. })
                     if begun.elapsed() < TAKE_PATIENCE =>
                 {
                     self.note(reason).await?;

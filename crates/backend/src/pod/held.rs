@@ -37,6 +37,10 @@ struct Pod {
     /// The same for people.
     until_time: Timestamp,
     stand: Stand,
+    /// The namespace whose quota it takes.
+    home: Option<String>,
+    /// Whether it goes as soon as nobody looks into it.
+    is_past: bool,
     /// Wakes whoever looks after it.
     changed: Arc<Notify>,
 }
@@ -71,24 +75,29 @@ impl HeldPods {
         self.pods().contains_key(&attempt)
     }
 
-    /// Takes a pod in. One of an earlier attempt of the same action goes, and if there are too many the one that has been
-    /// there for longest; none goes that somebody looks into. What wakes whoever looks after it, unless there is no room.
+    /// Lets those of earlier attempts of the same action go: people look into the last one.
+    pub(super) fn is_followed_by(&self, attempt: AttemptId) {
+        let is_earlier =
+            |id: &AttemptId| (id.run, id.node) == (attempt.run, attempt.node) && id.number < attempt.number;
+        let mut pods = self.pods();
+        for (_, pod) in pods.iter_mut().filter(|(id, _)| is_earlier(id)) {
+            pod.is_past = true;
+            pod.let_go();
+        }
+    }
+
+    /// Takes a pod in. If there are too many, the one goes that has been there for longest; none goes that somebody looks
+    /// into. What wakes whoever looks after it, unless there is no room.
     pub(super) fn admit(
         &self,
         attempt: AttemptId,
-        container: usize,
+        (container, home): (usize, Option<String>),
         options: HoldOptions,
         now: Instant,
     ) -> Option<Arc<Notify>> {
         let mut pods = self.pods();
-        let is_earlier = |id: &AttemptId| (id.run, id.node) == (attempt.run, attempt.node);
-        pods.iter_mut()
-            .filter(|(id, _)| is_earlier(id))
-            .for_each(|(_, pod)| {
-                pod.let_go();
-            });
         while pods.values().filter(|pod| pod.stand != Stand::Going).count() >= options.max {
-            if !let_oldest_go(&mut pods) {
+            if !let_oldest_go(pods.values_mut()) {
                 return None;
             }
         }
@@ -99,6 +108,8 @@ impl HeldPods {
             until: now + options.failed,
             until_time: present() + Millis(u64::try_from(options.failed.as_millis()).unwrap_or(u64::MAX)),
             stand: Stand::Coming,
+            home,
+            is_past: false,
             changed: Arc::clone(&changed),
         };
         pods.insert(attempt, pod);
@@ -134,14 +145,17 @@ impl HeldPods {
     /// Lets somebody in, until `limit` at least; none if it is not held.
     ///
     /// # Errors
-    /// If somebody looks into it already.
+    /// If somebody looks into it already, or it is not ready yet.
     pub(super) fn enter(&self, attempt: AttemptId, limit: Instant) -> Result<Option<Entrance>, LaunchError> {
         let mut pods = self.pods();
         let Some(pod) = pods.get_mut(&attempt) else {
             return Ok(None);
         };
         match pod.stand {
-            Stand::Coming | Stand::Going => Ok(None),
+            Stand::Going => Ok(None),
+            Stand::Coming => Err(LaunchError::Terminal {
+                reason: "its pod is just being made ready: call again in some seconds".to_owned(),
+            }),
             Stand::Entered(_) => Err(occupied()),
             Stand::Free => {
                 pod.stand = Stand::Entered(limit);
@@ -158,7 +172,7 @@ impl HeldPods {
         if let Some(pod) = self.pods().get_mut(&attempt)
             && matches!(pod.stand, Stand::Entered(_))
         {
-            pod.stand = Stand::Free;
+            pod.stand = if pod.is_past { Stand::Going } else { Stand::Free };
             pod.changed.notify_one();
         }
     }
@@ -176,11 +190,13 @@ impl HeldPods {
         }
     }
 
-    /// Lets the one go that has been there for longest, as long as none goes already and nobody looks into it.
-    pub(super) fn make_room(&self) {
+    /// Lets the one go that has been there for longest in this namespace, as long as none goes already and nobody looks into
+    /// it.
+    pub(super) fn make_room(&self, home: Option<&str>) {
         let mut pods = self.pods();
-        if pods.values().all(|pod| pod.stand != Stand::Going) {
-            let_oldest_go(&mut pods);
+        let mut there = pods.values_mut().filter(|pod| pod.home.as_deref() == home);
+        if there.all(|pod| pod.stand != Stand::Going) {
+            let_oldest_go(pods.values_mut().filter(|pod| pod.home.as_deref() == home));
         }
     }
 
@@ -204,16 +220,15 @@ impl Pod {
     }
 }
 
-fn let_oldest_go(pods: &mut BTreeMap<AttemptId, Pod>) -> bool {
-    let idle = pods
-        .values_mut()
-        .filter(|pod| matches!(pod.stand, Stand::Coming | Stand::Free));
+fn let_oldest_go<'a>(pods: impl Iterator<Item = &'a mut Pod>) -> bool {
+    let idle = pods.filter(|pod| matches!(pod.stand, Stand::Coming | Stand::Free));
     idle.min_by_key(|pod| pod.since).is_some_and(Pod::let_go)
 }
 
 fn occupied() -> LaunchError {
     LaunchError::Terminal {
-        reason: "somebody looks into its pod already".to_owned(),
+        reason: "somebody looks into its pod already (a connection that broke counts for 50 s); `pipe debug --new` makes another"
+            .to_owned(),
     }
 }
 
@@ -256,7 +271,9 @@ mod tests {
 
         fn hold(&mut self, attempt: AttemptId) -> bool {
             self.now += Duration::from_secs(1);
-            let admitted = self.held.admit(attempt, 0, OPTIONS, self.now);
+            self.held.is_followed_by(attempt);
+            let place = (0, Some("home".to_owned()));
+            let admitted = self.held.admit(attempt, place, OPTIONS, self.now);
             admitted.is_some() && self.held.is_ready(attempt).is_some()
         }
 
@@ -282,10 +299,12 @@ mod tests {
         assert!(!scene.hold(fourth), "both are looked into");
         assert!(!scene.held.has(fourth));
         scene.held.leave(third);
-        scene.held.make_room();
+        scene.held.make_room(Some("home"));
         assert!(!scene.goes(third), "the second goes already");
         scene.held.is_gone(second);
-        scene.held.make_room();
+        scene.held.make_room(Some("another"));
+        assert!(!scene.goes(third), "it takes nothing from there");
+        scene.held.make_room(Some("home"));
         assert!(scene.goes(third) && !scene.goes(first));
     }
 
@@ -294,6 +313,12 @@ mod tests {
         let mut scene = Scene::new();
         assert!(scene.hold(attempt(1, 1)) && scene.hold(attempt(1, 2)));
         assert!(scene.goes(attempt(1, 1)) && !scene.goes(attempt(1, 2)));
+        scene.held.is_gone(attempt(1, 1));
+        assert!(scene.enters(attempt(1, 2)));
+        scene.held.is_followed_by(attempt(1, 3));
+        assert!(!scene.goes(attempt(1, 2)), "somebody looks into it");
+        scene.held.leave(attempt(1, 2));
+        assert!(scene.goes(attempt(1, 2)));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    OpenError, StreamRole,
+    OpenError, PodState, StreamRole,
     backend::Shared,
     debug::{left, terminal},
     pool::send_away,
@@ -25,9 +25,12 @@ use crate::{EnterOrder, Entered, LaunchError, Observation, Terminal, Told, What,
 
 /// How long a supervisor may take to make ready.
 const READY: Duration = Duration::from_secs(6);
-/// How often a stream that broke is opened anew, and the pause between two tries; a supervisor waits for a minute.
-const OPENINGS: usize = 5;
+/// For how long a stream that broke is opened anew; a supervisor waits for a minute.
+const REOPENING: Duration = Duration::from_secs(50);
+/// The pause before a supervisor is reached for again, and before a pod is looked at again.
 const AGAIN: Duration = Duration::from_secs(2);
+/// How long a pod that was removed may take to go.
+const GONE: Duration = Duration::from_secs(60);
 
 /// Somebody who looks into a held pod.
 struct Visit {
@@ -64,6 +67,10 @@ pub(super) async fn enter(shared: &Arc<Shared>, order: EnterOrder) -> Result<Ent
         shared: Arc::clone(shared),
         attempt,
     };
+    match shared.host.look(attempt).await? {
+        PodState::Waiting(_) | PodState::Running(_) => {}
+        PodState::Absent | PodState::Going | PodState::Ended { .. } => return Ok(Entered::NotHeld),
+    }
     let until = entrance.until.time_of_day();
     let note =
         format!("this is the pod of the attempt itself, as the step left it; it is held until {until}");
@@ -76,21 +83,21 @@ pub(super) async fn enter(shared: &Arc<Shared>, order: EnterOrder) -> Result<Ent
     Ok(Entered::Open(Terminal {
         stream,
         sizes,
-        afterwards: format!("its pod is held until {until}; `pipe debug --release` lets it go"),
+        afterwards: format!("its pod is held until {until}; `pipe debug --release` lets it go before"),
         keep: Box::new(visit),
     }))
 }
 
 impl Shared {
-    /// Holds the pod of an attempt whose step failed in this container; or gives it back.
+    /// Holds the pod of an attempt whose step failed in this container of a pod in this namespace; or gives it back.
     pub(super) fn hold_pod(
         self: &Arc<Self>,
         attempt: AttemptId,
-        container: usize,
+        place: (usize, Option<String>),
         wire: Wire,
     ) -> Result<(), Box<Wire>> {
-        let admitted = (self.options.hold)
-            .and_then(|options| self.held.admit(attempt, container, options, Instant::now()));
+        let admitted =
+            (self.options.hold).and_then(|options| self.held.admit(attempt, place, options, Instant::now()));
         let Some(changed) = admitted else {
             return Err(Box::new(wire));
         };
@@ -123,26 +130,43 @@ impl Shared {
                 },
             };
             if !is_there {
-                wire = self.open_again(attempt).await?;
+                // Its place may be all that there is.
+                drop(wire);
+                wire = self.open_again(attempt, changed).await?;
             }
         }
         Some(wire)
     }
 
-    /// Another stream to a supervisor; none if it does not run any more, or cannot be reached in time.
-    async fn open_again(&self, attempt: AttemptId) -> Option<Wire> {
-        for _ in 0..OPENINGS {
-            let place = self.streams.place().await?;
-            match self.host.open(attempt, StreamRole::Control).await {
-                Ok(stream) => return Some(Wire::new((stream, place))),
-                Err(OpenError::NotRunning) => return None,
-                Err(OpenError::Unreachable(reason)) => {
-                    tracing::debug!(attempt.id = %attempt, "its held pod cannot be reached: {reason}");
-                    sleep(AGAIN).await;
+    /// Another stream to a supervisor; none if it does not run any more, cannot be reached in time, or is to go.
+    async fn open_again(&self, attempt: AttemptId, changed: &Notify) -> Option<Wire> {
+        let opening = async {
+            loop {
+                // Also before the first try: some streams break as soon as they are open.
+                sleep(AGAIN).await;
+                let place = self.streams.place().await?;
+                match self.host.open(attempt, StreamRole::Control).await {
+                    Ok(stream) => return Some(Wire::new((stream, place))),
+                    Err(OpenError::NotRunning) => return None,
+                    Err(OpenError::Unreachable(reason)) => {
+                        tracing::debug!(attempt.id = %attempt, "its held pod cannot be reached: {reason}");
+                    }
                 }
             }
+        };
+        tokio::select! {
+            opened = timeout(REOPENING, opening) => opened.ok().flatten(),
+            () = self.is_to_go(attempt, changed) => None,
         }
-        None
+    }
+
+    async fn is_to_go(&self, attempt: AttemptId, changed: &Notify) {
+        while let Some(due) = self.held.due(attempt, Instant::now()) {
+            tokio::select! {
+                () = changed.notified() => {}
+                () = sleep_until(due) => {}
+            }
+        }
     }
 
     /// Removes a pod that was held.
@@ -153,8 +177,19 @@ impl Shared {
         if let Err(error) = self.host.remove(attempt).await {
             tracing::info!(attempt.id = %attempt, "its pod is removed later: {error}");
         }
+        // Whoever waits for its room finds it only then.
+        let _ = timeout(GONE, self.is_away(attempt)).await;
         self.held.is_gone(attempt);
         self.tell_held(attempt, None);
+    }
+
+    async fn is_away(&self, attempt: AttemptId) {
+        while !matches!(
+            self.host.look(attempt).await,
+            Ok(PodState::Absent | PodState::Ended { .. })
+        ) {
+            sleep(AGAIN).await;
+        }
     }
 
     fn tell_held(&self, attempt: AttemptId, until: Option<Timestamp>) {

@@ -58,6 +58,10 @@ impl Debug {
                 return Err(Failure::usage("no pod of a local run is held")
                     .hint("name the server's run: `pipe debug --release RUN/ACTION`"));
             }
+            if self.new {
+                return Err(Failure::usage("a local run has no pod that is held")
+                    .hint("leave `--new` out, or name the server's run: `pipe debug --new RUN/ACTION`"));
+            }
             return open_local(&action, step, self.print);
         };
         if self.print {

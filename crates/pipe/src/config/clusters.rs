@@ -24,6 +24,8 @@ const DEFAULT_MAX: usize = 4;
 const DEFAULT_HELD: Millis = Millis::minutes(15);
 const DEFAULT_MAX_HELD: usize = 2;
 const LONGEST_HELD: Millis = Millis::hours(12);
+/// Each takes one of the streams that those who work share.
+const MOST_HELD: usize = 20;
 
 /// A cluster, and how it is reached.
 #[derive(Clone, Debug)]
@@ -150,9 +152,15 @@ fn hold(raw: RawHold) -> Result<HoldOptions, Failure> {
     if failed > LONGEST_HELD {
         return Err(wrong(format!("no pod is held for more than {LONGEST_HELD}")));
     }
+    let max = raw.max.unwrap_or(DEFAULT_MAX_HELD);
+    if max > MOST_HELD {
+        return Err(Failure::usage(format!(
+            "has a wrong `hold.max`: at most {MOST_HELD} pods are held at a time"
+        )));
+    }
     Ok(HoldOptions {
         failed: failed.to_duration(),
-        max: raw.max.unwrap_or(DEFAULT_MAX_HELD),
+        max,
     })
 }
 

@@ -129,7 +129,7 @@ fn show(told: &Told) {
 
 fn refused(error: LaunchError) -> Failure {
     match error {
-        LaunchError::Transient { reason } | LaunchError::Occupied { reason } => Failure::ours(reason),
+        LaunchError::Transient { reason } | LaunchError::Occupied { reason, .. } => Failure::ours(reason),
         LaunchError::Terminal { reason } => Failure::new(Exit::RunFailed, reason),
     }
 }

@@ -154,7 +154,7 @@ impl Line {
 async fn next(from: &mut FrameReader<ReadHalf<Upgraded>>) -> Result<Frame, Failure> {
     let gone = || {
         Failure::ours("the connection to the server broke")
-            .hint("what the shell ran in ends by itself; call it again for a new one")
+            .hint("call it again: a pod that is held is free again after 50 s, and one that was made for you ends by itself")
     };
     let came = timeout(SILENCE, from.next()).await.map_err(|_| gone())?;
     came.or_fail("hear the server")?.ok_or_else(gone)

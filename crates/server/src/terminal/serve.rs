@@ -4,7 +4,7 @@ use pipekeeper_controller::{DebugWish, Handle, Terminal, TerminalSize, Told};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split},
     sync::mpsc,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
 use super::{Frame, FrameReader, HEARTBEAT, SILENCE, send};
@@ -19,6 +19,8 @@ pub(crate) enum End {
     Closed,
     /// It never opened.
     Refused,
+    /// Its time was over.
+    Expired,
     /// The person's connection did.
     Left,
 }
@@ -28,6 +30,7 @@ impl End {
         match self {
             Self::Closed => "the shell ended",
             Self::Refused => "no shell opened",
+            Self::Expired => "its time was over",
             Self::Left => "the connection ended",
         }
     }
@@ -49,6 +52,7 @@ pub(crate) async fn serve<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
+    let limit = wish.limit;
     let (from, to) = split(stream);
     let mut line = Line {
         from: FrameReader::new(from),
@@ -65,10 +69,16 @@ where
     };
     let end = tokio::select! {
         end = connect(&mut line, &mut terminal) => end,
+        () = sleep(limit.to_duration()) => End::Expired,
         () = &mut closed => End::Left,
     };
     let last = match end {
         End::Closed => vec![Frame::Note(terminal.afterwards.clone()), Frame::Closed],
+        End::Expired => vec![
+            Frame::Note(format!("the shell had its {limit}; call it again for another")),
+            Frame::Note(terminal.afterwards.clone()),
+            Frame::Closed,
+        ],
         End::Refused | End::Left => vec![Frame::Refused("the server ended the session".to_owned())],
     };
     for frame in last {

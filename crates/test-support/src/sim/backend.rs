@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use pipekeeper_backend::{Backend, Launch, LaunchError, Observation, Ticket, What};
+use pipekeeper_backend::{Backend, Launch, LaunchError, Observation, Scarce, Ticket, What};
 use pipekeeper_model::{AttemptId, Holder, Millis, Name, plan::Feature};
 use tokio::sync::mpsc;
 
@@ -209,7 +209,10 @@ impl Backend for SimBackend {
         self.call().await?;
         if world.strikes(Fault::LaunchFails) {
             let reason = "no place now".to_owned();
-            return Err(LaunchError::Occupied { reason });
+            return Err(LaunchError::Occupied {
+                of: Scarce::Quota,
+                reason,
+            });
         }
         world.check(|ledger| ledger.keeps_secrets(&launch));
         let play = Play::draw(world, launch.attempt, launch.timeout);

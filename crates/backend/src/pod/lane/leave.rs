@@ -70,7 +70,8 @@ impl Lane {
                 }
             }
             (Link::Up(wire), Stay::Person { container }) => {
-                match self.shared.hold_pod(self.attempt, container, wire) {
+                let home = self.order.as_ref().and_then(|order| order.home.clone());
+                match self.shared.hold_pod(self.attempt, (container, home), wire) {
                     Ok(()) => return,
                     Err(wire) => Link::Up(*wire),
                 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{Alone, Files, LOOK_AGAIN, LOOK_EVERY, Lane, Order, Seen};
 use crate::{
-    Launch, LaunchError, SourceInput, Ticket, What,
+    Launch, LaunchError, Scarce, SourceInput, Ticket, What,
     pod::{
         PodPlan, PodState,
         link::{Link, Tries},
@@ -89,7 +89,8 @@ impl Lane {
         if launch.may_share && !order.wants_alone && self.shared.options.hold.is_some() {
             order.hold();
         }
-        order.home = self.shared.host.home(&pod.placement);
+        let home = self.shared.host.home(&pod.placement);
+        order.home.clone_from(&home);
         order.spec.limits = self.shared.options.limits;
         if !is_known {
             let mirror = self.mirror.clone();
@@ -101,16 +102,19 @@ impl Lane {
             .await?;
             self.order = Some(Arc::new(order));
         }
+        self.shared.held.is_followed_by(self.attempt);
         if self.take_over(&pod).await? {
             return Ok(());
         }
         let created = self.shared.host.create(&pod).await;
-        if let Err(LaunchError::Transient { reason } | LaunchError::Occupied { reason }) = &created {
+        if let Err(LaunchError::Transient { reason } | LaunchError::Occupied { reason, .. }) = &created {
             let reason = reason.clone();
             self.report(What::Waiting { reason });
         }
-        if let Err(LaunchError::Occupied { .. }) = &created {
-            self.shared.held.make_room();
+        if let Err(LaunchError::Occupied { of, .. }) = &created {
+            if *of == Scarce::Quota {
+                self.shared.held.make_room(home.as_deref());
+            }
             // There is no pod, and so none whose absence anybody should notice.
             self.order = None;
             let mirror = self.mirror.clone();
