@@ -1,15 +1,16 @@
-//! What a bare client does: pods one after the other, their ends seen in their status.
+//! What a bare client does: pods one after the other or at once, their ends seen in their status, and their output.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use futures_util::TryStreamExt;
+use futures_util::{TryStreamExt, future::try_join_all};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::{
-    Api, Client,
-    api::{DeleteParams, ObjectMeta, PostParams, WatchEvent, WatchParams},
+    Api, Client, ResourceExt,
+    api::{AttachParams, DeleteParams, ListParams, ObjectMeta, PostParams, WatchEvent, WatchParams},
 };
 use serde_json::json;
+use tokio::time::sleep;
 
 use super::NAMESPACE;
 
@@ -40,42 +41,114 @@ pub(super) async fn remove_namespace(client: &Client) -> Result<()> {
         .await
         .context(doing)?;
     while namespaces.get_opt(NAMESPACE).await.context(doing)?.is_some() {
-        tokio::time::sleep(PAUSE).await;
+        sleep(PAUSE).await;
     }
     Ok(())
 }
 
-/// Makes a pod that does nothing, and waits until its status says that it ended.
-pub(super) async fn pod(client: &Client, image: &str, name: &str) -> Result<()> {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
-    let pod: Pod = serde_json::from_value(json!({
-        "metadata": { "name": name },
+/// A pod that runs a command, marked so that those of one kind are found.
+fn object(image: &str, (name, kind): (&str, &str), command: &[&str]) -> Result<Pod> {
+    serde_json::from_value(json!({
+        "metadata": { "name": name, "labels": { "bench": kind } },
         "spec": {
             "restartPolicy": "Never",
             "automountServiceAccountToken": false,
-            "containers": [{ "name": "only", "image": image, "command": ["true"] }],
+            "containers": [{ "name": "only", "image": image, "command": command }],
         },
     }))
-    .context("write a pod")?;
-    let made = pods
-        .create(&PostParams::default(), &pod)
-        .await
-        .context("make a pod")?;
-    let since = made.metadata.resource_version.unwrap_or_default();
-    let watching = WatchParams::default().fields(&format!("metadata.name={name}"));
-    let mut events = Box::pin(pods.watch(&watching, &since).await.context("watch a pod")?);
-    while let Some(event) = events.try_next().await.context("watch a pod")? {
+    .context("write a pod")
+}
+
+fn pods_of(client: &Client) -> Api<Pod> {
+    Api::namespaced(client.clone(), NAMESPACE)
+}
+
+/// Makes a pod that does nothing, and waits until its status says that it ended.
+pub(super) async fn pod(client: &Client, image: &str, name: &str) -> Result<()> {
+    pods(client, image, name, 1).await
+}
+
+/// Makes so many pods at once that do nothing, and waits until their status says that all ended.
+pub(super) async fn pods(client: &Client, image: &str, kind: &str, count: usize) -> Result<()> {
+    let pods = pods_of(client);
+    let objects: Vec<Pod> = (0..count)
+        .map(|number| object(image, (&format!("{kind}-{number}"), kind), &["true"]))
+        .collect::<Result<_>>()?;
+    let how = PostParams::default();
+    let made = try_join_all(objects.iter().map(|pod| pods.create(&how, pod)));
+    let made = made.await.context("make pods")?;
+    let since = made
+        .first()
+        .and_then(ResourceExt::resource_version)
+        .unwrap_or_default();
+    let watching = WatchParams::default().labels(&format!("bench={kind}"));
+    let mut events = Box::pin(pods.watch(&watching, &since).await.context("watch pods")?);
+    let mut ended = BTreeSet::new();
+    while ended.len() < count {
+        let event = events.try_next().await.context("watch pods")?;
+        let event = event.context("the watch ended before the pods did")?;
         if let WatchEvent::Modified(pod) = event {
-            match pod.status.and_then(|status| status.phase).as_deref() {
+            match phase(&pod) {
                 Some("Succeeded") => {
-                    pods.delete(name, &DeleteParams::default())
-                        .await
-                        .context("remove a pod")?;
-                    return Ok(());
+                    ended.insert(pod.name_any());
                 }
                 phase => ensure!(phase != Some("Failed"), "a bare pod failed"),
             }
         }
     }
-    anyhow::bail!("the watch ended before the pod did")
+    let how = DeleteParams::default();
+    let removed = try_join_all(ended.iter().map(|name| pods.delete(name, &how)));
+    removed.await.context("remove pods")?;
+    Ok(())
+}
+
+fn phase(pod: &Pod) -> Option<&str> {
+    pod.status.as_ref()?.phase.as_deref()
+}
+
+/// Makes a pod that stays, and waits until it runs.
+pub(super) async fn stay(client: &Client, image: &str, name: &str) -> Result<()> {
+    let pods = pods_of(client);
+    let pod = object(image, (name, name), &["sleep", "36000"])?;
+    pods.create(&PostParams::default(), &pod)
+        .await
+        .context("make a pod")?;
+    while phase(&pods.get(name).await.context("ask after a pod")?) != Some("Running") {
+        sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
+/// Reads what a command in a pod puts out; so many bytes are expected.
+pub(super) async fn read(client: &Client, name: &str, command: &str, bytes: usize) -> Result<()> {
+    let how = AttachParams::default().stderr(false);
+    let mut process = pods_of(client)
+        .exec(name, ["sh", "-c", command], &how)
+        .await
+        .context("run a command in a pod")?;
+    let mut output = process.stdout().context("a command without output")?;
+    let read = tokio::io::copy(&mut output, &mut tokio::io::sink()).await?;
+    ensure!(read == bytes as u64, "{read} of {bytes} bytes came");
+    Ok(())
+}
+
+/// Waits until no pod is there.
+pub(super) async fn quiet(client: &Client) -> Result<()> {
+    quiet_but(client, 0).await
+}
+
+/// Waits until at most so many pods are there.
+pub(super) async fn quiet_but(client: &Client, most: usize) -> Result<()> {
+    let pods = pods_of(client);
+    while pods
+        .list(&ListParams::default())
+        .await
+        .context("list pods")?
+        .items
+        .len()
+        > most
+    {
+        sleep(PAUSE).await;
+    }
+    Ok(())
 }

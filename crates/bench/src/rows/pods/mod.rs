@@ -2,6 +2,7 @@
 //! PIPE_TEST_REGISTRY with the test images and the supervisor's (or PIPE_TEST_AGENT_IMAGE).
 
 mod bare;
+mod many;
 mod team;
 
 use std::{env, fmt::Write as _, time::Instant};
@@ -17,8 +18,6 @@ use crate::{
 
 const ACTIONS: usize = 10;
 const ROUNDS: usize = 5;
-const PARALLEL: usize = 100;
-const HELD: usize = 200;
 const NAMESPACE: &str = "pipe-bench";
 /// How pods stand by on the server that keeps them.
 const POOL: &str = "pool = { idle = \"5m\", max = 4 }";
@@ -30,7 +29,7 @@ pub(super) fn measure() -> Result<Vec<Figure>> {
 
 /// Many at once.
 pub(super) fn measure_many() -> Result<Vec<Figure>> {
-    on_cluster(async |_, registry| Ok(vec![at_once(registry).await?, held(registry).await?]))
+    on_cluster(async |client, registry| many::measure(client, registry).await)
 }
 
 fn on_cluster(work: impl AsyncFnOnce(&Client, &str) -> Result<Vec<Figure>>) -> Result<Vec<Figure>> {
@@ -110,42 +109,6 @@ async fn in_turns(client: &Client, registry: &str) -> Result<Vec<Figure>> {
             0.7,
         ),
     ])
-}
-
-async fn at_once(registry: &str) -> Result<Figure> {
-    let actions = format!("  - parallel:\n{}", numbered(1..=PARALLEL, "      ", "true"));
-    let mut team = Team::start(registry, "", &actions, 1)?;
-    let mut ours = Samples::default();
-    ours.add(team.run().await? / 1_000.0);
-    team.served.stop()?;
-    Ok(Figure {
-        what: "100 actions at once, from the webhook to the run's end",
-        unit: "s",
-        ours,
-        floor: None,
-        target: Target::None,
-    })
-}
-
-/// The memory of a server while so many pods run; they go with the namespace.
-async fn held(registry: &str) -> Result<Figure> {
-    let actions = format!(
-        "  - parallel:\n{}",
-        numbered(1..=HELD, "      ", "echo there; exec sleep 3600")
-    );
-    let mut team = Team::start(registry, "", &actions, 1)?;
-    team.push().await?;
-    team.all_run(HELD).await?;
-    let mut ours = Samples::default();
-    ours.add(team.served.memory()?.0);
-    team.served.stop()?;
-    Ok(Figure {
-        what: "resident, 200 pods that run",
-        unit: "MB",
-        ours,
-        floor: None,
-        target: Target::None,
-    })
 }
 
 /// Actions that run a command, as a list.

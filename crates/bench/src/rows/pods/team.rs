@@ -48,16 +48,21 @@ impl Team {
         })
     }
 
-    /// Tells it of the next commit.
-    pub(super) async fn push(&mut self) -> Result<()> {
-        self.told += 1;
-        burst(&self.served, &self.repository, self.told - 1, 1).await
+    /// Tells it of the next commits.
+    pub(super) async fn push(&mut self, count: usize) -> Result<()> {
+        self.told += count;
+        burst(&self.served, &self.repository, self.told - count, count).await
     }
 
     /// How long a run takes from its delivery to its end, in milliseconds.
     pub(super) async fn run(&mut self) -> Result<f64> {
+        self.runs_of(1).await
+    }
+
+    /// How long the runs of so many commits take from their deliveries to the last one's end, in milliseconds.
+    pub(super) async fn runs_of(&mut self, commits: usize) -> Result<f64> {
         let started = Instant::now();
-        self.push().await?;
+        self.push(commits).await?;
         let count = self.told;
         self.until("a run's end", |runs| {
             runs.len() == count && runs.iter().all(|run| outcome(run).is_some())
@@ -108,7 +113,7 @@ impl Team {
     }
 
     async fn runs(&self) -> Result<Vec<Value>> {
-        let answer = http::json(&self.served.address, "/api/v1/runs?limit=100").await?;
+        let answer = http::json(&self.served.address, "/api/v1/runs?limit=200").await?;
         let runs = answer.get("runs").and_then(Value::as_array).cloned();
         runs.context("no runs")
     }
