@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use crate::archive::{ArchiveError, Dates, HashWriter, Rules, select, sha256_of, unpack_from, write_archive};
 use crate::interrupt::Interrupt;
 use crate::protocol::{AttemptDir, CacheRecord, CacheSpec};
+use crate::transfer::Transfers;
 
 const MARK: &[u8; 8] = b"PKCACHE1";
 const TRAILER: u64 = 32 + 8;
@@ -30,12 +31,19 @@ pub(crate) struct CacheState {
 pub(crate) fn restore(
     dir: &AttemptDir,
     cache: &CacheSpec,
+    transfers: &Transfers,
     interrupt: &Interrupt,
     notes: &mut Vec<String>,
 ) -> CacheState {
     let mut state = CacheState::default();
     state.record.name.clone_from(&cache.name);
     for candidate in &cache.restore {
+        if let Some(Err(reason)) = transfers.fetch(&cache.name, &candidate.path, interrupt) {
+            notes.push(format!(
+                "cache `{}` does not come from the object store: {reason}",
+                cache.name
+            ));
+        }
         match restore_file(dir, &candidate.path, interrupt) {
             Ok(()) => {
                 state.record.restored_exact = Some(candidate.exact);
@@ -106,6 +114,7 @@ pub(crate) fn save(
     holder: &str,
     cache: &CacheSpec,
     state: &mut CacheState,
+    transfers: &Transfers,
     interrupt: &Interrupt,
     notes: &mut Vec<String>,
 ) {
@@ -115,12 +124,26 @@ pub(crate) fn save(
     }
     let temporary = target.with_extension(format!("tmp-{holder}"));
     match write(dir, cache, target, &temporary, interrupt, notes) {
-        Ok(saved) => {
-            state.record.saved_bytes = saved;
-            let what = saved.map_or("holds no file and is not saved".to_owned(), |bytes| {
-                format!("saved, {bytes} bytes")
-            });
-            notes.push(format!("cache `{}` {what}", cache.name));
+        Ok(None) => notes.push(format!("cache `{}` holds no file and is not saved", cache.name)),
+        Ok(Some(bytes)) => {
+            state.record.saved_bytes = Some(bytes);
+            let place = match transfers.keep(&cache.name, target, bytes, interrupt) {
+                None => "",
+                Some(Ok(())) => {
+                    state.record.in_store = true;
+                    // Nobody fetches it from here.
+                    drop(fs::remove_file(target));
+                    " in the object store"
+                }
+                Some(Err(reason)) => {
+                    notes.push(format!(
+                        "cache `{}` does not reach the object store, and goes to the server: {reason}",
+                        cache.name
+                    ));
+                    ""
+                }
+            };
+            notes.push(format!("cache `{}` saved{place}, {bytes} bytes", cache.name));
         }
         Err(error) => notes.push(format!(
             "cache `{}` not saved: {}",

@@ -9,6 +9,7 @@ use crate::cache::{self, CacheState};
 use crate::copy::Copier;
 use crate::interrupt::Interrupt;
 use crate::protocol::{ArtifactRecord, ArtifactSpec, AttemptDir, AttemptSpec};
+use crate::transfer::Transfers;
 
 /// Reports that one attempt may keep, the bytes of one, and of all.
 const MAX_REPORTS: usize = 1000;
@@ -57,7 +58,7 @@ pub(crate) fn keep(
     holder: &str,
     after: After,
     caches: &mut [CacheState],
-    interrupt: &Interrupt,
+    (transfers, interrupt): (&Transfers, &Interrupt),
 ) -> Kept {
     let mut kept = Kept::default();
     if let Err(error) = keep_reports(dir, spec, interrupt, &mut kept) {
@@ -69,7 +70,7 @@ pub(crate) fn keep(
     }
     if after == After::Success && kept.problem.is_none() {
         for (cache, state) in spec.caches.iter().zip(caches) {
-            cache::save(dir, holder, cache, state, interrupt, &mut kept.notes);
+            cache::save(dir, holder, cache, state, transfers, interrupt, &mut kept.notes);
         }
     }
     kept

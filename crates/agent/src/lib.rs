@@ -44,6 +44,7 @@ mod signals;
 mod spare;
 mod spawn;
 mod supervisor;
+mod transfer;
 mod workspace;
 
 pub use copy::{Copied, Copier, copy_tree};

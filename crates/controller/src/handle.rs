@@ -55,6 +55,7 @@ pub(crate) enum Command {
         reply: oneshot::Sender<Result<Terminal, LaunchError>>,
     },
     DeliveryStored,
+    CachesRemoved,
     Drain,
 }
 
@@ -265,6 +266,12 @@ impl Handle {
     pub fn delivery_stored(&self) {
         // A full queue means that the controller will look at the store anyway.
         let _ = self.commands.try_send(Command::DeliveryStored);
+    }
+
+    /// Says that caches were removed. Only a hint: what is left of them in object stores is looked for anyway.
+    pub fn caches_removed(&self) {
+        // A full queue costs an hour.
+        let _ = self.commands.try_send(Command::CachesRemoved);
     }
 
     /// Listens to what happens from now on.

@@ -42,7 +42,13 @@ impl Site {
     }
 
     fn restore(&self, dir: &AttemptDir) -> CacheState {
-        restore(dir, &self.cache, &Interrupt::default(), &mut Vec::new())
+        restore(
+            dir,
+            &self.cache,
+            &Transfers::default(),
+            &Interrupt::default(),
+            &mut Vec::new(),
+        )
     }
 
     fn save(&self, dir: &AttemptDir, state: &mut CacheState) -> Option<u64> {
@@ -51,6 +57,7 @@ impl Site {
             "h",
             &self.cache,
             state,
+            &Transfers::default(),
             &Interrupt::default(),
             &mut Vec::new(),
         );
@@ -191,6 +198,7 @@ fn readers_among_fifty_writers_of_one_key_see_whole_caches_or_misses() {
                         &format!("h{number}"),
                         &site.cache,
                         &mut state,
+                        &Transfers::default(),
                         &Interrupt::default(),
                         &mut Vec::new(),
                     );

@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pipekeeper_agent::protocol::{
-    AttemptDir, AttemptSpec, ExitRecord, FromAgent, Incoming, PodSpec, RecordOutcome, StepSpec, ToAgent,
-    ValueSpec, try_decode_incoming, write_frame,
+    AttemptDir, AttemptSpec, ExitRecord, FromAgent, Incoming, PodSpec, RecordOutcome, StepSpec, StoreAccess,
+    ToAgent, ValueSpec, try_decode_incoming, write_frame,
 };
 use tempfile::TempDir;
 
@@ -15,13 +15,14 @@ use crate::support::step;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Pod {
+pub(crate) struct Pod {
+    program: PathBuf,
     root: TempDir,
     processes: Vec<Child>,
 }
 
 /// A controller that reads the log.
-struct Reader {
+pub(crate) struct Reader {
     stream: UnixStream,
     buffer: Vec<u8>,
     log: Vec<u8>,
@@ -29,7 +30,13 @@ struct Reader {
 
 impl Pod {
     fn start(containers: usize) -> Self {
+        Self::start_program(Path::new(env!("CARGO_BIN_EXE_pipekeeper-agent")), containers)
+    }
+
+    /// A pod whose image has this program.
+    pub(crate) fn start_program(program: &Path, containers: usize) -> Self {
         let mut pod = Self {
+            program: program.to_owned(),
             root: tempfile::tempdir().unwrap(),
             processes: Vec::new(),
         };
@@ -41,7 +48,7 @@ impl Pod {
     }
 
     fn spawn(&mut self, arguments: &[&str]) {
-        let child = Command::new(env!("CARGO_BIN_EXE_pipekeeper-agent"))
+        let child = Command::new(&self.program)
             .args(arguments)
             .env("PIPE_POD_ROOT", self.root.path())
             .env("PIPE_HOLDER", "pod-uid")
@@ -54,11 +61,11 @@ impl Pod {
         self.processes.push(child);
     }
 
-    fn dir(&self) -> AttemptDir {
+    pub(crate) fn dir(&self) -> AttemptDir {
         AttemptDir::in_pod(self.root.path())
     }
 
-    fn spec(&self, steps: Vec<StepSpec>) -> Box<AttemptSpec> {
+    pub(crate) fn spec(&self, steps: Vec<StepSpec>) -> Box<AttemptSpec> {
         let dir = self.dir();
         let containers = steps.iter().map(|step| step.container + 1).max().unwrap_or(0);
         let pod = PodSpec {
@@ -79,7 +86,7 @@ impl Pod {
         })
     }
 
-    fn connect(&self) -> Reader {
+    pub(crate) fn connect(&self) -> Reader {
         Reader {
             stream: connect(&self.dir().socket()),
             buffer: Vec::new(),
@@ -113,7 +120,7 @@ impl Drop for Pod {
 }
 
 impl Reader {
-    fn tell(&mut self, message: &ToAgent) {
+    pub(crate) fn tell(&mut self, message: &ToAgent) {
         write_frame(&mut self.stream, message).unwrap();
     }
 
@@ -142,6 +149,11 @@ impl Reader {
 
     /// Gives it the attempt and the ticket.
     fn begin(&mut self, spec: Box<AttemptSpec>) {
+        self.begin_with(spec, StoreAccess::default());
+    }
+
+    /// The same, with caches in an object store.
+    pub(crate) fn begin_with(&mut self, spec: Box<AttemptSpec>, store: StoreAccess) {
         loop {
             let message = self.next();
             if let FromAgent::Ready { holder, .. } = &message {
@@ -154,6 +166,7 @@ impl Reader {
                     holder,
                     secrets: Vec::new(),
                     mask: Vec::new(),
+                    store,
                 });
             }
         }
@@ -172,7 +185,20 @@ impl Reader {
         String::from_utf8(self.log.clone()).unwrap()
     }
 
-    fn finished(&mut self) -> ExitRecord {
+    /// What came of the log so far.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8(self.log.clone()).unwrap()
+    }
+
+    pub(crate) fn step_started(&mut self) {
+        while !matches!(self.next(), FromAgent::StepStarted { .. }) {}
+    }
+
+    pub(crate) fn pong(&mut self) {
+        while self.next() != FromAgent::Pong {}
+    }
+
+    pub(crate) fn finished(&mut self) -> ExitRecord {
         loop {
             if let FromAgent::Finished { record } = self.next() {
                 return *record;

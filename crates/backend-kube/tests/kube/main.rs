@@ -9,8 +9,11 @@ mod debug;
 mod ends;
 mod leaks;
 mod nodes;
+mod objects;
 mod proxy;
 mod restarts;
+#[path = "../../../objects/tests/objects/server.rs"]
+mod s3;
 mod scene;
 mod starts;
 mod tenancy;

@@ -23,6 +23,7 @@ use pipekeeper_backend::{
 };
 use pipekeeper_backend_kube::{ClusterOptions, KubeHost, Namespaces, Patience, Profile, Profiles};
 use pipekeeper_model::{AttemptId, plan::Resources};
+use pipekeeper_objects::ObjectStore;
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -36,6 +37,7 @@ pub(crate) struct KubeWorld {
     pub(crate) options: ClusterOptions,
     pub(crate) namespace: String,
     pub(crate) pool: Option<PoolOptions>,
+    pub(crate) objects: Option<Arc<ObjectStore>>,
 }
 
 /// How the test cluster is reached; none, with a word about it, if there is no such cluster.
@@ -150,6 +152,7 @@ impl KubeWorld {
             client,
             options,
             pool: None,
+            objects: None,
             namespace,
         })
     }
@@ -177,6 +180,7 @@ impl KubeWorld {
             root: self.folder.path().join("root"),
             artifacts: self.folder.path().join("artifacts"),
             default_image: Some(image("busybox:1")),
+            objects: self.objects.clone(),
             features: BTreeSet::new(),
             pool: self.pool,
             on_observation,

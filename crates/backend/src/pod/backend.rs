@@ -9,6 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use pipekeeper_model::{AttemptId, Holder, Millis, Name, plan::Feature};
+use pipekeeper_objects::ObjectStore;
 use tokio::{
     sync::{Semaphore, SemaphorePermit, mpsc, oneshot},
     task::{AbortHandle, JoinSet},
@@ -34,6 +35,8 @@ pub struct PodOptions {
     pub artifacts: PathBuf,
     /// The image of steps that name none.
     pub default_image: Option<String>,
+    /// Where archive caches are kept; none means here.
+    pub objects: Option<Arc<ObjectStore>>,
     /// What plans may ask of it.
     pub features: BTreeSet<Feature>,
     /// How pods stand by for further attempts; none means that each serves one.

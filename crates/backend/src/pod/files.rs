@@ -150,7 +150,7 @@ fn wanted(mirror: &Mirror, order: &Order, record: &ExitRecord) -> Vec<File> {
             file(name, dir.reports().join(report), MOST_OF_REPORT)
         });
     let caches = (record.caches.iter())
-        .filter(|cache| cache.saved_bytes.is_some())
+        .filter(|cache| cache.saved_bytes.is_some() && !cache.in_store)
         .filter_map(|cache| {
             let place = order.caches.get(&cache.name)?;
             Some(file(format!("caches/{}", cache.name), place.clone(), u64::MAX))

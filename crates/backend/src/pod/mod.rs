@@ -18,6 +18,7 @@ mod host;
 mod lane;
 mod link;
 mod mirror;
+mod objects;
 mod order;
 mod patient;
 mod pool;
@@ -25,5 +26,7 @@ mod wire;
 
 pub use backend::{PodBackend, PodOptions};
 pub use host::{Cause, LogOf, OpenError, Opened, PodHost, PodSharing, PodState, PodStream, StreamRole, Why};
+pub(crate) use mirror::write_whole;
+pub use objects::maker_of;
 pub use order::{PodContainer, PodPlan, paths};
 pub use pool::PoolOptions;

@@ -1,4 +1,4 @@
-//! From a launch to the pod that is made and the spec that its supervisor is given. Pure.
+//! From a launch to the pod that is made and the spec that its supervisor is given. It looks at files and makes none.
 
 use std::{
     collections::BTreeMap,
@@ -12,11 +12,16 @@ use pipekeeper_model::{
     AttemptId, Digest, Millis, Name,
     plan::{PodFields, Resources},
 };
+use pipekeeper_objects::ObjectStore;
 use serde::{Deserialize, Serialize};
 
+use super::{
+    PodOptions,
+    objects::{self, CacheObjects, FetchObject},
+};
 use crate::{
-    Launch, LaunchError, LaunchScript, LaunchService, Placement, SourceInput, VolumeMount, artifact_path,
-    blob_path,
+    CacheMount, Launch, LaunchError, LaunchScript, LaunchService, Placement, SourceInput, VolumeMount,
+    artifact_path, blob_path,
     spec::{to_spec, to_values},
 };
 
@@ -90,6 +95,9 @@ pub(super) struct Order {
     pub(super) uploads: BTreeMap<String, PathBuf>,
     /// Where caches are saved on this side, by their names.
     pub(super) caches: BTreeMap<String, PathBuf>,
+    /// What of its caches is in an object store or may come there, by their names.
+    #[serde(default)]
+    pub(super) objects: BTreeMap<String, CacheObjects>,
     /// What stands beside the steps.
     #[serde(default)]
     pub(super) services: Vec<Name>,
@@ -112,13 +120,13 @@ pub(super) fn is_cache(upload: &str) -> bool {
 /// Plans the pod of an attempt. `source` is the archive of a folder that the workspace is to be a copy of.
 pub(super) fn plan(
     launch: &Launch,
-    artifacts: &Path,
-    default_image: Option<&str>,
+    options: &PodOptions,
     source: Option<PathBuf>,
 ) -> Result<(PodPlan, Order), LaunchError> {
     let dir = AttemptDir::in_pod(Path::new(paths::ROOT));
     let mut spec = to_spec(launch, dir.path().join("log"));
-    let containers = containers(launch, default_image, &mut spec)?;
+    let artifacts = &options.artifacts;
+    let containers = containers(launch, options.default_image.as_deref(), &mut spec)?;
     let mut uploads = BTreeMap::new();
     let archive = match &launch.source {
         SourceInput::Empty => None,
@@ -144,27 +152,7 @@ pub(super) fn plan(
     for digest in launch.output_files().into_values() {
         uploads.insert(value_name(digest), blob_path(artifacts, digest));
     }
-    let mut saved = BTreeMap::new();
-    for cache in &launch.caches {
-        let candidates = std::iter::once(&cache.exact).chain(&cache.fallbacks);
-        let found = candidates.into_iter().find(|path| path.is_file());
-        let name = format!("{CACHE}{}", cache.name);
-        let key = cache.exact.file_name().unwrap_or_default();
-        spec.caches.push(CacheSpec {
-            name: cache.name.to_string(),
-            key: key.to_string_lossy().into_owned(),
-            restore: (found.iter())
-                .map(|path| CacheCandidate {
-                    path: dir.incoming().join(&name),
-                    exact: **path == cache.exact,
-                })
-                .collect(),
-            paths: cache.paths.clone(),
-            save_to: (cache.save_to.as_ref()).map(|_| dir.path().join("caches").join(cache.name.as_str())),
-        });
-        uploads.extend(found.map(|path| (name, path.clone())));
-        saved.extend(cache.save_to.clone().map(|path| (cache.name.to_string(), path)));
-    }
+    let (saved, objects) = caches(launch, options.objects.as_deref(), &dir, &mut spec, &mut uploads)?;
     spec.pod = Some(as_seen(launch, containers.len()));
     check_size(&spec)?;
     let pod = PodPlan {
@@ -188,6 +176,7 @@ pub(super) fn plan(
         log: launch.log.clone(),
         uploads,
         caches: saved,
+        objects,
         services: launch
             .services
             .iter()
@@ -196,6 +185,78 @@ pub(super) fn plan(
         likeness: None,
     };
     Ok((pod, order))
+}
+
+/// Adds the caches; where they are saved on this side, and what of them is in an object store, by their names.
+fn caches(
+    launch: &Launch,
+    store: Option<&ObjectStore>,
+    dir: &AttemptDir,
+    spec: &mut AttemptSpec,
+    uploads: &mut BTreeMap<String, PathBuf>,
+) -> Result<(BTreeMap<String, PathBuf>, BTreeMap<String, CacheObjects>), LaunchError> {
+    let (mut saved, mut objects) = (BTreeMap::new(), BTreeMap::new());
+    for cache in &launch.caches {
+        let found = Candidate::best(cache, store);
+        let name = format!("{CACHE}{}", cache.name);
+        spec.caches
+            .push(to_cache(cache, found.as_ref(), &dir.incoming().join(&name), dir));
+        let mut of_cache = CacheObjects::default();
+        match found.map(|(_, found)| found) {
+            Some(Candidate::File(path)) => drop(uploads.insert(name, path.to_owned())),
+            Some(Candidate::Object(object)) => of_cache.fetch = Some(object),
+            None => {}
+        }
+        if let Some(store) = store {
+            of_cache.keep = objects::draw(store, launch, cache)?;
+            objects.insert(cache.name.to_string(), of_cache);
+        }
+        saved.extend(cache.save_to.clone().map(|path| (cache.name.to_string(), path)));
+    }
+    Ok((saved, objects))
+}
+
+/// What a cache is restored from.
+enum Candidate<'a> {
+    File(&'a Path),
+    Object(FetchObject),
+}
+
+impl<'a> Candidate<'a> {
+    /// The best one that is there, with its place.
+    fn best(cache: &'a CacheMount, store: Option<&ObjectStore>) -> Option<(&'a Path, Self)> {
+        let candidates = std::iter::once(&cache.exact).chain(&cache.fallbacks);
+        candidates.into_iter().find_map(|path| {
+            let object = store.and_then(|store| objects::find(store, path));
+            let found = match object {
+                Some(object) => Self::Object(object),
+                None if path.is_file() => Self::File(path),
+                None => return None,
+            };
+            Some((path.as_path(), found))
+        })
+    }
+}
+
+fn to_cache(
+    cache: &CacheMount,
+    found: Option<&(&Path, Candidate<'_>)>,
+    incoming: &Path,
+    dir: &AttemptDir,
+) -> CacheSpec {
+    let key = cache.exact.file_name().unwrap_or_default();
+    CacheSpec {
+        name: cache.name.to_string(),
+        key: key.to_string_lossy().into_owned(),
+        restore: (found.iter())
+            .map(|(path, _)| CacheCandidate {
+                path: incoming.to_owned(),
+                exact: *path == cache.exact,
+            })
+            .collect(),
+        paths: cache.paths.clone(),
+        save_to: (cache.save_to.as_ref()).map(|_| dir.path().join("caches").join(cache.name.as_str())),
+    }
 }
 
 /// A spec that no frame holds could never be told.

@@ -93,6 +93,23 @@ pub(super) struct RawCluster {
     pub(super) env: BTreeMap<String, String>,
     pub(super) pod_allow: BTreeSet<PodField>,
     pub(super) pool: Option<RawPool>,
+    pub(super) object_store: Option<RawObjectStore>,
+}
+
+/// `[clusters.NAME.object_store]`: where archive caches of its pods are kept.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawObjectStore {
+    pub(super) url: Option<String>,
+    pub(super) pods_url: Option<String>,
+    pub(super) bucket: Option<String>,
+    pub(super) region: Option<String>,
+    pub(super) prefix: Option<String>,
+    pub(super) path_style: Option<bool>,
+    pub(super) access_key: Option<String>,
+    pub(super) secret_key: Option<String>,
+    pub(super) secret_key_file: Option<PathBuf>,
+    pub(super) ca: Option<PathBuf>,
 }
 
 /// `pool` of a cluster: pods that stand by.

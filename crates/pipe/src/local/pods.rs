@@ -143,6 +143,7 @@ impl Containers {
             root,
             artifacts: layout.artifacts(),
             default_image: None,
+            objects: None,
             features: BTreeSet::from(FEATURES),
             pool: None,
             on_observation,

@@ -168,6 +168,7 @@ async fn compose(place: &Place, job: &Job, store: &MemoryStore) -> Result<(Contr
         rules: Arc::new(EngineRules),
         layout,
         cache_quota: None,
+        cache_stores: Vec::new(),
     }))
 }
 

@@ -15,7 +15,7 @@ use pipekeeper_controller::Layout;
 use pipekeeper_model::{Name, plan::Feature};
 use tokio::sync::mpsc;
 
-use super::tokens;
+use super::{objects::Stores, tokens};
 use crate::{
     config::{ClusterConfig, Config, PlaceConfig, ProjectConfig},
     failure::{Failure, OrFail},
@@ -37,6 +37,7 @@ pub(super) async fn router(
     config: &Config,
     layout: &Layout,
     local: Arc<dyn Backend>,
+    stores: &Stores,
     on_observation: &mpsc::UnboundedSender<Observation>,
 ) -> Result<Router, Failure> {
     let mut router = Router::new();
@@ -52,6 +53,7 @@ pub(super) async fn router(
                 root: config.data_dir.join("pods").join(name.as_str()),
                 artifacts: layout.artifacts(),
                 default_image: cluster.default_image.clone(),
+                objects: stores.get(&name).cloned(),
                 features: BTreeSet::from(FEATURES),
                 pool: cluster.pool,
                 on_observation: on_observation.clone(),

@@ -13,6 +13,7 @@ use crate::{
         LogOf, PodHost, PodState, StreamRole, files,
         link::Link,
         mirror::{Log, Missing, Ticketed},
+        objects,
         order::Order,
         pool::send_away,
     },
@@ -68,12 +69,17 @@ impl Lane {
         self.jobs.spawn(async move {
             sleep(pause).await;
             let end = end_of_container(&*shared.host, attempt, &order, &record).await;
+            if let Some(store) = &shared.options.objects {
+                objects::settle(store, attempt, &order, &record).await;
+            }
             if !files::names_any(&mirror, &order, &record) {
                 return Job::Got(Ok(()), end);
             }
             let got = async {
                 let (_permit, stream) = shared.open_bulk(attempt, StreamRole::Get).await?;
-                files::get(stream, &mirror, &order, &record).await
+                files::get(stream, &mirror, &order, &record).await?;
+                objects::drop_replaced(attempt, &order, &record);
+                Ok(())
             };
             Job::Got(got.await, end)
         });
