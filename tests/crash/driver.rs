@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Longer than anything takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What the others have got done; it outlives servers.
 pub(crate) struct Driver<'a> {

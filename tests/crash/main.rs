@@ -2,13 +2,15 @@
 //! twice, and side effects, logs and API agree.
 //!
 //! One round is one folder with a repository, a server and two deliveries of one push; see [`round`]. `CRASH_ROUNDS`
-//! says how many rounds each point gets, `CRASH_POINT` names the only point to die at.
+//! says how many rounds each point gets, `CRASH_POINT` names the only point to die at. In [`pods`] the actions are twenty
+//! pods of a real cluster.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod client;
 mod driver;
 mod place;
+mod pods;
 mod processes;
 mod round;
 mod server;

@@ -43,6 +43,15 @@ pub(crate) struct Delivery {
 
 impl Place {
     pub(crate) fn make(scenario: Scenario) -> Self {
+        let pipeline = match scenario {
+            Scenario::Finish => include_str!("finish.yaml"),
+            Scenario::Cancel => include_str!("cancel.yaml"),
+        };
+        Self::with(scenario, pipeline, |_| "trusted = true\n".to_owned())
+    }
+
+    /// With this pipeline, and this in the project's part of the configuration and after it; that may name places here.
+    pub(crate) fn with(scenario: Scenario, pipeline: &str, more: impl FnOnce(&Self) -> String) -> Self {
         let root = tempfile::tempdir().unwrap();
         let mut place = Self {
             root,
@@ -53,10 +62,6 @@ impl Place {
         fs::create_dir_all(work.join(".pipe")).unwrap();
         fs::create_dir(place.path("home")).unwrap();
         let effects = place.path("effects").display().to_string();
-        let pipeline = match scenario {
-            Scenario::Finish => include_str!("finish.yaml"),
-            Scenario::Cancel => include_str!("cancel.yaml"),
-        };
         let pipeline = pipeline
             .replace("EFFECTS-FILE", &effects)
             .replace("LINES", &LINES.to_string());
@@ -66,14 +71,15 @@ impl Place {
         git(&work, &["commit", "--quiet", "--message", "Start"]);
         git(&work, &["clone", "--quiet", "--bare", ".", "../bare.git"]);
         place.sha = git(&work, &["rev-parse", "HEAD"]);
-        fs::write(place.path("config.toml"), place.config()).unwrap();
+        let config = place.config() + &more(&place);
+        fs::write(place.path("config.toml"), config).unwrap();
         place
     }
 
     fn config(&self) -> String {
         format!(
             "listen = \"127.0.0.1:0\"\ndata_dir = \"{}\"\n\n[projects.{PROJECT}]\nforge = \"gitea\"\n\
-             repository = \"{}\"\nhook_secret = \"{SECRET}\"\ntrusted = true\n",
+             repository = \"{}\"\nhook_secret = \"{SECRET}\"\n",
             self.data().display(),
             self.path("bare.git").display(),
         )

@@ -57,7 +57,7 @@ pub(crate) fn served(place: &Place, client: &Client) -> Result<u32, String> {
 }
 
 /// The first delivery made the run, the second is known as its double. Numbers may be left out, never given twice.
-fn deliveries(answer: &Value) -> Result<(), String> {
+pub(crate) fn deliveries(answer: &Value) -> Result<(), String> {
     let mut all = answer["deliveries"].as_array().cloned().unwrap_or_default();
     all.sort_by_key(|one| one["id"].as_u64());
     let outcomes: Vec<_> = all.iter().map(|one| one["outcome"].clone()).collect();
@@ -159,7 +159,7 @@ fn action(run: &Value, ran: &Ran, client: &Client) -> Result<u32, String> {
 }
 
 /// `+ 12: command`
-fn is_echo(line: &str) -> bool {
+pub(crate) fn is_echo(line: &str) -> bool {
     let rest = line.trim_start_matches('+');
     rest.len() < line.len()
         && rest
@@ -168,7 +168,7 @@ fn is_echo(line: &str) -> bool {
             .is_some_and(|(number, _)| number.parse::<u32>().is_ok())
 }
 
-fn tickets(history: &Value, name: &str) -> usize {
+pub(crate) fn tickets(history: &Value, name: &str) -> usize {
     let events = history["events"].as_array().into_iter().flatten();
     events
         .filter(|event| event["type"] == "ticket_granted" && event["node"] == name)
@@ -249,7 +249,7 @@ pub(crate) fn left(place: &Place) -> Result<(), String> {
     }
 }
 
-fn equal<T: PartialEq + Debug>(what: &str, found: &T, wanted: &T) -> Result<(), String> {
+pub(crate) fn equal<T: PartialEq + Debug>(what: &str, found: &T, wanted: &T) -> Result<(), String> {
     if found == wanted {
         Ok(())
     } else {

@@ -82,6 +82,7 @@ fn restore_file(dir: &AttemptDir, path: &Path, interrupt: &Interrupt) -> Result<
     let rules = Rules {
         dates: Dates::Kept,
         tops: Some(TOPS),
+        ..Rules::default()
     };
     unpack_from((&file).take(body), body, dir.path(), &rules, interrupt)?;
     // What is not noted as used goes earlier when room is needed; that is all.
@@ -108,89 +109,115 @@ fn checked_length(file: &mut File) -> io::Result<u64> {
     }
 }
 
-/// Saves a cache, unless the file of its key is there already; failing to is worth a line, no more.
-pub(crate) fn save(
-    dir: &AttemptDir,
-    holder: &str,
-    cache: &CacheSpec,
-    state: &mut CacheState,
-    transfers: &Transfers,
-    interrupt: &Interrupt,
-    notes: &mut Vec<String>,
-) {
-    let Some(target) = &cache.save_to else { return };
-    if state.record.restored_exact == Some(true) || (target.exists() && !state.damaged) {
-        return;
-    }
-    let temporary = target.with_extension(format!("tmp-{holder}"));
-    match write(dir, cache, target, &temporary, interrupt, notes) {
-        Ok(None) => notes.push(format!("cache `{}` holds no file and is not saved", cache.name)),
-        Ok(Some(bytes)) => {
-            state.record.saved_bytes = Some(bytes);
-            let place = match transfers.keep(&cache.name, target, bytes, interrupt) {
-                None => "",
-                Some(Ok(())) => {
-                    state.record.in_store = true;
-                    // Nobody fetches it from here.
-                    drop(fs::remove_file(target));
-                    " in the object store"
-                }
-                Some(Err(reason)) => {
-                    notes.push(format!(
-                        "cache `{}` does not reach the object store, and goes to the server: {reason}",
-                        cache.name
-                    ));
-                    ""
-                }
-            };
-            notes.push(format!("cache `{}` saved{place}, {bytes} bytes", cache.name));
-        }
-        Err(error) => notes.push(format!(
-            "cache `{}` not saved: {}",
-            cache.name,
-            crate::error_text(&error)
-        )),
-    }
-    // Only a failure left it there.
-    drop(fs::remove_file(&temporary));
+/// Whether a cache's file is there and undamaged.
+pub fn is_whole_cache(path: &Path) -> bool {
+    File::open(path).is_ok_and(|mut file| checked_length(&mut file).is_ok())
 }
 
-fn write(
-    dir: &AttemptDir,
-    cache: &CacheSpec,
-    target: &Path,
-    temporary: &Path,
-    interrupt: &Interrupt,
-    notes: &mut Vec<String>,
-) -> Result<Option<u64>, ArchiveError> {
-    let globs = cache
-        .paths
-        .iter()
-        .map(|path| place(path))
-        .collect::<Result<Vec<_>, _>>()?;
-    let selection = select(dir.path(), &globs, interrupt)?;
-    if selection.is_empty() {
-        return Ok(None);
+/// What saves the caches of an attempt.
+#[derive(Debug)]
+pub(crate) struct Saver<'a> {
+    pub(crate) dir: &'a AttemptDir,
+    /// Tells what it writes from what others do at once.
+    pub(crate) holder: &'a str,
+    /// The most bytes that one may have, wherever it goes.
+    pub(crate) most: u64,
+    pub(crate) transfers: &'a Transfers,
+    pub(crate) interrupt: &'a Interrupt,
+}
+
+impl Saver<'_> {
+    /// Saves a cache, unless the file of its key is there already; failing to is worth a line, no more.
+    pub(crate) fn save(&self, cache: &CacheSpec, state: &mut CacheState, notes: &mut Vec<String>) {
+        let Some(target) = &cache.save_to else { return };
+        if state.record.restored_exact == Some(true) || (target.exists() && !state.damaged) {
+            return;
+        }
+        let temporary = target.with_extension(format!("tmp-{}", self.holder));
+        match self.write(cache, target, &temporary, notes) {
+            Ok(None) => notes.push(format!("cache `{}` holds no file and is not saved", cache.name)),
+            Ok(Some(bytes)) => {
+                state.record.saved_bytes = Some(bytes);
+                let place = self.send(cache, target, bytes, state, notes);
+                notes.push(format!("cache `{}` saved{place}, {bytes} bytes", cache.name));
+            }
+            Err(error) => notes.push(format!(
+                "cache `{}` not saved: {}",
+                cache.name,
+                crate::error_text(&error)
+            )),
+        }
+        // Only a failure left it there.
+        drop(fs::remove_file(&temporary));
     }
-    if let Some(folder) = target.parent() {
-        fs::create_dir_all(folder).map_err(ArchiveError::io(folder))?;
+
+    fn write(
+        &self,
+        cache: &CacheSpec,
+        target: &Path,
+        temporary: &Path,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<u64>, ArchiveError> {
+        let (dir, interrupt) = (self.dir.path(), self.interrupt);
+        let globs = cache
+            .paths
+            .iter()
+            .map(|path| place(path))
+            .collect::<Result<Vec<_>, _>>()?;
+        let selection = select(dir, &globs, interrupt)?;
+        if selection.is_empty() {
+            return Ok(None);
+        }
+        if let Some(folder) = target.parent() {
+            fs::create_dir_all(folder).map_err(ArchiveError::io(folder))?;
+        }
+        let file = File::create(temporary).map_err(ArchiveError::io(temporary))?;
+        let mut hashed = HashWriter::new(file);
+        let written = write_archive(dir, &selection, Dates::Kept, &mut hashed, interrupt)?;
+        if !written.left_out.is_empty() {
+            notes.push(format!(
+                "cache `{}`: {} links that point outside are left out",
+                cache.name,
+                written.left_out.len()
+            ));
+        }
+        let (mut file, digest, bytes) = hashed.finish();
+        if bytes + TRAILER > self.most {
+            return Err(ArchiveError::TooLarge { most: self.most });
+        }
+        file.write_all(&[digest.as_slice(), MARK].concat())
+            .and_then(|()| file.sync_all())
+            .and_then(|()| fs::rename(temporary, target))
+            .map_err(ArchiveError::io(target))?;
+        Ok(Some(bytes + TRAILER))
     }
-    let file = File::create(temporary).map_err(ArchiveError::io(temporary))?;
-    let mut hashed = HashWriter::new(file);
-    let written = write_archive(dir.path(), &selection, Dates::Kept, &mut hashed, interrupt)?;
-    if !written.left_out.is_empty() {
-        notes.push(format!(
-            "cache `{}`: {} links that point outside are left out",
-            cache.name,
-            written.left_out.len()
-        ));
+
+    /// Sends an archive to the object store, if it goes to one; where it is, in words.
+    fn send(
+        &self,
+        cache: &CacheSpec,
+        file: &Path,
+        bytes: u64,
+        state: &mut CacheState,
+        notes: &mut Vec<String>,
+    ) -> &'static str {
+        match self.transfers.keep(&cache.name, file, bytes, self.interrupt) {
+            None => "",
+            Some(Ok(())) => {
+                state.record.in_store = true;
+                // Nobody fetches it from here.
+                drop(fs::remove_file(file));
+                " in the object store"
+            }
+            Some(Err(reason)) => {
+                notes.push(format!(
+                    "cache `{}` does not reach the object store, and goes to the server: {reason}",
+                    cache.name
+                ));
+                ""
+            }
+        }
     }
-    let (mut file, digest, bytes) = hashed.finish();
-    file.write_all(&[digest.as_slice(), MARK].concat())
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs::rename(temporary, target))
-        .map_err(ArchiveError::io(target))?;
-    Ok(Some(bytes + TRAILER))
 }
 
 /// Where a path of the pipeline file is, below the attempt's folder.

@@ -5,16 +5,13 @@ use std::io;
 use std::path::Path;
 
 use crate::archive::{ArchiveError, Kind, pack_files, select};
-use crate::cache::{self, CacheState};
+use crate::cache::{CacheState, Saver};
 use crate::copy::Copier;
 use crate::interrupt::Interrupt;
-use crate::protocol::{ArtifactRecord, ArtifactSpec, AttemptDir, AttemptSpec};
+use crate::protocol::{
+    ArtifactRecord, ArtifactSpec, AttemptDir, AttemptSpec, MAX_ALL_REPORTS, MAX_REPORT_BYTES, MAX_REPORTS,
+};
 use crate::transfer::Transfers;
-
-/// Reports that one attempt may keep, the bytes of one, and of all.
-const MAX_REPORTS: usize = 1000;
-const MAX_REPORT_BYTES: u64 = 32 << 20;
-const MAX_ALL_REPORTS: u64 = 128 << 20;
 
 /// How the steps ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +55,8 @@ pub(crate) fn keep(
     holder: &str,
     after: After,
     caches: &mut [CacheState],
-    (transfers, interrupt): (&Transfers, &Interrupt),
+    transfers: &Transfers,
+    interrupt: &Interrupt,
 ) -> Kept {
     let mut kept = Kept::default();
     if let Err(error) = keep_reports(dir, spec, interrupt, &mut kept) {
@@ -66,17 +64,30 @@ pub(crate) fn keep(
             .push(format!("test reports not kept: {}", crate::error_text(&error)));
     }
     for artifact in spec.artifacts.iter().filter(|artifact| is_due(artifact, after)) {
-        keep_artifact(dir, artifact, interrupt, &mut kept);
+        keep_artifact(dir, artifact, spec.limits.artifact, interrupt, &mut kept);
     }
     if after == After::Success && kept.problem.is_none() {
+        let saver = Saver {
+            dir,
+            holder,
+            most: spec.limits.cache,
+            transfers,
+            interrupt,
+        };
         for (cache, state) in spec.caches.iter().zip(caches) {
-            cache::save(dir, holder, cache, state, transfers, interrupt, &mut kept.notes);
+            saver.save(cache, state, &mut kept.notes);
         }
     }
     kept
 }
 
-fn keep_artifact(dir: &AttemptDir, artifact: &ArtifactSpec, interrupt: &Interrupt, kept: &mut Kept) {
+fn keep_artifact(
+    dir: &AttemptDir,
+    artifact: &ArtifactSpec,
+    most: u64,
+    interrupt: &Interrupt,
+    kept: &mut Kept,
+) {
     let name = &artifact.name;
     let folder = dir.artifacts();
     let packed = fs::create_dir_all(&folder)
@@ -88,6 +99,13 @@ fn keep_artifact(dir: &AttemptDir, artifact: &ArtifactSpec, interrupt: &Interrup
             kept.trouble(Problem::Theirs(format!(
                 "artifact `{name}`: no file matches `{}`",
                 artifact.paths.join(" ")
+            )));
+        }
+        Ok(packed) if packed.bytes > most => {
+            drop(fs::remove_file(dir.artifact(name)));
+            kept.trouble(Problem::Theirs(format!(
+                "artifact `{name}` has {} bytes, more than the {most} that are kept of one",
+                packed.bytes
             )));
         }
         Ok(packed) => {

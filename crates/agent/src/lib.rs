@@ -47,6 +47,7 @@ mod supervisor;
 mod transfer;
 mod workspace;
 
+pub use cache::is_whole_cache;
 pub use copy::{Copied, Copier, copy_tree};
 pub use entry::{PodRole, main, main_in_pod};
 pub(crate) use error::error_text;

@@ -9,14 +9,12 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::protocol::LargeOutput;
+use crate::protocol::{LargeOutput, MAX_OUTPUT_BYTES, MAX_OUTPUTS};
 
-/// Bytes that one attempt may put out in all, and in values that are no files.
-pub(crate) const MAX_BYTES: usize = 64 << 20;
+/// Bytes that one attempt may put out in values that are no files.
 const MAX_INLINE: usize = 1 << 20;
 /// A value of more bytes becomes a file.
 pub(crate) const LARGE: usize = 64 << 10;
-const MAX_KEYS: usize = 256;
 
 /// Why an output file is not accepted.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +23,7 @@ pub(crate) enum OutputError {
     TooLarge,
     #[error("outputs of up to 64 KiB have more than 1 MiB together; keep them as an artifact")]
     TooManyBytes,
-    #[error("more than {MAX_KEYS} outputs")]
+    #[error("more than {MAX_OUTPUTS} outputs")]
     TooMany,
     #[error("the output file is not UTF-8")]
     NotText,
@@ -56,9 +54,9 @@ pub(crate) fn parse(file: &[u8], outputs: &mut BTreeMap<String, String>) -> Resu
     let sizes = || outputs.iter().map(|(key, value)| key.len() + value.len());
     let bytes: usize = sizes().sum();
     let inline: usize = sizes().filter(|size| *size <= LARGE).sum();
-    if outputs.len() > MAX_KEYS {
+    if outputs.len() > MAX_OUTPUTS {
         Err(OutputError::TooMany)
-    } else if bytes > MAX_BYTES {
+    } else if u64::try_from(bytes).is_ok_and(|bytes| bytes > MAX_OUTPUT_BYTES) {
         Err(OutputError::TooLarge)
     } else if inline > MAX_INLINE {
         Err(OutputError::TooManyBytes)
@@ -192,7 +190,7 @@ mod tests {
         let many: String = (0..257).map(|number| format!("k{number}=\n")).collect();
         assert_eq!(read(&many), Err(OutputError::TooMany));
         assert_eq!(
-            read(&format!("k={}", "x".repeat(MAX_BYTES))),
+            read(&format!("k={}", "x".repeat(64 << 20))),
             Err(OutputError::TooLarge)
         );
         let crowd: String = (0..20)

@@ -42,6 +42,7 @@ fn name(leash: &mut UnixStream) -> Option<AttemptDir> {
                 | ToAgent::Go { .. }
                 | ToAgent::Exit
                 | ToAgent::Stop { .. }
+                | ToAgent::PodEnds
                 | ToAgent::Ping
                 | ToAgent::Unknown,
             )) => {}

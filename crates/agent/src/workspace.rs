@@ -172,12 +172,18 @@ fn add_input(workspace: &Path, input: &InputSpec, interrupt: &Interrupt) -> Resu
         .map_err(unpack)
 }
 
-/// Writes a secret into its file, which only its owner may read; the path made.
-pub(crate) fn write_secret(dir: &AttemptDir, secret: &SecretValue) -> Result<Option<String>, PrepareError> {
+/// Writes a secret into its file, which only its owner may read; the paths made. Where steps have a folder in memory, which
+/// they see at `memory`, the file is there, and a link stands in its place.
+pub(crate) fn write_secret(
+    dir: &AttemptDir,
+    memory: Option<&Path>,
+    number: usize,
+    secret: &SecretValue,
+) -> Result<Vec<String>, PrepareError> {
     use std::io::Write as _;
 
     let Some(path) = &secret.file else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
     let bad = |reason| PrepareError::Path {
         path: path.clone(),
@@ -185,14 +191,23 @@ pub(crate) fn write_secret(dir: &AttemptDir, secret: &SecretValue) -> Result<Opt
     };
     let place = cache::place(path).map_err(|_| bad("it is absolute"))?;
     let relative = clean(Path::new(&place)).map_err(bad)?;
-    let written = Beneath::open(dir.path())
-        .and_then(|mut beneath| beneath.file(&relative, 0o600))
-        .and_then(|mut file| file.write_all(secret.value.reveal().as_bytes()));
-    written.map_err(|source| PrepareError::Folder {
+    let write = |root: &Path, file: &Path| {
+        let mut file = Beneath::open(root)?.file(file, 0o600)?;
+        file.write_all(secret.value.reveal().as_bytes())
+    };
+    let failed = |source| PrepareError::Folder {
         path: path.clone(),
         source,
-    })?;
-    Ok(Some(place))
+    };
+    let Some(memory) = memory else {
+        write(dir.path(), &relative).map_err(failed)?;
+        return Ok(vec![place]);
+    };
+    let name = number.to_string();
+    write(&dir.secrets(), Path::new(&name))
+        .and_then(|()| Beneath::open(dir.path())?.link(&relative, &memory.join(&name)))
+        .map_err(failed)?;
+    Ok(vec![place, format!("secrets/{name}")])
 }
 
 /// Removes a folder with all in it, also below folders that nobody may write to.

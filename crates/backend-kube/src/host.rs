@@ -10,7 +10,7 @@ use kube::{
     api::{DeleteParams, LogParams},
 };
 use pipekeeper_backend::{
-    LaunchError, TerminalSize,
+    LaunchError, Placement, TerminalSize,
     pod::{LogOf, OpenError, Opened, PodHost, PodPlan, PodSharing, PodState, PodStream, StreamRole},
 };
 use pipekeeper_model::AttemptId;
@@ -22,6 +22,7 @@ use crate::{
     exec, judge,
     known::{Known, PodPlace},
     listings::Need,
+    loosened::loosened,
     names, refusal, render, render_pod,
     tenancy::Tenancy,
     watch,
@@ -46,6 +47,8 @@ pub struct KubeHost {
     calls: Calls,
     /// None if namespaces are made by people.
     tenancy: Option<Tenancy>,
+    /// For whoever makes a pod that wants a volume to itself.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// How a namespace stands.
@@ -82,6 +85,7 @@ impl KubeHost {
             known: Arc::new(known),
             calls: Calls::default(),
             tenancy,
+            turn: tokio::sync::Mutex::default(),
         })
     }
 
@@ -149,8 +153,15 @@ impl KubeHost {
             return Ok(known);
         }
         let listings = &self.known.listings;
-        if timeout(calls::LIMIT, listings.all_answered()).await.is_err() {
-            let awaited = listings.awaited().join("`, `");
+        let home = self.known.home_of(attempt);
+        let answered = async {
+            match &home {
+                Some(home) => listings.answered(home).await,
+                None => listings.all_answered().await,
+            }
+        };
+        if timeout(calls::LIMIT, answered).await.is_err() {
+            let awaited = home.unwrap_or_else(|| listings.awaited().join("`, `"));
             let reason = format!("the pods in `{awaited}` are not known yet: the cluster does not list them");
             return Err(LaunchError::Transient { reason });
         }
@@ -160,7 +171,8 @@ impl KubeHost {
     /// The same, where it matters that a pod that is not seen may be there.
     pub(crate) async fn place(&self, attempt: AttemptId) -> Result<Option<PodPlace>, LaunchError> {
         let found = self.found(attempt).await?;
-        match self.known.listings.hidden() {
+        let home = self.known.home_of(attempt);
+        match self.known.listings.hidden(home.as_deref()) {
             Some(reason) if found.is_none() => Err(LaunchError::Transient { reason }),
             Some(_) | None => Ok(found),
         }
@@ -195,6 +207,19 @@ impl KubeHost {
         }
     }
 
+    /// No step runs in a pod that may do more than we asked for. It goes now, or with the attempt's other remains.
+    async fn refuse_loosened(&self, attempt: AttemptId, place: PodPlace, what: &str) -> LaunchError {
+        let reason = format!(
+            "the cluster changed the pod `{}` in `{}` so that it may do more than asked for: {what}; take this namespace out of the admission webhook that does it",
+            place.name, place.namespace
+        );
+        self.known.created(attempt, place);
+        if let Err(error) = self.remove(attempt).await {
+            tracing::info!(attempt.id = %attempt, "its pod is removed later: {error}");
+        }
+        LaunchError::Terminal { reason }
+    }
+
     /// Puts right what is in a namespace, if that is our business. What is in the way is told, and hides nothing else.
     async fn tend(&self, namespace: &str) {
         let Some(tenancy) = &self.tenancy else { return };
@@ -217,16 +242,36 @@ impl PodHost for KubeHost {
         if self.has_been_handed(plan.attempt, &place).await {
             return Ok(());
         }
+        self.known.was_to_be(plan.attempt, namespace.clone());
+        // What one server makes itself, it makes one after the other; what another makes shows before the ticket.
+        let _one_at_a_time = if plan.wants_alone() {
+            let turn = self.turn.lock().await;
+            self.find_room(&pod).await?;
+            Some(turn)
+        } else {
+            None
+        };
         let made = self.make_with_namespace(plan, &pod, &place).await?;
         if names::attempt_of(&self.cluster.instance, &made) != Some(plan.attempt) {
             let reason = format!("`{}` in `{namespace}` is another's pod", place.name);
             return Err(LaunchError::Terminal { reason });
+        }
+        if let Some(what) = loosened(&pod, &made) {
+            return Err(self.refuse_loosened(plan.attempt, place, &what).await);
         }
         // Not before: a namespace that nothing can be made in, or listed, would be in the way of all others.
         self.watch_namespace(&namespace);
         self.known.created(plan.attempt, place);
         self.known.saw(&made, Timestamp::now());
         Ok(())
+    }
+
+    fn home(&self, placement: &Placement) -> Option<String> {
+        Some(self.cluster.namespaces.of(placement))
+    }
+
+    fn was_to_be(&self, attempt: AttemptId, home: &str) {
+        self.known.was_to_be(attempt, home.to_owned());
     }
 
     async fn open(&self, attempt: AttemptId, role: StreamRole) -> Result<Box<dyn PodStream>, OpenError> {
@@ -276,9 +321,14 @@ impl PodHost for KubeHost {
         }
     }
 
+    async fn occupant(&self, attempt: AttemptId) -> Result<Option<String>, LaunchError> {
+        self.occupant_of(attempt).await
+    }
+
     async fn remove(&self, attempt: AttemptId) -> Result<(), LaunchError> {
         // One that hides in a namespace that cannot be seen is removed by the first sweep that sees it.
         let Some(PodPlace { namespace, name }) = self.found(attempt).await? else {
+            self.known.forget(attempt);
             return Ok(());
         };
         if self.known.is_going(attempt) {

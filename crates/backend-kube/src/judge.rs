@@ -14,6 +14,8 @@ use pipekeeper_backend::pod::{Cause, PodState, Why, paths};
 
 use crate::{Patience, names};
 
+/// A node that has not made a pod's containers after this long has trouble with it that no status tells.
+const MAKING: Duration = Duration::from_secs(60);
 /// After this long a pod that was told to go and did not is on a node that does not answer.
 const GOING: Duration = Duration::from_secs(30);
 
@@ -29,7 +31,7 @@ pub(crate) fn judge(pod: &Pod, now: Timestamp, patience: &Patience) -> PodState 
             .and_then(|spec| spec.node_name.as_deref())
             .unwrap_or("?");
         return PodState::Ended {
-            reason: format!("its node `{node}` stopped answering"),
+            reason: format!("its pod was deleted, and its node `{node}` stopped answering or did not end it"),
         };
     }
     let containers = status.container_statuses.as_deref().unwrap_or_default();
@@ -43,6 +45,9 @@ pub(crate) fn judge(pod: &Pod, now: Timestamp, patience: &Patience) -> PodState 
         .find_map(|container| trouble(pod, container, patience))
         .map(|why| with_hint(why, pod));
     if agent.is_some_and(|state| state.running.is_some()) {
+        if pod.metadata.deletion_timestamp.is_some() {
+            return PodState::Going;
+        }
         let why = trouble.or_else(|| unready_service(containers, patience));
         return PodState::Running(why);
     }
@@ -51,7 +56,8 @@ pub(crate) fn judge(pod: &Pod, now: Timestamp, patience: &Patience) -> PodState 
         init.iter()
             .find_map(|container| trouble_of_init(pod, container, patience))
     });
-    PodState::Waiting(trouble.or_else(|| unschedulable(status, patience)))
+    let trouble = trouble.or_else(|| unschedulable(status, patience));
+    PodState::Waiting(trouble.or_else(|| unmade(pod, status, now, patience)))
 }
 
 /// Whether it was to be gone long ago.
@@ -174,6 +180,12 @@ fn trouble(pod: &Pod, container: &ContainerStatus, patience: &Patience) -> Optio
             patience: Duration::ZERO,
             cause: Cause::Container,
         }),
+        // Runners end so when they are sent away, or their supervisor is gone; nothing else ends there before the ticket.
+        (_, code) if name.starts_with("step-") && ![0, 143].contains(&code) => Some(Why {
+            text: format!("the container of `{image}` ended with code {code} before its step began"),
+            patience: patience.start,
+            cause: Cause::Container,
+        }),
         (_, code) if name.starts_with("service-") => Some(Why {
             text: format!(
                 "the service `{}` ended with code {code}",
@@ -246,5 +258,27 @@ fn unschedulable(status: &PodStatus, patience: &Patience) -> Option<Why> {
         text: format!("no node takes its pod: {message}"),
         patience: patience.node,
         cause: Cause::Node,
+    })
+}
+
+/// A node took the pod, and nothing comes of it.
+fn unmade(pod: &Pod, status: &PodStatus, now: Timestamp, patience: &Patience) -> Option<Why> {
+    let conditions = status.conditions.as_deref().unwrap_or_default();
+    let scheduled = conditions
+        .iter()
+        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "True")?;
+    let since = scheduled.last_transition_time.as_ref()?.0;
+    if now < since || now.duration_since(since).unsigned_abs() < MAKING {
+        return None;
+    }
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+    Some(Why {
+        text: format!(
+            "its node `{}` makes its containers for over a minute: it may be fetching an image, or cannot mount a volume or connect the pod, which `kubectl describe pod {}` shows",
+            node.unwrap_or("?"),
+            pod.metadata.name.as_deref().unwrap_or("?")
+        ),
+        patience: patience.making,
+        cause: Cause::Container,
     })
 }

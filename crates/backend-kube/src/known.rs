@@ -40,6 +40,8 @@ struct State {
     pods: BTreeMap<AttemptId, Seen>,
     /// The pods that were handed over, and to whom. A watch may still tell of how they were called before.
     handed: BTreeMap<PodPlace, AttemptId>,
+    /// The namespaces that pods were to be made in, also by servers before.
+    homes: BTreeMap<AttemptId, String>,
     seen: Option<mpsc::UnboundedSender<(AttemptId, PodState)>>,
     usual_start: Option<Duration>,
 }
@@ -97,6 +99,16 @@ impl Known {
     /// Where an attempt's pod is.
     pub(crate) fn place_of(&self, attempt: AttemptId) -> Option<PodPlace> {
         self.lock().pods.get(&attempt).map(|seen| seen.place.clone())
+    }
+
+    /// The pod of an attempt was to be made there.
+    pub(crate) fn was_to_be(&self, attempt: AttemptId, namespace: String) {
+        self.lock().homes.insert(attempt, namespace);
+    }
+
+    /// Where an attempt's pod is, if there is one.
+    pub(crate) fn home_of(&self, attempt: AttemptId) -> Option<String> {
+        self.lock().homes.get(&attempt).cloned()
     }
 
     /// The pod of an attempt is another's from now on.
@@ -242,7 +254,9 @@ impl Known {
         known.drop_pod(attempt);
         let state = match last {
             PodState::Ended { reason } => PodState::Ended { reason },
-            PodState::Absent | PodState::Waiting(_) | PodState::Running(_) => PodState::Absent,
+            PodState::Absent | PodState::Waiting(_) | PodState::Running(_) | PodState::Going => {
+                PodState::Absent
+            }
         };
         known.tell(attempt, state);
     }
@@ -292,6 +306,7 @@ impl State {
 
     /// Whether it was known.
     fn drop_pod(&mut self, attempt: AttemptId) -> bool {
+        self.homes.remove(&attempt);
         let dropped = self.pods.remove(&attempt);
         if let Some(seen) = &dropped {
             self.handed.remove(&seen.place);

@@ -3,6 +3,7 @@
 //! The cluster is observed, never trusted to remember: what an attempt is stands in the store, and who may start it in its
 //! ticket. Entry type: [`KubeHost`], a [`PodHost`](pipekeeper_backend::pod::PodHost).
 
+mod alone;
 mod block;
 mod calls;
 mod exec;
@@ -10,6 +11,7 @@ mod host;
 mod judge;
 mod known;
 mod listings;
+mod loosened;
 mod make;
 mod names;
 mod options;

@@ -138,10 +138,12 @@ impl Listings {
         }
     }
 
-    /// What keeps us from knowing all pods of ours: one that is expected, and what the cluster says of it.
-    pub(crate) fn hidden(&self) -> Option<String> {
+    /// What keeps us from knowing all pods of ours, or those of one namespace: one that is expected, and what the cluster says
+    /// of it.
+    pub(crate) fn hidden(&self, only: Option<&str>) -> Option<String> {
         self.lock()
             .iter()
+            .filter(|(name, _)| only.is_none_or(|only| only == name.as_str()))
             .find_map(|(name, known)| match (&known.listing, known.need) {
                 (Listing::Refused(cause), Need::Expected) => {
                     Some(format!("the pods in `{name}` cannot be seen: {cause}"))
@@ -162,16 +164,18 @@ mod tests {
         assert!(listings.add("a", Need::Possible) && listings.add("b", Need::Expected));
         assert!(!listings.add("b", Need::Possible));
         assert_eq!(listings.refused("a", "no"), Some(Need::Possible));
-        assert_eq!(listings.hidden(), None);
+        assert_eq!(listings.hidden(None), None);
         assert_eq!(listings.refused("b", "no"), Some(Need::Expected));
         assert_eq!(listings.refused("b", "no"), None);
         assert_eq!(listings.refused("b", "never"), Some(Need::Expected));
         assert_eq!(
-            listings.hidden().as_deref(),
+            listings.hidden(None).as_deref(),
             Some("the pods in `b` cannot be seen: never")
         );
+        assert_eq!(listings.hidden(Some("b")), listings.hidden(None));
+        assert_eq!(listings.hidden(Some("c")), None);
         listings.listed("b");
-        assert_eq!((listings.hidden(), listings.awaited()), (None, Vec::new()));
+        assert_eq!((listings.hidden(None), listings.awaited()), (None, Vec::new()));
     }
 
     #[test]

@@ -21,7 +21,7 @@ impl KubeHost {
         for claim in render::claims(plan, self.cluster()) {
             match self.counted().bounded(claims.create(&how, &claim)).await {
                 Ok(_) => {}
-                Err(error) if refusal::is_conflict(&error) => {}
+                Err(error) if refusal::is_there_already(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -35,8 +35,19 @@ impl KubeHost {
                 Err(error) if refusal::is_settling(&error) && Instant::now() < patience => {
                     sleep(PAUSE).await;
                 }
-                Err(error) if refusal::is_conflict(&error) => {
-                    return self.counted().bounded(pods.get(&place.name)).await;
+                Err(there) if refusal::is_there_already(&there) => {
+                    return match self.counted().bounded(pods.get(&place.name)).await {
+                        // It went meanwhile: then it is tried again.
+                        Err(error) if refusal::is_not_found(&error) => Err(there),
+                        found => found,
+                    };
+                }
+                // The pod itself may be what used it up: nobody heard that it was made.
+                Err(full) if refusal::is_of_quota(&full) => {
+                    return match self.counted().bounded(pods.get(&place.name)).await {
+                        Err(error) if refusal::is_not_found(&error) => Err(full),
+                        found => found,
+                    };
                 }
                 made => return made,
             }

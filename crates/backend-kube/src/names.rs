@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
 use pipekeeper_backend::Placement;
-use pipekeeper_model::{AttemptId, Digest};
+use pipekeeper_model::{AttemptId, Digest, Name};
 
 pub(crate) const MANAGER: &str = "app.kubernetes.io/managed-by";
 pub(crate) const PRODUCT: &str = "pipekeeper";
@@ -15,6 +15,8 @@ const RUN: &str = "pipekeeper.io/run";
 const PROJECT: &str = "pipekeeper.io/project";
 const PIPELINE: &str = "pipekeeper.io/pipeline";
 const TIER: &str = "pipekeeper.io/tier";
+/// What the label begins with of each volume that a pod must have to itself.
+const ALONE: &str = "pipekeeper.io/alone-";
 
 /// Digits of a digest that tell names apart.
 const DIGITS: usize = 10;
@@ -47,6 +49,31 @@ pub(crate) fn labels(instance: &str, attempt: AttemptId, placement: &Placement) 
         label(PIPELINE, placement.pipeline.as_str()),
         label(TIER, placement.tier.as_str()),
     ])
+}
+
+/// The label of a volume that a pod must have to itself. The volume is that of one project and tier, whichever server asks.
+pub(crate) fn alone(volume: &Name, placement: &Placement) -> (String, String) {
+    let (project, tier) = (placement.project.as_str(), placement.tier.as_str());
+    let digits = digits(&format!("{volume}/{project}/{tier}"));
+    (format!("{ALONE}{digits}"), to_label(volume.as_str()))
+}
+
+/// The labels of the volumes that a pod must have to itself.
+pub(crate) fn alone_of(pod: &Pod) -> impl Iterator<Item = (&str, &str)> {
+    let labels = pod.metadata.labels.iter().flatten();
+    labels
+        .filter(|(label, _)| label.starts_with(ALONE))
+        .map(|(label, volume)| (label.as_str(), volume.as_str()))
+}
+
+/// The action of a pod, as people call it.
+pub(crate) fn people_call(pod: &Pod) -> String {
+    let run = pod.metadata.labels.as_ref().and_then(|labels| labels.get(RUN));
+    let action = pod.metadata.annotations.as_ref().and_then(|all| all.get(ACTION));
+    match (run, action) {
+        (Some(run), Some(action)) => format!("`{run}/{action}`"),
+        (None, _) | (_, None) => format!("the pod `{}`", pod.metadata.name.as_deref().unwrap_or_default()),
+    }
 }
 
 /// The labels of everything else that this server makes, and by which it knows it again.
@@ -83,12 +110,15 @@ pub fn is_label(text: &str) -> bool {
 /// every different one, even where the words are alike.
 pub(crate) fn distinct(words: &str, whole: &str) -> String {
     let plain = words.to_ascii_lowercase().replace(['_', '.'], "-");
-    let digits: String = Digest::of(whole.as_bytes())
+    format!("{plain}-{}", digits(whole))
+}
+
+fn digits(whole: &str) -> String {
+    Digest::of(whole.as_bytes())
         .to_hex()
         .chars()
         .take(DIGITS)
-        .collect();
-    format!("{plain}-{digits}")
+        .collect()
 }
 
 /// A text as a label's value: at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at either end.

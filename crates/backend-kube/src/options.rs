@@ -179,6 +179,8 @@ pub struct Patience {
     pub missing_image: Duration,
     /// For a container that cannot be made or started.
     pub start: Duration,
+    /// For a node that is slow to make all containers, beyond its first minute.
+    pub making: Duration,
     /// For a service to be ready.
     pub service: Duration,
 }
@@ -190,6 +192,7 @@ impl Default for Patience {
             pull: Duration::from_secs(5 * 60),
             missing_image: Duration::from_secs(30),
             start: Duration::from_secs(30),
+            making: Duration::from_secs(8 * 60),
             service: Duration::from_secs(5 * 60),
         }
     }

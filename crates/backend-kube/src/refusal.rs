@@ -19,9 +19,9 @@ pub(crate) fn of_create(cluster: &Name, error: &Error, namespace: &str) -> Launc
         403 if message.contains("exceeded quota") && can_never_fit(message) => terminal(format!(
             "the pod asks for more than the whole quota of the namespace `{namespace}`: lower `resources` or raise the quota: {message}"
         )),
-        403 if message.contains("exceeded quota") => transient(format!(
-            "the quota of the namespace `{namespace}` is used up: {message}"
-        )),
+        403 if message.contains("exceeded quota") => LaunchError::Occupied {
+            reason: format!("the quota of the namespace `{namespace}` is used up: {message}"),
+        },
         403 if message.contains("because it is being terminated") => {
             transient(format!("the namespace `{namespace}` is being removed: {message}"))
         }
@@ -83,6 +83,11 @@ pub(crate) fn is_of_transport(error: &Error) -> bool {
     matches!(error, Error::HyperError(_) | Error::Service(_))
 }
 
+/// Whether a quota has no room for it.
+pub(crate) fn is_of_quota(error: &Error) -> bool {
+    matches!(error, Error::Api(status) if status.code == 403 && status.message.contains("exceeded quota"))
+}
+
 /// Whether the cluster understood, and says no.
 pub(crate) fn is_refused(error: &Error) -> bool {
     matches!(error, Error::Api(status) if matches!(status.code, 403 | 404))
@@ -110,9 +115,9 @@ pub(crate) fn is_not_found(error: &Error) -> bool {
     matches!(error, Error::Api(status) if status.code == 404)
 }
 
-/// Whether the object is there already.
-pub(crate) fn is_conflict(error: &Error) -> bool {
-    matches!(error, Error::Api(status) if status.code == 409)
+/// Whether the object is there already. A cluster answers with the same code to what several want at the same moment.
+pub(crate) fn is_there_already(error: &Error) -> bool {
+    matches!(error, Error::Api(status) if status.code == 409 && status.reason == "AlreadyExists")
 }
 
 fn unreachable(cluster: &Name, error: &Error) -> LaunchError {

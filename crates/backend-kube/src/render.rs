@@ -19,8 +19,8 @@ use k8s_openapi::{
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
 use pipekeeper_backend::{
-    LaunchError, LaunchService,
-    pod::{PodContainer, PodPlan, paths},
+    LaunchError, LaunchService, VolumeAccess,
+    pod::{PodContainer, PodPlan, paths, thousandths},
 };
 use pipekeeper_model::{Name, plan::Resources};
 
@@ -46,7 +46,7 @@ pub fn render_pod(plan: &PodPlan, cluster: &ClusterOptions) -> Pod {
     let mut metadata = ObjectMeta {
         name: Some(names::pod_name(&cluster.instance, plan.attempt)),
         namespace: Some(cluster.namespaces.of(placement)),
-        labels: Some(names::labels(&cluster.instance, plan.attempt, placement)),
+        labels: Some(labels(plan, cluster)),
         ..ObjectMeta::default()
     };
     metadata.annotations = Some(BTreeMap::from([(
@@ -76,6 +76,14 @@ pub fn render_pod(plan: &PodPlan, cluster: &ClusterOptions) -> Pod {
         spec: Some(spec),
         status: None,
     }
+}
+
+fn labels(plan: &PodPlan, cluster: &ClusterOptions) -> BTreeMap<String, String> {
+    let mut labels = names::labels(&cluster.instance, plan.attempt, &plan.placement);
+    let volumes = plan.volumes.iter();
+    let alone = volumes.filter(|volume| volume.access == VolumeAccess::One);
+    labels.extend(alone.map(|volume| names::alone(&volume.volume, &plan.placement)));
+    labels
 }
 
 /// Whether the cluster has what the attempt asks for.
@@ -254,7 +262,11 @@ fn resources(plan: &PodPlan, cluster: &ClusterOptions, index: usize) -> Resource
     let requests = if index == 0 {
         quantities(wanted.cpu.clone(), wanted.memory.clone())
     } else {
-        quantities(Some("5m".to_owned()), Some("16Mi".to_owned()))
+        // Who asks for more than its limit is refused.
+        quantities(
+            Some(at_most("5m", plan.resources.cpu.as_deref())),
+            Some(at_most("16Mi", wanted.memory.as_deref())),
+        )
     };
     // Memory that is not there kills a neighbour; processor time is merely shared.
     let limits = quantities(plan.resources.cpu.clone(), wanted.memory);
@@ -263,6 +275,13 @@ fn resources(plan: &PodPlan, cluster: &ClusterOptions, index: usize) -> Resource
         limits,
         ..ResourceRequirements::default()
     }
+}
+
+/// A quantity, or the limit if that is less.
+fn at_most(quantity: &str, limit: Option<&str>) -> String {
+    let less =
+        limit.filter(|limit| thousandths(limit).is_some_and(|limit| Some(limit) < thousandths(quantity)));
+    less.unwrap_or(quantity).to_owned()
 }
 
 fn requests(cpu: &str, memory: &str) -> ResourceRequirements {

@@ -130,7 +130,7 @@ impl Tenancy {
         match bounded(self.namespaces().create(&PostParams::default(), &wanted)).await {
             Ok(_) => Ok(()),
             // Somebody was quicker, and it matters who.
-            Err(error) if refusal::is_conflict(&error) => self.is_there(name).await.map(|_| ()),
+            Err(error) if refusal::is_there_already(&error) => self.is_there(name).await.map(|_| ()),
             Err(error) => Err(self.refused(&error)),
         }
     }
@@ -174,7 +174,7 @@ impl Tenancy {
         let bindings: Api<RoleBinding> = Api::namespaced(self.client.clone(), name);
         match bounded(bindings.create(&PostParams::default(), &wanted)).await {
             Ok(_) => Ok(()),
-            Err(error) if refusal::is_conflict(&error) => Ok(()),
+            Err(error) if refusal::is_there_already(&error) => Ok(()),
             Err(error) => Err(self.refused(&error)),
         }
     }

@@ -41,9 +41,9 @@ pub(crate) fn keep_bytes(artifacts: &Path, attempt: AttemptId, bytes: &[u8]) -> 
     Ok(digest)
 }
 
-/// Moves an archive of `attempt` to its place; one that is there already stays.
-pub(crate) fn keep(artifacts: &Path, attempt: AttemptId, archive: &Path, digest: &Digest) -> io::Result<()> {
-    move_to(
+/// Keeps an archive of `attempt` at its place; one that is there already stays. Answers with its bytes.
+pub(crate) fn keep(artifacts: &Path, attempt: AttemptId, archive: &Path, digest: &Digest) -> io::Result<u64> {
+    keep_at(
         artifacts,
         &artifact_path(artifacts, digest),
         attempt,
@@ -52,46 +52,51 @@ pub(crate) fn keep(artifacts: &Path, attempt: AttemptId, archive: &Path, digest:
     )
 }
 
-/// Moves a file that is no archive to its place; one that is there already stays.
+/// Keeps a file that is no archive at its place; one that is there already stays. Answers with its bytes.
 pub(crate) fn keep_file(
     artifacts: &Path,
     attempt: AttemptId,
     file: &Path,
     digest: &Digest,
-) -> io::Result<()> {
-    move_to(artifacts, &blob_path(artifacts, digest), attempt, file, digest)
+) -> io::Result<u64> {
+    keep_at(artifacts, &blob_path(artifacts, digest), attempt, file, digest)
 }
 
-fn move_to(
+fn keep_at(
     artifacts: &Path,
     place: &Path,
     attempt: AttemptId,
     archive: &Path,
     digest: &Digest,
-) -> io::Result<()> {
-    if place.exists() {
-        return Ok(());
-    }
-    // Whoever wrote it says what it holds. Under its digest others will find it, so that is not believed.
+) -> io::Result<u64> {
+    // Whoever wrote it says what it holds. Under its digest others find it, and whoever names one of theirs has to have
+    // it, so that is not believed. The attempt's own file stays with it as its proof: this may be repeated.
     if sha256_file(archive)? != digest.to_hex() {
         return Err(io::Error::new(
             ErrorKind::InvalidData,
             "it is not what its record says",
         ));
     }
+    let file = File::open(archive)?;
+    let bytes = file.metadata()?.len();
+    if place.exists() {
+        return Ok(bytes);
+    }
     let shelf = place.parent().unwrap_or(artifacts);
     fs::create_dir_all(shelf)?;
-    File::open(archive)?.sync_all()?;
-    match fs::rename(archive, place) {
+    file.sync_all()?;
+    match fs::hard_link(archive, place) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
         Err(error) if error.kind() == ErrorKind::CrossesDevices => {
             let copy = shelf.join(format!(".{attempt}-{}", digest.to_hex()));
             fs::copy(archive, &copy)?;
             File::open(&copy)?.sync_all()?;
             fs::rename(&copy, place)?;
         }
-        moved => moved?,
+        linked => linked?,
     }
-    File::open(shelf)?.sync_all()
+    File::open(shelf)?.sync_all()?;
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -119,9 +124,37 @@ mod tests {
             "nothing stands under another's digest"
         );
         fs::write(&archive, "one").unwrap();
-        keep(temp.path(), attempt, &archive, &digest).unwrap();
-        keep(temp.path(), attempt, &archive, &digest).unwrap();
+        assert_eq!(keep(temp.path(), attempt, &archive, &digest).unwrap(), 3);
+        assert_eq!(keep(temp.path(), attempt, &archive, &digest).unwrap(), 3);
         assert_eq!(fs::read(artifact_path(temp.path(), &digest)).unwrap(), b"one");
-        assert!(!archive.exists());
+        fs::remove_file(&archive).unwrap();
+        assert_eq!(fs::read(artifact_path(temp.path(), &digest)).unwrap(), b"one");
+    }
+
+    #[test]
+    fn what_another_attempt_made_is_not_had_by_naming_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let attempt = |run| AttemptId {
+            run: RunId(run),
+            node: NodeId(0),
+            number: 1,
+        };
+        let (archive, digest) = (temp.path().join("a"), Digest::of(b"one"));
+        fs::write(&archive, "one").unwrap();
+        keep(temp.path(), attempt(1), &archive, &digest).unwrap();
+        keep_file(temp.path(), attempt(1), &archive, &digest).unwrap();
+        let claimed = temp.path().join("b");
+        for has in [false, true] {
+            if has {
+                fs::write(&claimed, "two").unwrap();
+            }
+            assert!(keep(temp.path(), attempt(2), &claimed, &digest).is_err(), "{has}");
+            assert!(
+                keep_file(temp.path(), attempt(2), &claimed, &digest).is_err(),
+                "{has}"
+            );
+        }
+        fs::write(&claimed, "one").unwrap();
+        assert_eq!(keep(temp.path(), attempt(2), &claimed, &digest).unwrap(), 3);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! …/KEY.tar.zst   a cache whose bytes are here
-//! …/KEY.ref       one whose bytes are in a store; of the two kinds of a key, the one that was saved last stays
+//! …/KEY.ref       one whose bytes are in a store; of the two kinds of a key, the file stays, which every backend can use
 //! ```
 //! A reference is a small file that is there whole or not at all. It says itself when it was saved; its date of change
 //! says when it was used last, because reading it must not count as a use.
@@ -15,6 +15,7 @@ use std::{
     time::SystemTime,
 };
 
+use pipekeeper_agent::is_whole_cache;
 use pipekeeper_model::{Bytes, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -73,16 +74,20 @@ impl CacheRef {
         }
     }
 
-    /// Writes it in the place of whatever is kept of its key.
+    /// Writes it in the place of what is kept of its key, unless that is a file that is whole.
     ///
     /// # Errors
     /// If its folder cannot be written to.
     pub fn write(&self, path: &Path) -> io::Result<()> {
+        let file = sibling(path, CACHE_REF, CACHE_FILE);
+        if is_whole_cache(&file) {
+            return Ok(());
+        }
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
         write_whole(path, &serde_json::to_vec(self)?)?;
-        remove_if_there(&sibling(path, CACHE_REF, CACHE_FILE))
+        remove_if_there(&file)
     }
 
     /// Notes that it was used. What is not noted goes earlier when room is needed, that is all.
@@ -122,10 +127,12 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use pipekeeper_model::Digest;
+
     use super::*;
 
     #[test]
-    fn of_the_two_kinds_of_a_key_the_last_stays() {
+    fn of_the_two_kinds_of_a_key_a_whole_file_stays() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("web/branches/deps/1.2.tar.zst");
         let path = cache_ref_path(&file);
@@ -135,10 +142,15 @@ mod tests {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, "archive").unwrap();
         reference.write(&path).unwrap();
-        assert_eq!(CacheRef::read(&path).unwrap(), Some(reference));
+        assert_eq!(CacheRef::read(&path).unwrap().as_ref(), Some(&reference));
         assert!(!file.exists());
         drop_ref(&file).unwrap();
         drop_ref(&file).unwrap();
+        assert_eq!(CacheRef::read(&path).unwrap(), None);
+        let digest = hex::decode(Digest::of(b"archive").to_hex()).unwrap();
+        fs::write(&file, [b"archive".as_slice(), &digest, b"PKCACHE1"].concat()).unwrap();
+        reference.write(&path).unwrap();
+        assert!(file.exists());
         assert_eq!(CacheRef::read(&path).unwrap(), None);
     }
 

@@ -74,6 +74,12 @@ pub enum LaunchError {
         /// What is in the way.
         reason: String,
     },
+    /// Others have what it needs; it goes better once one of them has ended.
+    #[error("{reason}")]
+    Occupied {
+        /// What they have, and who.
+        reason: String,
+    },
     /// It never will.
     #[error("{reason}")]
     Terminal {
@@ -125,6 +131,8 @@ pub struct Launch {
     pub pod: PodFields,
     /// The volumes that are its caches.
     pub volumes: Vec<VolumeMount>,
+    /// Whether any of the secrets that its ticket brings is a file.
+    pub has_secret_files: bool,
     /// Whether what it runs in may serve other attempts after it: it holds no secret, waited for nobody's consent and is
     /// no stranger's.
     pub may_share: bool,
@@ -201,6 +209,17 @@ pub struct VolumeMount {
     pub volume: Name,
     /// The paths that lie in it.
     pub paths: Vec<String>,
+    /// Who may have it meanwhile.
+    pub access: VolumeAccess,
+}
+
+/// Who may have a volume at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VolumeAccess {
+    /// Everybody.
+    Many,
+    /// Nobody else who wants it for itself.
+    One,
 }
 
 /// One step, resolved.

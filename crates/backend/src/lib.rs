@@ -24,7 +24,8 @@ pub use artifacts::{artifact_path, blob_path};
 pub use cache_ref::{CACHE_FILE, CACHE_REF, CacheRef, cache_ref_path};
 pub use contract::{
     Backend, CacheMount, InputArtifact, KeepWorkspace, Launch, LaunchError, LaunchScript, LaunchService,
-    LaunchStep, Observation, Orphan, Placement, SecretValue, SourceInput, Ticket, Tier, VolumeMount, What,
+    LaunchStep, Observation, Orphan, Placement, SecretValue, SourceInput, Ticket, Tier, VolumeAccess,
+    VolumeMount, What,
 };
 pub use debug::{DebugOrder, TermName, Terminal, TerminalSize, TerminalStream, Told};
 pub use dummy::DummyBackend;

@@ -19,6 +19,10 @@ impl Lookers {
         self.0.push(teller);
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.iter().all(oneshot::Sender::is_closed)
+    }
+
     pub(crate) fn tell(&mut self, text: &str) {
         for teller in self.0.drain(..) {
             // Some do not wait so long.

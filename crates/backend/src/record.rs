@@ -108,11 +108,11 @@ fn keep(
     let digest: Digest = format!("sha256:{}", artifact.sha256)
         .parse()
         .map_err(io::Error::other)?;
-    artifacts::keep(artifacts, attempt, &dir.artifact(&artifact.name), &digest)?;
+    let bytes = artifacts::keep(artifacts, attempt, &dir.artifact(&artifact.name), &digest)?;
     Ok(ArtifactResult {
         name,
         digest,
-        bytes: artifact.bytes,
+        bytes,
         files: artifact.files,
     })
 }
@@ -130,10 +130,10 @@ fn keep_output(
     let digest: Digest = format!("sha256:{}", large.sha256)
         .parse()
         .map_err(io::Error::other)?;
-    artifacts::keep_file(artifacts, attempt, &dir.outputs().join(key), &digest)?;
+    let bytes = artifacts::keep_file(artifacts, attempt, &dir.outputs().join(key), &digest)?;
     Ok(OutputValue::File {
         digest,
-        bytes: Bytes(large.bytes),
+        bytes: Bytes(bytes),
     })
 }
 

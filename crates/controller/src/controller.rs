@@ -149,11 +149,12 @@ impl Controller {
                 };
             }
             let happening = tokio::select! {
+                // What pods tell comes last: however much it is, it keeps no person and no deadline waiting.
                 biased;
-                Some(done) = self.jobs.next(), if !self.jobs.is_empty() => Happening::Done(done),
-                seen = self.ports.observations.recv(), if observing => Happening::Seen(seen),
-                told = self.commands.recv() => Happening::Told(told),
                 () = &mut alarm.1 => Happening::Due,
+                Some(done) = self.jobs.next(), if !self.jobs.is_empty() => Happening::Done(done),
+                told = self.commands.recv() => Happening::Told(told),
+                seen = self.ports.observations.recv(), if observing => Happening::Seen(seen),
             };
             match happening {
                 Happening::Done(done) => self.done(done),

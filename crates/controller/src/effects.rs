@@ -109,7 +109,16 @@ impl Controller {
         match result {
             Performed::Done => {
                 self.outbox.finish(lane);
-                self.settle(run, effect.key());
+                if self.phase_of_launch(effect, |phase| matches!(phase, AttemptPhase::Queued { .. })) {
+                    let key = effect.key();
+                    let input = Input::EffectSettled {
+                        key: key.clone(),
+                        result: EffectResult::Done,
+                    };
+                    self.queue(run, Actor::System, input, Then::Settle(key));
+                } else {
+                    self.settle(run, effect.key());
+                }
             }
             Performed::Terminal { reason } if is_launch => {
                 self.outbox.finish(lane);
@@ -122,11 +131,21 @@ impl Controller {
             }
             Performed::Transient { reason } if !is_stop || self.outbox.failures(lane) < TRIES => {
                 tracing::info!(run.id = %run, "cannot {} yet: {reason}", effect.name());
+                self.hold_up(effect);
                 let at = self.outbox.rest(lane, self.now());
                 self.arm(at, Timer::Lane(lane.clone()));
                 return;
             }
-            Performed::Transient { reason } | Performed::Terminal { reason } => {
+            Performed::Occupied { reason } if !is_stop => {
+                tracing::info!(run.id = %run, "waits with {}: {reason}", effect.name());
+                self.hold_up(effect);
+                let at = self.outbox.await_room(lane, self.now());
+                self.arm(at, Timer::Lane(lane.clone()));
+                return;
+            }
+            Performed::Transient { reason }
+            | Performed::Occupied { reason }
+            | Performed::Terminal { reason } => {
                 tracing::error!(run.id = %run, "gave up to {}: {reason}", effect.name());
                 self.outbox.finish(lane);
                 self.settle(run, effect.key());
@@ -143,5 +162,25 @@ impl Controller {
         } else {
             self.rest(run);
         }
+    }
+
+    /// Tells the run of an attempt that it is not launched yet; what it waits for has a time of its own.
+    fn hold_up(&mut self, effect: &Effect) {
+        if let Effect::LaunchAttempt { attempt } = effect
+            && self.phase_of_launch(effect, |phase| matches!(phase, AttemptPhase::Launching { .. }))
+        {
+            let input = Input::LaunchHeldUp { attempt: *attempt };
+            self.queue(attempt.run, Actor::System, input, Then::Nothing);
+        }
+    }
+
+    /// Whether an effect launches an attempt that stands so.
+    fn phase_of_launch(&self, effect: &Effect, is: impl Fn(&AttemptPhase) -> bool) -> bool {
+        let Effect::LaunchAttempt { attempt } = effect else {
+            return false;
+        };
+        let run = self.slots.get(&attempt.run).and_then(|slot| slot.run());
+        run.and_then(|run| run.live(*attempt))
+            .is_some_and(|live| is(&live.phase))
     }
 }

@@ -375,6 +375,7 @@ fn performed(result: Result<(), LaunchError>) -> Performed {
     match result {
         Ok(()) => Performed::Done,
         Err(LaunchError::Transient { reason }) => Performed::Transient { reason },
+        Err(LaunchError::Occupied { reason }) => Performed::Occupied { reason },
         Err(LaunchError::Terminal { reason }) => Performed::Terminal { reason },
     }
 }

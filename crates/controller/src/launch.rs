@@ -8,12 +8,12 @@ use std::{
 
 use pipekeeper_backend::{
     CACHE_FILE, CacheMount, InputArtifact, Launch, LaunchError, LaunchScript, LaunchService, LaunchStep,
-    Placement, SourceInput, Tier, VolumeMount,
+    Placement, SourceInput, Tier, VolumeAccess, VolumeMount,
 };
 use pipekeeper_engine::{Origin, ResolveError, Resolved, Run, RunRequest, resolve};
 use pipekeeper_model::{
     AttemptId, Digest, Timestamp,
-    plan::{Body, CacheMode, Checkout, Node, Script, Step, Work, defaults},
+    plan::{Body, CacheMode, Checkout, Node, Script, SecretTarget, Step, Work, defaults},
 };
 
 use crate::{Layout, Supplies, caches::kept_as};
@@ -87,6 +87,7 @@ impl Draft {
             resources: work.resources.clone().unwrap_or_default(),
             pod: work.pod.clone(),
             volumes: self.volumes(work),
+            has_secret_files: has_secret_files(work),
             may_share: self.may_share(work, tier),
         })
     }
@@ -161,10 +162,15 @@ impl Draft {
             .filter_map(|name| Some((name, caches.get(name)?)));
         used.filter_map(|(name, cache)| match &cache.mode {
             CacheMode::Archive => None,
-            CacheMode::Volume { volume, .. } => Some(VolumeMount {
+            CacheMode::Volume { volume, exclusive } => Some(VolumeMount {
                 cache: name.clone(),
                 volume: volume.clone(),
                 paths: cache.paths.clone(),
+                access: if *exclusive {
+                    VolumeAccess::One
+                } else {
+                    VolumeAccess::Many
+                },
             }),
         })
         .collect()
@@ -223,6 +229,11 @@ impl Draft {
         }
         Ok(mounts)
     }
+}
+
+fn has_secret_files(work: &Work) -> bool {
+    let mut targets = work.secrets.iter().map(|secret| &secret.target);
+    targets.any(|target| matches!(target, SecretTarget::File(_)))
 }
 
 fn steps(work: &Work, resolved: &Resolved) -> Result<Vec<LaunchStep>, LaunchError> {

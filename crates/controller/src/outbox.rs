@@ -14,6 +14,8 @@ pub(crate) enum Performed {
     Blocked,
     /// It may go better later.
     Transient { reason: String },
+    /// It goes better once an attempt that has what it needs has ended.
+    Occupied { reason: String },
     /// It never will.
     Terminal { reason: String },
 }
@@ -39,6 +41,8 @@ enum LaneState {
     Free,
     Busy,
     Resting,
+    /// The same, until others make room.
+    AwaitingRoom,
 }
 
 /// What became of adding an effect.
@@ -110,6 +114,28 @@ impl Outbox {
         now + Millis(100_u64.saturating_mul(1 << failures.min(9)).min(30_000))
     }
 
+    /// Lets a lane's first effect rest, as [`Outbox::rest`] does, but also until others make room.
+    pub(crate) fn await_room(&mut self, key: &LaneKey, now: Timestamp) -> Timestamp {
+        let until = self.rest(key, now);
+        if let Some(lane) = self.lanes.get_mut(key) {
+            lane.state = LaneState::AwaitingRoom;
+        }
+        until
+    }
+
+    /// The lanes that others may have made room for. What ended may take a moment to go, so they are tried again as if for
+    /// the first time.
+    pub(crate) fn take_awaiting_room(&mut self) -> Vec<LaneKey> {
+        let mut taken = Vec::new();
+        for (key, lane) in &mut self.lanes {
+            if lane.state == LaneState::AwaitingRoom {
+                lane.failures = 0;
+                taken.push(key.clone());
+            }
+        }
+        taken
+    }
+
     /// How often the lane's first effect failed.
     pub(crate) fn failures(&self, key: &LaneKey) -> u32 {
         self.lanes.get(key).map_or(0, |lane| lane.failures)
@@ -138,5 +164,42 @@ impl Outbox {
     /// Whether an effect waits or is under way in this lane.
     pub(crate) fn has(&self, key: &LaneKey) -> bool {
         self.lanes.contains_key(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pipekeeper_model::{AttemptId, NodeId};
+
+    use super::*;
+
+    fn launch(run: u64) -> (RunId, Effect) {
+        let attempt = AttemptId {
+            run: RunId(run),
+            node: NodeId(0),
+            number: 1,
+        };
+        (attempt.run, Effect::LaunchAttempt { attempt })
+    }
+
+    #[test]
+    fn who_waits_for_room_is_tried_again_at_once_when_some_is_made() {
+        let mut outbox = Outbox::default();
+        let now = Timestamp(0);
+        let lanes = [1, 2, 3].map(|run| {
+            let (run, effect) = launch(run);
+            outbox.add(run, effect).lane
+        });
+        for lane in &lanes {
+            outbox.begin(lane).unwrap();
+        }
+        let first = outbox.await_room(&lanes[0], now);
+        outbox.begin(&lanes[0]).unwrap();
+        let later = outbox.await_room(&lanes[0], now);
+        assert!(later > first);
+        outbox.rest(&lanes[1], now);
+        assert_eq!(outbox.take_awaiting_room(), [lanes[0].clone()]);
+        outbox.begin(&lanes[0]).unwrap();
+        assert_eq!(outbox.await_room(&lanes[0], now), first);
     }
 }

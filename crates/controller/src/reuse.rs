@@ -203,7 +203,7 @@ impl Tools {
         };
         let digests = match draft.input_digests(self.supplies.as_ref()).await {
             Ok(digests) => digests,
-            Err(LaunchError::Transient { reason }) => return Err(reason),
+            Err(LaunchError::Transient { reason } | LaunchError::Occupied { reason }) => return Err(reason),
             Err(LaunchError::Terminal { reason }) => {
                 tracing::warn!(attempt.id = %draft.attempt, "nothing is reused: {reason}");
                 Vec::new()

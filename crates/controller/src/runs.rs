@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use pipekeeper_backend::{Observation, What};
-use pipekeeper_engine::{
-    Effect, EffectKey, EffectResult, Event, Fact, Input, NodeState, Run, Seen, TicketAnswer,
-};
+use pipekeeper_engine::{Effect, EffectKey, Event, Fact, Input, NodeState, Run, Seen, TicketAnswer};
 use pipekeeper_model::{Actor, AttemptId, Holder, RunId, plan::Body};
 use pipekeeper_store::{CommitError, StoreError, StoredRun};
 
@@ -195,10 +193,11 @@ impl Controller {
         if may_have_saved && let Some(job) = self.tools.trim_caches(self.now()) {
             self.start(job);
         }
-        let mut ended = false;
+        let (mut ended, mut made_room) = (false, false);
         for event in events {
             if let Fact::AttemptFinished { attempt, .. } = &event.fact {
                 self.start(self.tools.forget(*attempt));
+                made_room = true;
             }
             if let Fact::RunFinished { outcome, .. } = &event.fact {
                 tracing::info!(run.id = %run, "the run ended: {}", outcome.as_str());
@@ -207,6 +206,11 @@ impl Controller {
         }
         if ended {
             for lane in self.outbox.awaiting_turn() {
+                self.perform(&lane);
+            }
+        }
+        if made_room {
+            for lane in self.outbox.take_awaiting_room() {
                 self.perform(&lane);
             }
         }
@@ -321,12 +325,11 @@ impl Controller {
             }
             What::Hopeless { reason } => {
                 self.tools.handle.obstacles.clear(attempt);
-                let key = Effect::LaunchAttempt { attempt }.key();
-                let result = EffectResult::Failed { reason };
+                let seen = Seen::Hopeless { reason };
                 self.queue(
                     run,
                     Actor::System,
-                    Input::EffectSettled { key, result },
+                    Input::AttemptObserved { attempt, seen },
                     Then::Nothing,
                 );
             }
@@ -385,6 +388,8 @@ fn point_after(fact: &Fact) -> Option<&'static str> {
         | Fact::AttemptScheduled { .. }
         | Fact::SearchBegan { .. }
         | Fact::InputsKnown { .. }
+        | Fact::LaunchHeldUp { .. }
+        | Fact::LaunchWentOn { .. }
         | Fact::NodeReused { .. }
         | Fact::StopAsked { .. }
         | Fact::NodeFinished { .. }

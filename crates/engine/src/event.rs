@@ -145,6 +145,20 @@ pub enum Fact {
         /// When it must have checked in.
         check_in_by: Timestamp,
     },
+    /// There is no room for an attempt now, or its place cannot be reached.
+    LaunchHeldUp {
+        /// The attempt.
+        attempt: AttemptId,
+        /// When that has lasted too long.
+        expires: Timestamp,
+    },
+    /// It was launched after all.
+    LaunchWentOn {
+        /// The attempt.
+        attempt: AttemptId,
+        /// When it must have checked in.
+        check_in_by: Timestamp,
+    },
     /// There is one: the attempt is not launched, and its node ends with that result.
     NodeReused {
         /// The attempt.
@@ -233,6 +247,8 @@ impl Fact {
             Self::AttemptScheduled { attempt, .. }
             | Self::SearchBegan { attempt }
             | Self::InputsKnown { attempt, .. }
+            | Self::LaunchHeldUp { attempt, .. }
+            | Self::LaunchWentOn { attempt, .. }
             | Self::NodeReused { attempt, .. }
             | Self::TicketGranted { attempt, .. }
             | Self::StopAsked { attempt, .. }

@@ -7,7 +7,7 @@ use pipekeeper_model::{NodeId, Outcome, SkipReason, Timestamp, plan::Section};
 use crate::{
     Run, RunPhase,
     run::FinallyPhase,
-    state::{AttemptPhase, Ended, NodeState},
+    state::{AttemptPhase, Ended, LiveAttempt, NodeState},
 };
 
 /// Why a node is in its state.
@@ -57,6 +57,11 @@ pub enum Why {
     },
     /// An earlier success with the same inputs is looked for.
     Seeks,
+    /// There is no room for it.
+    Queued {
+        /// Until when it waits for some.
+        expires: Timestamp,
+    },
     /// It is being launched.
     Launching {
         /// Since when.
@@ -157,18 +162,7 @@ pub fn explain(run: &Run, id: NodeId) -> Why {
         NodeState::Ready { .. } => Why::AwaitsPlace {
             places: body.request.plan.max_parallel.unwrap_or(u32::MAX),
         },
-        NodeState::Running(live) => match &live.phase {
-            AttemptPhase::Seeking { .. } => Why::Seeks,
-            AttemptPhase::Launching { since, .. } => Why::Launching {
-                since: *since,
-                attempt: live.attempt.number,
-            },
-            AttemptPhase::Ticketed { since, .. } => Why::Runs {
-                since: *since,
-                attempt: live.attempt.number,
-            },
-            AttemptPhase::Stopping { deadline, .. } => Why::Stops { deadline: *deadline },
-        },
+        NodeState::Running(live) => under_way(live),
         NodeState::Backoff { last, until, .. } => Why::Retries {
             until: *until,
             last: *last,
@@ -180,6 +174,23 @@ pub fn explain(run: &Run, id: NodeId) -> Why {
         NodeState::Skipped { reason, .. } => Why::Skipped {
             reason: reason.clone(),
         },
+    }
+}
+
+fn under_way(live: &LiveAttempt) -> Why {
+    let attempt = live.attempt.number;
+    match &live.phase {
+        AttemptPhase::Seeking { .. } => Why::Seeks,
+        AttemptPhase::Queued { expires, .. } => Why::Queued { expires: *expires },
+        AttemptPhase::Launching { since, .. } => Why::Launching {
+            since: *since,
+            attempt,
+        },
+        AttemptPhase::Ticketed { since, .. } => Why::Runs {
+            since: *since,
+            attempt,
+        },
+        AttemptPhase::Stopping { deadline, .. } => Why::Stops { deadline: *deadline },
     }
 }
 
@@ -225,6 +236,7 @@ impl fmt::Display for Why {
             Self::AwaitsTime { .. } => f.write_str("waits for its time"),
             Self::AwaitsPlace { places } => write!(f, "waits for a place: `max_parallel` is {places}"),
             Self::Seeks => f.write_str("looks for an earlier success with the same inputs"),
+            Self::Queued { .. } => f.write_str("waits to be launched"),
             Self::Launching { attempt, .. } => write!(f, "attempt {attempt} is starting"),
             Self::Runs { attempt, .. } => write!(f, "attempt {attempt} is running"),
             Self::Stops { .. } => f.write_str("is being stopped"),

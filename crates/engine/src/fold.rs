@@ -209,6 +209,20 @@ pub(crate) fn fold(into: &mut impl Fold, event: &Event) {
                 into.set_state(attempt.node, NodeState::Running(live));
             }
         }
+        Fact::LaunchHeldUp { attempt, expires } => {
+            let phase = AttemptPhase::Queued {
+                since: at,
+                expires: *expires,
+            };
+            set_attempt_phase(into, attempt.node, phase);
+        }
+        Fact::LaunchWentOn { attempt, check_in_by } => {
+            let phase = AttemptPhase::Launching {
+                since: at,
+                check_in_by: *check_in_by,
+            };
+            set_attempt_phase(into, attempt.node, phase);
+        }
         Fact::NodeReused { attempt, result, .. } => {
             let attempts = tries(into, attempt.node).made();
             let state = adopted(result.attempt.run, result, attempts, event);

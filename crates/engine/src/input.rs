@@ -44,6 +44,11 @@ pub enum Input {
         /// The earlier success.
         found: Option<Box<AdoptedNode>>,
     },
+    /// An attempt cannot be launched now: there is no room for it, or its place cannot be reached. It is tried again.
+    LaunchHeldUp {
+        /// The attempt.
+        attempt: AttemptId,
+    },
     /// A supervisor checked in and asks whether it may start user code.
     TicketAsked {
         /// The attempt it works for.
@@ -193,6 +198,11 @@ pub enum Seen {
     /// Nothing of it is left, and no record.
     Gone {
         /// Why, as far as known.
+        reason: String,
+    },
+    /// It never started and never will, nor would another try.
+    Hopeless {
+        /// What is wrong.
         reason: String,
     },
 }

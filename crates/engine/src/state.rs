@@ -138,6 +138,13 @@ pub enum AttemptPhase {
         /// When it must have checked in, whatever is found.
         check_in_by: Timestamp,
     },
+    /// There is no room for it, or its place cannot be reached: it is launched as soon as that has changed.
+    Queued {
+        /// Since when.
+        since: Timestamp,
+        /// When that has lasted too long.
+        expires: Timestamp,
+    },
     /// Launched, not checked in.
     Launching {
         /// Since when.
@@ -247,6 +254,7 @@ impl NodeState {
             Self::Deciding(_) => "awaiting approval",
             Self::Ready { .. } => "ready",
             Self::Running(live) => match live.phase {
+                AttemptPhase::Queued { .. } => "queued",
                 AttemptPhase::Seeking { .. } | AttemptPhase::Launching { .. } => "launching",
                 AttemptPhase::Ticketed { .. } => "running",
                 AttemptPhase::Stopping { .. } => "stopping",
@@ -263,6 +271,7 @@ impl AttemptPhase {
     pub fn deadline(&self) -> Timestamp {
         match self {
             Self::Seeking { check_in_by, .. } | Self::Launching { check_in_by, .. } => *check_in_by,
+            Self::Queued { expires, .. } => *expires,
             Self::Ticketed { deadline, .. } | Self::Stopping { deadline, .. } => *deadline,
         }
     }
@@ -270,7 +279,7 @@ impl AttemptPhase {
     /// Who has the ticket.
     pub fn holder(&self) -> Option<&Holder> {
         match self {
-            Self::Seeking { .. } | Self::Launching { .. } => None,
+            Self::Seeking { .. } | Self::Queued { .. } | Self::Launching { .. } => None,
             Self::Ticketed { holder, .. } | Self::Stopping { holder, .. } => Some(holder),
         }
     }

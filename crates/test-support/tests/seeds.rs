@@ -71,7 +71,7 @@ fn options_are_read_back() {
 }
 
 /// What must happen sometimes: otherwise no seed says anything about it.
-const HAPPENS: [&str; 60] = [
+const HAPPENS: [&str; 62] = [
     "fact RunCreated",
     "fact TurnAwaited",
     "fact TurnCame",
@@ -88,6 +88,8 @@ const HAPPENS: [&str; 60] = [
     "fact AttemptScheduled",
     "fact SearchBegan",
     "fact InputsKnown",
+    "fact LaunchHeldUp",
+    "fact LaunchWentOn",
     "fact NodeReused",
     "fact TicketGranted",
     "fact StopAsked",

@@ -61,6 +61,12 @@ pub enum ArchiveError {
     /// There are too many entries.
     #[error("archive has more than {MAX_ENTRIES} entries")]
     TooManyEntries,
+    /// It, or what is in it, is too large.
+    #[error("archive has more than {most} bytes")]
+    TooLarge {
+        /// How much it may hold.
+        most: u64,
+    },
     /// A pattern cannot be used.
     #[error("`{pattern}` is no usable path: {reason}")]
     Pattern {
@@ -89,4 +95,13 @@ pub fn pack(root: &Path, globs: &[String], out: &Path) -> Result<Packed, Archive
 /// Unpacks a `.tar` or `.tar.zst` file into a folder, which is made if need be.
 pub fn unpack(archive: &Path, into: &Path) -> Result<Unpacked, ArchiveError> {
     unpack_with(archive, into, &Interrupt::default())
+}
+
+/// Unpacks a file that may hold so many bytes.
+pub fn unpack_at_most(archive: &Path, into: &Path, most: u64) -> Result<Unpacked, ArchiveError> {
+    let rules = Rules {
+        most: Some(most),
+        ..Rules::default()
+    };
+    unpack::unpack_file(archive, into, &rules, &Interrupt::default())
 }

@@ -29,9 +29,10 @@ pub struct Packed {
 }
 
 /// Which modification times an archive has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Dates {
     /// None, so that equal content gives equal bytes.
+    #[default]
     Zero,
     /// The files' own: build tools compare them.
     Kept,

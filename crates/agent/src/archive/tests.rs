@@ -187,3 +187,15 @@ fn bombs_and_cut_archives_are_errors() {
     fs::write(&bomb, &whole[..whole.len() / 2]).unwrap();
     assert!(unpack(&bomb, &folder.path().join("into")).is_err());
 }
+
+#[test]
+fn what_holds_too_much_is_refused_before_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (into, archive) = (folder.path().join("into"), folder.path().join("a.tar"));
+    let entries = [(EntryType::Regular, "a", "123"), (EntryType::Regular, "b", "456")];
+    fs::write(&archive, hostile(&entries)).unwrap();
+    let refused = unpack_at_most(&archive, &into, 5).unwrap_err();
+    assert_eq!(refused.to_string(), "archive has more than 5 bytes");
+    assert!(into.join("a").exists() && !into.join("b").exists());
+    assert_eq!(unpack_at_most(&archive, &into, 6).unwrap().bytes, 6);
+}

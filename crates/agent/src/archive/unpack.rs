@@ -26,11 +26,14 @@ pub struct Unpacked {
 }
 
 /// What an archive may do beyond the general rules.
+#[derive(Default)]
 pub(crate) struct Rules<'a> {
     /// Zero means that files are dated now.
     pub(crate) dates: Dates,
     /// The only names at its top; none means any.
     pub(crate) tops: Option<&'a [&'a str]>,
+    /// The bytes that its files may have together; none means as many as its own size allows.
+    pub(crate) most: Option<u64>,
 }
 
 /// Unpacks a file into a folder by the general rules.
@@ -39,19 +42,20 @@ pub(crate) fn unpack_with(
     into: &Path,
     interrupt: &Interrupt,
 ) -> Result<Unpacked, ArchiveError> {
+    unpack_file(archive, into, &Rules::default(), interrupt)
+}
+
+/// Unpacks a file into a folder.
+pub(super) fn unpack_file(
+    archive: &Path,
+    into: &Path,
+    rules: &Rules<'_>,
+    interrupt: &Interrupt,
+) -> Result<Unpacked, ArchiveError> {
     let file = File::open(archive).map_err(ArchiveError::io(archive))?;
     let size = file.metadata().map_err(ArchiveError::io(archive))?.len();
     fs::create_dir_all(into).map_err(ArchiveError::io(into))?;
-    unpack_from(
-        file,
-        size,
-        into,
-        &Rules {
-            dates: Dates::Zero,
-            tops: None,
-        },
-        interrupt,
-    )
+    unpack_from(file, size, into, rules, interrupt)
 }
 
 /// Unpacks a stream of `size` bytes into a folder.
@@ -173,8 +177,12 @@ impl Target<'_> {
     }
 
     fn file(&mut self, path: &Path, mode: u32, entry: &mut Entry<'_, impl Read>) -> Result<(), ArchiveError> {
-        let mut file = self.beneath.file(path, mode).map_err(ArchiveError::io(path))?;
         let expected = entry.size();
+        let all = self.done.bytes.saturating_add(expected);
+        if let Some(most) = self.rules.most.filter(|most| all > *most) {
+            return Err(ArchiveError::TooLarge { most });
+        }
+        let mut file = self.beneath.file(path, mode).map_err(ArchiveError::io(path))?;
         let bytes = io::copy(entry, &mut file).map_err(ArchiveError::Damaged)?;
         if bytes != expected {
             return Err(ArchiveError::Damaged(io::ErrorKind::UnexpectedEof.into()));

@@ -9,6 +9,7 @@ use crate::protocol::CacheCandidate;
 struct Site {
     folder: tempfile::TempDir,
     cache: CacheSpec,
+    most: u64,
 }
 
 impl Site {
@@ -31,7 +32,11 @@ impl Site {
             paths: vec!["~/.deps".into(), "target".into()],
             save_to: Some(file),
         };
-        Self { folder, cache }
+        Self {
+            folder,
+            cache,
+            most: u64::MAX,
+        }
     }
 
     fn attempt(&self, name: &str) -> AttemptDir {
@@ -52,15 +57,18 @@ impl Site {
     }
 
     fn save(&self, dir: &AttemptDir, state: &mut CacheState) -> Option<u64> {
-        save(
+        self.save_as(dir, "h", state)
+    }
+
+    fn save_as(&self, dir: &AttemptDir, holder: &str, state: &mut CacheState) -> Option<u64> {
+        let saver = Saver {
             dir,
-            "h",
-            &self.cache,
-            state,
-            &Transfers::default(),
-            &Interrupt::default(),
-            &mut Vec::new(),
-        );
+            holder,
+            most: self.most,
+            transfers: &Transfers::default(),
+            interrupt: &Interrupt::default(),
+        };
+        saver.save(&self.cache, state, &mut Vec::new());
         state.record.saved_bytes
     }
 }
@@ -122,6 +130,22 @@ fn a_flipped_bit_anywhere_is_a_miss_and_is_saved_anew() {
     }
     fs::write(&path, "short").unwrap();
     assert_eq!(site.restore(&site.attempt("short")).record.restored_exact, None);
+}
+
+#[test]
+fn one_that_is_too_large_is_not_saved() {
+    let mut site = Site::new();
+    let dir = site.attempt("first");
+    fs::write(dir.workspace().join("target/out"), "x").unwrap();
+    let mut state = site.restore(&dir);
+    let bytes = site.save(&dir, &mut state).unwrap();
+    let target = site.cache.save_to.clone().unwrap();
+    fs::remove_file(&target).unwrap();
+    site.most = bytes - 1;
+    assert_eq!(site.save(&dir, &mut CacheState::default()), None);
+    assert_eq!(fs::read_dir(target.parent().unwrap()).unwrap().count(), 0);
+    site.most = bytes;
+    assert_eq!(site.save(&dir, &mut CacheState::default()), Some(bytes));
 }
 
 #[test]
@@ -193,16 +217,7 @@ fn readers_among_fifty_writers_of_one_key_see_whole_caches_or_misses() {
                     }
                     let mut state = site.restore(&AttemptDir::new(dir.path().join("nowhere")));
                     together.wait();
-                    save(
-                        &dir,
-                        &format!("h{number}"),
-                        &site.cache,
-                        &mut state,
-                        &Transfers::default(),
-                        &Interrupt::default(),
-                        &mut Vec::new(),
-                    );
-                    state.record.saved_bytes.is_some()
+                    site.save_as(&dir, &format!("h{number}"), &mut state).is_some()
                 })
             })
             .collect();

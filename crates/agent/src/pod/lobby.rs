@@ -169,7 +169,9 @@ impl Lobby {
                         equipment.link.hang_up();
                     }
                 }
-                ToAgent::Exit | ToAgent::Leave | ToAgent::Stop { .. } => return Ok(Turn::Leave),
+                ToAgent::Exit | ToAgent::Leave | ToAgent::Stop { .. } | ToAgent::PodEnds => {
+                    return Ok(Turn::Leave);
+                }
                 ToAgent::Ping => equipment.link.send(&FromAgent::Pong),
                 ToAgent::Begin { .. }
                 | ToAgent::Go { .. }

@@ -127,6 +127,12 @@ impl AttemptDir {
         self.path.join("home")
     }
 
+    /// `secrets`, in a pod: a folder in memory, which the steps have too.
+    #[must_use]
+    pub fn secrets(&self) -> PathBuf {
+        self.path.join("secrets")
+    }
+
     /// `tmp`, the steps' TMPDIR.
     #[must_use]
     pub fn tmp(&self) -> PathBuf {

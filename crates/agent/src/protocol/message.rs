@@ -63,6 +63,8 @@ pub enum ToAgent {
         /// The grace; a second stop may shorten it.
         grace_ms: u64,
     },
+    /// The cluster was told to end the pod, which SIGTERM says too, though not always soon: stop without a record.
+    PodEnds,
     /// Answer with [`FromAgent::Pong`].
     Ping,
     /// A message of a newer controller; ignored.

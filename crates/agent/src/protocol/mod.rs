@@ -6,6 +6,7 @@
 mod bulk;
 mod dir;
 mod frame;
+mod limits;
 mod message;
 mod record;
 mod spec;
@@ -18,6 +19,7 @@ pub use frame::{
     FrameError, Incoming, MAX_FRAME, encode, encode_log, read_frame, try_decode, try_decode_incoming,
     write_frame,
 };
+pub use limits::{FileLimits, MAX_ALL_REPORTS, MAX_OUTPUT_BYTES, MAX_OUTPUTS, MAX_REPORT_BYTES, MAX_REPORTS};
 pub use message::{FromAgent, SecretText, SecretValue, ToAgent};
 pub use record::{ArtifactRecord, CacheRecord, ExitRecord, LargeOutput, RecordOutcome, StepRecord, Usage};
 pub use spec::{

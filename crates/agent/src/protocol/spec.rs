@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::PROTOCOL_VERSION;
+use super::{FileLimits, PROTOCOL_VERSION};
 
 /// One attempt of an action, with every value resolved.
 ///
@@ -51,6 +51,9 @@ pub struct AttemptSpec {
     /// Bytes of log that are kept; what comes after is read and dropped.
     #[serde(default = "default_log_limit")]
     pub log_limit: u64,
+    /// How large what is kept of it may be.
+    #[serde(default)]
+    pub limits: FileLimits,
     /// The log file, appended to.
     pub log: PathBuf,
     /// When the workspace outlives the attempt.
@@ -77,6 +80,9 @@ pub struct PodSpec {
     pub out: PathBuf,
     /// Where the steps see the folder of tools.
     pub tools: PathBuf,
+    /// Where the steps see the folder in memory that files of secrets are kept in; none if the attempt gets no such file.
+    #[serde(default)]
+    pub secrets: Option<PathBuf>,
     /// Whether the pod may serve a further attempt when this one has succeeded: then its runners stay.
     #[serde(default)]
     pub stays: bool,
@@ -108,6 +114,7 @@ impl AttemptSpec {
             timeout_ms: None,
             grace_ms: default_grace_ms(),
             log_limit: default_log_limit(),
+            limits: FileLimits::default(),
             log: log.into(),
             keep_workspace: KeepWorkspace::default(),
             orphan: Orphan::default(),

@@ -221,10 +221,11 @@ impl Supervisor {
                 self.log.note(note);
             }
         }
-        for secret in &self.secrets {
-            let written = workspace::write_secret(&self.dir, secret);
-            let file = written.map_err(|error| format!("secret file: {}", crate::error_text(&error)))?;
-            self.secret_files.extend(file);
+        let memory = self.spec.pod.as_ref().and_then(|pod| pod.secrets.as_deref());
+        for (number, secret) in self.secrets.iter().enumerate() {
+            let written = workspace::write_secret(&self.dir, memory, number, secret);
+            let files = written.map_err(|error| format!("secret file: {}", crate::error_text(&error)))?;
+            self.secret_files.extend(files);
         }
         Ok(())
     }

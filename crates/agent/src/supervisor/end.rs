@@ -50,7 +50,7 @@ impl Supervisor {
         let transfers = self.transfers();
         let mut caches = std::mem::take(&mut self.caches);
         let kept = self.beside(move |interrupt| {
-            let kept = finish::keep(&dir, &spec, &holder, after, &mut caches, (&transfers, interrupt));
+            let kept = finish::keep(&dir, &spec, &holder, after, &mut caches, &transfers, interrupt);
             (kept, caches)
         });
         let Ok((kept, caches)) = kept.map_err(|Panicked| ()) else {

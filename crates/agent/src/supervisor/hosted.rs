@@ -147,9 +147,11 @@ impl Supervisor {
     /// The folders that belong to whoever's step runs.
     fn shared_folders(&self) -> Vec<PathBuf> {
         let out = self.dir.output().parent().map(PathBuf::from);
+        let has_secrets = self.spec.pod.as_ref().is_some_and(|pod| pod.secrets.is_some());
         [self.dir.workspace(), self.dir.home()]
             .into_iter()
             .chain(out)
+            .chain(has_secrets.then(|| self.dir.secrets()))
             .collect()
     }
 

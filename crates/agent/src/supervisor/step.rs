@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
-use super::{Shell, Supervisor, now_ms};
+use super::{Shell, Supervisor, now_ms, turn::SILENCE};
 use crate::archive::clean;
 use crate::ending::{Ending, LEFTOVER_GRACE};
 use crate::outputs;
 use crate::pod::StepEnd;
 use crate::process::Children;
-use crate::protocol::{FromAgent, RecordOutcome, Script, StepRecord, StepSpec};
+use crate::protocol::{FromAgent, MAX_OUTPUT_BYTES, RecordOutcome, Script, StepRecord, StepSpec};
 use crate::script;
 use crate::spawn::{DEFAULT_PATH, Program, SpawnError, refresh};
 
@@ -101,7 +101,7 @@ impl Supervisor {
             deadline,
         });
         self.clock.heard_at = now;
-        self.clock.silent_at = now + Duration::from_secs(10);
+        self.clock.silent_at = now + SILENCE;
     }
 
     fn wait_for(&mut self, pid: Pid, limit_ms: Option<u64>) -> (Option<i32>, Option<i32>) {
@@ -175,12 +175,11 @@ impl Supervisor {
             return Ok(());
         }
         let mut content = Vec::new();
-        let limit = u64::try_from(outputs::MAX_BYTES).unwrap_or(u64::MAX);
-        (&file)
-            .take(limit.saturating_add(1))
+        let read = (&file)
+            .take(MAX_OUTPUT_BYTES + 1)
             .read_to_end(&mut content)
             .map_err(unreadable)?;
-        if content.len() > outputs::MAX_BYTES {
+        if u64::try_from(read).is_ok_and(|read| read > MAX_OUTPUT_BYTES) {
             return Err(outputs::OutputError::TooLarge.to_string());
         }
         file.set_len(0).map_err(unreadable)?;

@@ -16,7 +16,7 @@ use crate::protocol::{FromAgent, Orphan, ToAgent};
 /// The least time between two reports of the log's size.
 const REPORT: Duration = Duration::from_millis(20);
 /// After this long without output the silence is reported, and again each time it passes.
-const SILENCE: Duration = Duration::from_secs(10);
+pub(super) const SILENCE: Duration = Duration::from_secs(10);
 /// What steps get to end in when the cluster ends their pod, which it does for certain a little later.
 const POD_GRACE: Duration = Duration::from_secs(20);
 /// Reads of the pipe in one turn.
@@ -49,9 +49,8 @@ impl Supervisor {
             self.signals.clear();
         }
         if self.signals.take_terminate() {
-            self.bid_farewell(Farewell::Leave);
             if self.crew.is_some() {
-                self.request_stop(StopCause::PodEnds, self.grace().min(POD_GRACE));
+                self.end_with_pod();
             } else {
                 self.request_stop(StopCause::Cancelled, self.grace());
             }
@@ -144,10 +143,16 @@ impl Supervisor {
                 }
             }
             ToAgent::Look => self.ask_for_processes(),
+            ToAgent::PodEnds => self.end_with_pod(),
             ToAgent::Leave => self.bid_farewell(Farewell::Leave),
             ToAgent::Recycle => self.bid_farewell(Farewell::Recycle),
             ToAgent::Begin { .. } | ToAgent::Assign { .. } | ToAgent::Unknown => {}
         }
+    }
+
+    fn end_with_pod(&mut self) {
+        self.bid_farewell(Farewell::Leave);
+        self.request_stop(StopCause::PodEnds, self.grace().min(POD_GRACE));
     }
 
     /// Nobody may say what comes after a record that is not there.

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use pipekeeper_agent::protocol::{
-    ArtifactSpec, CacheCandidate, CacheSpec, InputSpec, KeepWorkspace, RecordOutcome, SecretText,
+    ArtifactSpec, CacheCandidate, CacheSpec, FileLimits, InputSpec, KeepWorkspace, RecordOutcome, SecretText,
     SecretValue, ValueSpec, WorkspaceSpec,
 };
 
@@ -78,6 +78,40 @@ fn missing_artifacts_fail_and_only_some_survive_a_failure() {
         fs::read_to_string(attempt.dir.reports().join("t/junit.xml")).unwrap(),
         "<testsuite/>\n"
     );
+}
+
+#[test]
+fn an_artifact_that_is_too_large_fails_and_such_a_cache_is_only_noted() {
+    let mut attempt = Attempt::script("head -c 5000 /dev/urandom > a; cp a b");
+    attempt.spec.limits = FileLimits {
+        artifact: 4000,
+        cache: 4000,
+    };
+    attempt.spec.artifacts = vec![artifact("web", "a", false)];
+    let record = attempt.run();
+    let reason = failed(&record).3.to_owned();
+    assert!(
+        reason.starts_with("artifact `web` has 5")
+            && reason.ends_with("more than the 4000 that are kept of one"),
+        "{reason}"
+    );
+    assert!(record.artifacts.is_empty() && !attempt.dir.artifact("web").exists());
+
+    let store = tempfile::tempdir().unwrap();
+    let mut attempt = Attempt::script("head -c 5000 /dev/urandom > a");
+    attempt.spec.limits.cache = 4000;
+    attempt.spec.caches = vec![CacheSpec {
+        name: "deps".into(),
+        key: "key".into(),
+        restore: Vec::new(),
+        paths: vec!["a".into()],
+        save_to: Some(store.path().join("key")),
+    }];
+    let record = attempt.run();
+    assert_eq!(record.outcome, RecordOutcome::Succeeded);
+    assert_eq!(record.caches[0].saved_bytes, None);
+    let note = "cache `deps` not saved: archive has more than 4000 bytes";
+    assert!(attempt.log().contains(note), "{}", attempt.log());
 }
 
 #[test]
@@ -184,7 +218,6 @@ fn a_writer_killed_in_the_middle_leaves_a_miss_and_the_next_one_saves() {
     let file = store.join("key.tar.zst");
     killed.spec.caches = vec![cache(&file)];
     let mut supervisor = killed.spawn();
-    // It stays: hanging up on what was not read yet would take the ticket along.
     let mut controller = supervisor.connect();
     controller.go(Vec::new());
     let being_written = || {

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use pipekeeper_agent::protocol::{RecordOutcome, Script, SecretText, SecretValue, Shell};
+use pipekeeper_agent::protocol::{FromAgent, RecordOutcome, Script, SecretText, SecretValue, Shell};
 
-use crate::support::{Attempt, command, failed, shell_step, step};
+use crate::support::{Attempt, command, failed, make_gate, open_gate, shell_step, step};
 
 fn secret(env: Option<&str>, file: Option<&str>, value: &str) -> SecretValue {
     SecretValue {
@@ -298,4 +298,24 @@ fn what_a_step_does_to_its_output_does_not_reach_the_next() {
     let record = attempt.run();
     assert_eq!(record.outcome, RecordOutcome::Succeeded, "{:?}", record.outcome);
     assert!(record.log_bytes > 8_000_000, "{}", record.log_bytes);
+}
+
+#[test]
+fn slow_silence_is_told_with_what_runs() {
+    let attempt = Attempt::script("echo a word; read word < @/gate").localized();
+    make_gate(&attempt.file("gate"));
+    let mut supervisor = attempt.spawn();
+    let mut controller = supervisor.connect();
+    controller.go(Vec::new());
+    let silent = controller.until(|message| matches!(message, FromAgent::Silent { .. }));
+    let FromAgent::Silent {
+        seconds, processes, ..
+    } = silent
+    else {
+        panic!("{silent:?}")
+    };
+    assert_eq!((seconds, processes), (10, 1));
+    open_gate(&attempt.file("gate"));
+    assert_eq!(controller.finished().outcome, RecordOutcome::Succeeded);
+    assert!(supervisor.wait().success());
 }

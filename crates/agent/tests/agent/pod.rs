@@ -74,6 +74,7 @@ impl Pod {
             home: dir.home(),
             out: dir.path().join("out"),
             tools: dir.tools().unwrap().to_owned(),
+            secrets: None,
             stays: false,
             temporary: vec![self.root.path().join("tmp")],
             mounts: Vec::new(),
@@ -84,6 +85,29 @@ impl Pod {
             grace_ms: 200,
             ..AttemptSpec::new("r1-n1-a1", "nonce", dir.path().join("log"))
         })
+    }
+
+    /// A pod in the middle of its step, and who reads its log.
+    fn amid_a_step() -> (Self, Reader) {
+        let pod = Self::start(1);
+        let mut reader = pod.connect();
+        let marker = pod.root.path().join("marker");
+        let text = format!("echo there\ntouch {}\nsleep 1000", marker.display());
+        reader.begin(pod.spec(vec![in_container(0, &text)]));
+        while !marker.exists() {
+            std::thread::yield_now();
+        }
+        (pod, reader)
+    }
+
+    /// Waits until it ended without a record, its step with this code.
+    fn ended(mut self, mut reader: Reader, code: i32) {
+        let log = reader.rest();
+        assert!(log.contains("there"), "{log}");
+        assert!(log.ends_with("pipekeeper: the cluster ends the pod\n"), "{log}");
+        assert!(self.processes.remove(0).wait().unwrap().success());
+        assert_eq!(self.processes.remove(0).wait().unwrap().code(), Some(code));
+        assert_eq!(self.dir().read_record().unwrap(), None);
     }
 
     pub(crate) fn connect(&self) -> Reader {
@@ -361,27 +385,47 @@ fn the_processes_of_a_step_are_told() {
     }
 }
 
+/// Nobody asked: after ten seconds without output it is told by itself.
+#[test]
+fn slow_the_silence_of_a_step_is_told_with_its_processes() {
+    let pod = Pod::start(1);
+    let mut reader = pod.connect();
+    reader.begin(pod.spec(vec![in_container(0, "echo a word; sleep 1002; true")]));
+    let (seconds, processes) = loop {
+        if let FromAgent::Silent {
+            seconds, processes, ..
+        } = reader.next()
+        {
+            break (seconds, processes);
+        }
+    };
+    assert_eq!((seconds, processes), (10, 2), "the shell and what it waits for");
+    let FromAgent::Processes { text } = reader.next() else {
+        panic!("silence without its processes")
+    };
+    assert!(text.contains("sleep 1002"), "{text}");
+    reader.tell(&ToAgent::Stop { grace_ms: 0 });
+    reader.finished();
+}
+
 /// The cluster ends one container after the other: that is no failure of the step, and no record of it.
 #[test]
 fn a_pod_that_is_told_to_end_leaves_no_record() {
-    let mut pod = Pod::start(1);
-    let mut reader = pod.connect();
-    let marker = pod.root.path().join("marker");
-    let text = format!("echo there\ntouch {}\nsleep 1000", marker.display());
-    reader.begin(pod.spec(vec![in_container(0, &text)]));
-    while !marker.exists() {
-        std::thread::yield_now();
-    }
+    let (pod, reader) = Pod::amid_a_step();
     for process in pod.processes.iter().rev() {
         let id = process.id().to_string();
         assert!(Command::new("kill").arg(id).status().unwrap().success());
     }
-    let log = reader.rest();
-    assert!(log.contains("there"), "{log}");
-    assert!(log.ends_with("pipekeeper: the cluster ends the pod\n"), "{log}");
-    assert!(pod.processes.remove(0).wait().unwrap().success());
-    assert_eq!(pod.processes.remove(0).wait().unwrap().code(), Some(143));
-    assert_eq!(pod.dir().read_record().unwrap(), None);
+    pod.ended(reader, 143);
+}
+
+/// Some kubelets end it much later.
+#[test]
+fn a_pod_whose_end_its_controller_tells_leaves_no_record() {
+    let (pod, mut reader) = Pod::amid_a_step();
+    reader.tell(&ToAgent::PodEnds);
+    reader.tell(&ToAgent::PodEnds);
+    pod.ended(reader, 143);
 }
 
 /// Only the container's own end is a failure, even if the rest of the pod goes on.

@@ -44,7 +44,7 @@ fn state_with(agent: Value, name: &str, other: Value) -> PodState {
 fn why(state: PodState) -> (String, Duration, Cause) {
     let why = match state {
         PodState::Waiting(why) | PodState::Running(why) => why,
-        PodState::Absent | PodState::Ended { .. } => None,
+        PodState::Absent | PodState::Going | PodState::Ended { .. } => None,
     };
     let why = why.unwrap();
     (why.text, why.patience, why.cause)
@@ -53,7 +53,9 @@ fn why(state: PodState) -> (String, Duration, Cause) {
 fn end(state: PodState) -> String {
     match state {
         PodState::Ended { reason } => reason,
-        PodState::Absent | PodState::Waiting(_) | PodState::Running(_) => panic!("{state:?}"),
+        PodState::Absent | PodState::Going | PodState::Waiting(_) | PodState::Running(_) => {
+            panic!("{state:?}")
+        }
     }
 }
 
@@ -384,12 +386,15 @@ fn pods_that_are_told_to_go() {
         judge(&pod, now, &Patience::default())
     };
     // As long as it runs its supervisor may have something to say.
-    assert_eq!(told(running(), Duration::ZERO), PodState::Running(None));
+    assert_eq!(told(running(), Duration::ZERO), PodState::Going);
     assert_eq!(
         end(told(terminated("Completed", 0), Duration::ZERO)),
         "its pod was deleted"
     );
-    assert_eq!(end(told(running(), GOING * 2)), "its node `n1` stopped answering");
+    assert_eq!(
+        end(told(running(), GOING * 2)),
+        "its pod was deleted, and its node `n1` stopped answering or did not end it"
+    );
 }
 
 #[test]
@@ -424,4 +429,35 @@ fn restricted_pods_say_so() {
         "{}",
         told.0
     );
+}
+
+#[test]
+fn a_step_that_ends_before_it_began_is_told() {
+    let told = why(state_with(running(), "step-0", terminated("Error", 126)));
+    assert_eq!(
+        told.0,
+        "the container of `web:1` ended with code 126 before its step began"
+    );
+    assert_eq!((told.1, told.2), (Patience::default().start, Cause::Container));
+}
+
+#[test]
+fn a_node_that_makes_nothing_of_a_pod_is_told_after_a_minute() {
+    let now = Timestamp::now();
+    let of_age = |seconds: i64| {
+        let since = now - SignedDuration::from_secs(seconds);
+        let status = json!({
+            "phase": "Pending",
+            "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": since.to_string()}],
+            "containerStatuses": [container("agent", waiting("ContainerCreating", ""))],
+        });
+        judge(&pod(status), now, &Patience::default())
+    };
+    assert_eq!(of_age(50), PodState::Waiting(None));
+    let (text, patience, _) = why(of_age(70));
+    assert!(
+        text.contains("`n1`") && text.contains("kubectl describe pod"),
+        "{text}"
+    );
+    assert_eq!(patience, Patience::default().making);
 }

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Pod;
 use pipekeeper_backend::{
-    LaunchService, Placement, Tier, VolumeMount,
+    LaunchService, Placement, Tier, VolumeAccess, VolumeMount,
     pod::{PodContainer, PodPlan},
 };
 use pipekeeper_model::{
@@ -36,6 +36,7 @@ pub(crate) fn plan() -> PodPlan {
         resources: Resources::default(),
         fields: PodFields::default(),
         volumes: Vec::new(),
+        has_secret_files: false,
         lifetime: Millis::hours(26),
     }
 }
@@ -91,6 +92,7 @@ fn images_services_resources_and_volumes() {
         env: BTreeMap::from([("POSTGRES_PASSWORD".to_owned(), "test".to_owned())]),
         ready: Some("pg_isready".to_owned()),
     }];
+    plan.has_secret_files = true;
     plan.resources = Resources {
         cpu: Some("2".to_owned()),
         memory: Some("4Gi".to_owned()),
@@ -99,6 +101,7 @@ fn images_services_resources_and_volumes() {
         cache: name(cache),
         volume: name(volume),
         paths: paths.iter().map(|&path| path.to_owned()).collect(),
+        access: VolumeAccess::Many,
     };
     plan.volumes = vec![
         mount("cargo", "fast", &["~/.cargo", "target"]),
@@ -133,6 +136,25 @@ fn images_services_resources_and_volumes() {
 }
 
 #[test]
+fn no_container_asks_for_more_than_its_limit() {
+    let requests = |cpu: &str, memory: &str| {
+        let mut plan = plan();
+        plan.containers.push(container("node:22", true));
+        plan.resources = Resources {
+            cpu: Some(cpu.to_owned()),
+            memory: Some(memory.to_owned()),
+        };
+        let pod = render_pod(&plan, &cluster());
+        let second = pod.spec.unwrap().containers.pop().unwrap();
+        let asked = second.resources.unwrap().requests.unwrap();
+        ["cpu", "memory"].map(|name| asked[name].0.clone())
+    };
+    assert_eq!(requests("2", "4Gi"), ["5m", "16Mi"]);
+    assert_eq!(requests("2m", "8Mi"), ["2m", "8Mi"]);
+    assert_eq!(requests("5m", "16Mi"), ["5m", "16Mi"]);
+}
+
+#[test]
 fn an_image_without_a_shell() {
     let mut plan = plan();
     plan.containers = vec![container("debian:12", true), container("kaniko:1", false)];
@@ -153,6 +175,7 @@ fn a_volume_that_is_not_offered_is_refused() {
         cache: name("cargo"),
         volume: name("fast"),
         paths: vec!["target".to_owned()],
+        access: VolumeAccess::Many,
     }];
     let refused = check(&plan, &cluster()).unwrap_err().to_string();
     assert_eq!(
@@ -248,6 +271,7 @@ fn folders_of_nodes_are_never_for_strangers() {
             cache: name("Cargo_registry"),
             volume: name("fast"),
             paths: vec!["target".to_owned()],
+            access: VolumeAccess::Many,
         }];
         let spec = render_pod(&plan, &cluster).spec.unwrap();
         let volumes = spec.volumes.unwrap_or_default();
@@ -287,6 +311,7 @@ fn claims_are_of_one_project_and_tier() {
                 cache: name("cache"),
                 volume: name(volume),
                 paths: vec!["target".to_owned()],
+                access: VolumeAccess::Many,
             }];
             let claims = claims(&plan, &cluster);
             let [claim] = claims.as_slice() else {

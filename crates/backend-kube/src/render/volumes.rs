@@ -21,6 +21,8 @@ use crate::{ClusterOptions, VolumeSource, names};
 const TOOLS: &str = "tools";
 /// The volumes that come and go with the pod.
 const OWN: [&str; 5] = ["attempt", TOOLS, "workspace", "home", "out"];
+/// The one of them that is never on a disk.
+const SECRETS: &str = "secrets";
 
 /// What the supervisor's container has: also the caches, whole, to make their folders for whichever user a step has.
 pub(super) fn of_agent(plan: &PodPlan, cluster: &ClusterOptions) -> Vec<VolumeMount> {
@@ -36,7 +38,8 @@ pub(super) fn of_agent(plan: &PodPlan, cluster: &ClusterOptions) -> Vec<VolumeMo
         let place = format!("{}/volumes/{}", paths::ATTEMPT, volume.cache);
         mount(&volume_name(&volume.cache), &place)
     });
-    own.into_iter().chain(caches).collect()
+    let secrets = plan.has_secret_files.then(|| below(SECRETS));
+    own.into_iter().chain(secrets).chain(caches).collect()
 }
 
 /// The folders of caches that the supervisor makes, below `volumes`, as its environment names them.
@@ -75,7 +78,8 @@ pub(super) fn of_step(plan: &PodPlan, cluster: &ClusterOptions) -> Vec<VolumeMou
             ..mount(&volume_name(&volume.cache), &paths::place(path))
         })
     });
-    own.into_iter().chain(caches).collect()
+    let secrets = plan.has_secret_files.then(|| mount(SECRETS, paths::SECRETS));
+    own.into_iter().chain(secrets).chain(caches).collect()
 }
 
 /// The folder of tools.
@@ -88,7 +92,10 @@ pub(super) fn tools(read_only: bool) -> VolumeMount {
 
 /// All volumes.
 pub(super) fn of_pod(plan: &PodPlan, cluster: &ClusterOptions) -> Vec<Volume> {
-    let own = OWN.map(empty);
+    let own = OWN
+        .map(empty)
+        .into_iter()
+        .chain(plan.has_secret_files.then(in_memory));
     let caches = plan.volumes.iter().filter_map(|volume| {
         let known = cluster.volumes.get(&volume.volume)?;
         let name = volume_name(&volume.cache);
@@ -112,7 +119,18 @@ pub(super) fn of_pod(plan: &PodPlan, cluster: &ClusterOptions) -> Vec<Volume> {
             },
         })
     });
-    own.into_iter().chain(caches).collect()
+    own.chain(caches).collect()
+}
+
+fn in_memory() -> Volume {
+    Volume {
+        name: SECRETS.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource {
+            medium: Some("Memory".to_owned()),
+            size_limit: Some(Quantity(paths::SECRETS_LIMIT.to_string())),
+        }),
+        ..Volume::default()
+    }
 }
 
 /// A volume that comes and goes with the pod.

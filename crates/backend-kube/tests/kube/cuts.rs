@@ -1,13 +1,20 @@
 //! A network between server and cluster that breaks while an attempt runs.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
+
+use pipekeeper_backend::{Backend as _, LaunchError, VolumeAccess, VolumeMount, pod::StreamLimit};
+use pipekeeper_backend_kube::{Volume, VolumeSource};
 
 use super::{
     proxy::Proxy,
     scene::{Scene, eventually, says, succeeded},
+    work::name,
     world::{KubeWorld, image},
 };
 
@@ -162,7 +169,7 @@ async fn many_attempts_outlive_cuts() {
         return;
     };
     let mut attempts = Vec::new();
-    for node in 0..8 {
+    for node in 0..20 {
         attempts.push(scene.launch(scene.plain(node, &lines(200))).await);
     }
     proxy.cut();
@@ -170,6 +177,125 @@ async fn many_attempts_outlive_cuts() {
         succeeded(&scene.server.finished(*attempt).await);
         proxy.cut();
         assert_eq!(scene.log(*attempt), log_of(200));
+    }
+    scene.close().await;
+}
+
+/// Steps that wait for each other, and fewer streams than steps: those that are quiet make room, and lose nothing by it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quiet_attempts_make_room_for_the_streams_of_others() {
+    const ATTEMPTS: u32 = 5;
+    let volume = tempfile::tempdir().unwrap();
+    let few = |world: &mut KubeWorld| {
+        world.streams = StreamLimit {
+            most: 2,
+            quiet: Duration::from_millis(500),
+            turn: Duration::from_secs(3),
+            parked: Duration::from_secs(2),
+        };
+        let source = VolumeSource::HostPath(volume.path().display().to_string());
+        let nodes = BTreeMap::new();
+        world
+            .options
+            .volumes
+            .insert(name("meeting"), Volume { source, nodes });
+    };
+    let Some(mut scene) = Scene::with(few).await else {
+        return;
+    };
+    let mut attempts = Vec::new();
+    for node in 1..=ATTEMPTS {
+        let text = format!(
+            "echo here; touch meeting/{node}; until [ $(ls meeting | wc -l) = {ATTEMPTS} ]; do sleep 0.1; done; echo all"
+        );
+        let mut launch = scene.plain(node, &text);
+        launch.volumes = vec![VolumeMount {
+            cache: name("meeting"),
+            volume: name("meeting"),
+            paths: vec!["meeting".to_owned()],
+            access: VolumeAccess::Many,
+        }];
+        attempts.push(scene.launch(launch).await);
+    }
+    for attempt in attempts {
+        succeeded(&scene.server.finished(attempt).await);
+        assert_eq!(scene.log(attempt), "user code starts\nhere\nall\n");
+    }
+    scene.close().await;
+}
+
+/// The cluster without encryption, by `kubectl proxy`.
+struct PlainCluster {
+    process: Child,
+    url: String,
+}
+
+impl PlainCluster {
+    fn start() -> Self {
+        let mut process = Command::new("kubectl")
+            .args(["proxy", "--port=0", "--disable-filter"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut told = BufReader::new(process.stdout.take().unwrap());
+        told.read_line(&mut line).unwrap();
+        let address = line.trim().rsplit(' ').next().unwrap();
+        Self {
+            url: format!("http://{address}"),
+            process,
+        }
+    }
+}
+
+impl Drop for PlainCluster {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+/// What an overloaded or broken API server answers says nothing about pods, not even that something is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_answers_with_errors_for_a_while_loses_nothing() {
+    let Some(mut scene) = Scene::here(|_| {}).await else {
+        return;
+    };
+    let plain = PlainCluster::start();
+    let mut config = scene.world.config.clone();
+    config.cluster_url = plain.url.parse().unwrap();
+    let proxy = Proxy::to(&config).await;
+    scene.restart_with(proxy.config(&config));
+    let attempt = scene.launch(scene.plain(1, &lines(1500))).await;
+    scene.log_says(attempt, "line 20\n").await;
+    let errors = [
+        "410 Gone",
+        "429 Too Many Requests",
+        "500 Internal Server Error",
+        "503 Service Unavailable",
+    ];
+    let mut others = Vec::new();
+    for (node, status) in (2..).zip(errors) {
+        proxy.answer(status);
+        let answered = Instant::now();
+        let other = scene.plain(node, "true");
+        let refused = scene.server.backend.launch(other.clone()).await;
+        let Err(LaunchError::Transient { reason }) = refused else {
+            panic!("{status}: {refused:?}")
+        };
+        says(&reason, &[status.split_once(' ').unwrap().1]);
+        eventually("two seconds of errors", async || {
+            (answered.elapsed() > Duration::from_secs(2)).then_some(())
+        })
+        .await;
+        proxy.heal();
+        others.push(scene.launch_stubbornly(other).await);
+    }
+    succeeded(&scene.server.finished(attempt).await);
+    assert_eq!(scene.log(attempt), log_of(1500));
+    for other in others {
+        succeeded(&scene.server.finished(other).await);
+        scene.ran(other, 1);
     }
     scene.close().await;
 }

@@ -68,7 +68,7 @@ async fn a_step_that_runs_out_of_memory_fails_and_says_so() {
 /// Where the kernel ends whole containers, the runner goes too: then only the cluster knows why.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_container_that_runs_out_of_memory_fails_its_step_and_says_so() {
-    let Some(mut scene) = Scene::new().await else {
+    let Some(mut scene) = Scene::here(|_| {}).await else {
         return;
     };
     let text = format!("({GROW}) || echo survived; exec sleep 1000");
@@ -104,7 +104,7 @@ fn process(is: impl Fn(&str) -> bool) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_whose_supervisor_is_killed_ends_with_it() {
-    let Some(mut scene) = Scene::new().await else {
+    let Some(mut scene) = Scene::here(|_| {}).await else {
         return;
     };
     let text = "echo it is there; (trap '' TERM; sleep 1000) & sleep 1000";
@@ -122,7 +122,7 @@ async fn a_pod_whose_supervisor_is_killed_ends_with_it() {
 /// What the supervisor had put out, but nobody had read, is taken from the cluster.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_log_of_a_killed_supervisor_is_recovered() {
-    let Some(mut scene) = Scene::new().await else {
+    let Some(mut scene) = Scene::here(|_| {}).await else {
         return;
     };
     let text = "printf 'first\\n\\377\\nsecond\\n'; while [ ! -e go ]; do sleep 0.1; done";
@@ -183,7 +183,7 @@ async fn a_stop_before_the_pod_can_be_reached_ends_it() {
 /// It has ended only once its pod is gone, whatever its supervisor says or does not say.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_supervisor_that_does_not_stop_is_removed_with_its_pod() {
-    let Some(mut scene) = Scene::new().await else {
+    let Some(mut scene) = Scene::here(|_| {}).await else {
         return;
     };
     let attempt = scene.launch(scene.plain(1, "exec sleep 1000")).await;

@@ -7,6 +7,7 @@ mod cost;
 mod cuts;
 mod debug;
 mod ends;
+mod evictions;
 mod leaks;
 mod nodes;
 mod objects;

@@ -9,7 +9,7 @@ use std::{
 
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
-use pipekeeper_backend::{Backend as _, Launch, VolumeMount};
+use pipekeeper_backend::{Backend as _, Launch, VolumeAccess, VolumeMount};
 use pipekeeper_backend_kube::{Volume, VolumeSource};
 use serde_json::json;
 
@@ -19,12 +19,12 @@ use super::{
 };
 
 /// A node of these tests' own, removed at the end.
-struct OwnNode {
-    name: String,
+pub(crate) struct OwnNode {
+    pub(crate) name: String,
 }
 
 impl OwnNode {
-    async fn add(scene: &Scene) -> Self {
+    pub(crate) async fn add(scene: &Scene) -> Self {
         let own = Self {
             name: format!("faults-{}", scene.world.options.instance),
         };
@@ -57,7 +57,7 @@ impl Drop for OwnNode {
     }
 }
 
-fn with_volume(world: &mut KubeWorld) {
+pub(crate) fn with_volume(world: &mut KubeWorld) {
     let node = format!("faults-{}", world.options.instance);
     let folder = world
         .log(pipekeeper_backend::suite::attempt(0))
@@ -76,18 +76,19 @@ fn volume_folder(world: &KubeWorld) -> PathBuf {
 }
 
 /// A volume that only one node has brings the pod there.
-fn pinned(mut launch: Launch) -> Launch {
+pub(crate) fn pinned(mut launch: Launch) -> Launch {
     launch.volumes.push(VolumeMount {
         cache: "pinned".parse().unwrap(),
         volume: "pinned".parse().unwrap(),
         paths: vec!["cache".to_owned()],
+        access: VolumeAccess::Many,
     });
     launch
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn outage_of_a_node() {
-    let Some(mut scene) = Scene::with(with_volume).await else {
+    let Some(mut scene) = Scene::here(with_volume).await else {
         return;
     };
     let node = OwnNode::add(&scene).await;
@@ -115,7 +116,7 @@ async fn outage_of_a_node() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn outage_of_a_kubelet_and_of_containerd() {
-    let Some(mut scene) = Scene::with(with_volume).await else {
+    let Some(mut scene) = Scene::here(with_volume).await else {
         return;
     };
     let node = OwnNode::add(&scene).await;
@@ -151,7 +152,7 @@ async fn outage_of_a_kubelet_and_of_containerd() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn outage_of_the_api_server() {
-    let Some(mut scene) = Scene::new().await else {
+    let Some(mut scene) = Scene::here(|_| {}).await else {
         return;
     };
     let text = "i=0; while [ $i -lt 600 ]; do echo line $i; i=$((i+1)); sleep 0.01; done";

@@ -1,6 +1,7 @@
 //! A network between the server and the cluster that tests can break.
 
 use std::{
+    io,
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
@@ -41,6 +42,8 @@ enum Fate {
     /// What comes in is lost, and nobody is told: as when a firewall forgets a connection.
     Swallowed,
     Cut,
+    /// Its request is answered here, with this status.
+    Answered(&'static str),
 }
 
 struct Connection {
@@ -76,7 +79,8 @@ impl Proxy {
     /// The configuration with which a client goes through here.
     pub(crate) fn config(&self, config: &Config) -> Config {
         let mut config = config.clone();
-        config.cluster_url = format!("https://{}", self.address).parse().unwrap();
+        let scheme = config.cluster_url.scheme_str().unwrap();
+        config.cluster_url = format!("{scheme}://{}", self.address).parse().unwrap();
         config
     }
 
@@ -102,6 +106,13 @@ impl Proxy {
     pub(crate) fn swallow(&self) {
         *self.shared.fate() = Fate::Swallowed;
         self.shared.condemn(Fate::Swallowed);
+    }
+
+    /// From now on every request is answered with this status instead of by the cluster, which has to be reached without
+    /// encryption for that.
+    pub(crate) fn answer(&self, status: &'static str) {
+        *self.shared.fate() = Fate::Answered(status);
+        self.cut();
     }
 
     /// New connections pass again; those that were swallowed stay dead.
@@ -164,6 +175,11 @@ impl Shared {
 
 async fn serve(connection: Arc<Connection>, client: TcpStream, target: String) {
     let mut fate = connection.fate.subscribe();
+    let begun = *fate.borrow();
+    if let Fate::Answered(status) = begun {
+        // Whoever asked may have left.
+        return answer(client, status).await.unwrap_or_default();
+    }
     let Ok(cluster) = TcpStream::connect(target).await else {
         return;
     };
@@ -176,6 +192,25 @@ async fn serve(connection: Arc<Connection>, client: TcpStream, target: String) {
             pass(&connection, from_cluster, to_client),
         ) } => {}
     }
+}
+
+/// Answers one request.
+async fn answer(mut client: TcpStream, status: &str) -> io::Result<()> {
+    let mut request = Vec::new();
+    while !request.windows(4).any(|part| part == b"\r\n\r\n") {
+        if client.read_buf(&mut request).await? == 0 {
+            return Ok(());
+        }
+    }
+    let (code, reason) = status.split_once(' ').unwrap();
+    let body = format!(
+        r#"{{"kind":"Status","apiVersion":"v1","status":"Failure","message":"the test says {reason}","code":{code}}}"#
+    );
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    client.write_all((head + &body).as_bytes()).await
 }
 
 async fn pass(connection: &Connection, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {

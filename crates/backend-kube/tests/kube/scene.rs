@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt::Debug,
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::Arc,
@@ -74,6 +75,19 @@ impl Scene {
         Some(Self { world, server })
     }
 
+    /// A scene on the cluster of `scripts/dev-cluster`, which tests change and whose processes they find on this machine;
+    /// none, with a word about it, on any other.
+    pub(crate) async fn here(change: impl FnOnce(&mut KubeWorld)) -> Option<Self> {
+        if !is_dev_cluster().await {
+            drop(writeln!(
+                std::io::stderr(),
+                "SKIPPED: this needs the cluster of `scripts/dev-cluster`"
+            ));
+            return None;
+        }
+        Self::with(change).await
+    }
+
     /// The server dies and another takes its place.
     pub(crate) fn restart(&mut self) {
         self.restart_with(self.world.config.clone());
@@ -110,7 +124,7 @@ impl Scene {
         eventually("a launch", async || {
             match self.server.backend.launch(launch.clone()).await {
                 Ok(()) => Some(()),
-                Err(LaunchError::Transient { .. }) => None,
+                Err(LaunchError::Transient { .. } | LaunchError::Occupied { .. }) => None,
                 Err(LaunchError::Terminal { reason }) => panic!("{reason}"),
             }
         })
@@ -391,13 +405,29 @@ pub(crate) fn must<T, E: Debug>(result: Result<T, E>) -> T {
     }
 }
 
+/// Whether the tests run on the cluster of `scripts/dev-cluster`. Where that is not up, or not allowed, they do not.
+async fn is_dev_cluster() -> bool {
+    let Ok(ours) = std::env::var("KUBECONFIG") else {
+        return false;
+    };
+    let exports = tokio::task::spawn_blocking(|| dev_cluster_command().arg("env").output());
+    let exports = exports.await.unwrap().unwrap().stdout;
+    let exports = String::from_utf8(exports).unwrap();
+    exports
+        .lines()
+        .any(|line| line.strip_prefix("export KUBECONFIG=") == Some(&ours))
+}
+
 /// Changes the cluster that the tests run on.
 pub(crate) async fn dev_cluster(arguments: &[&str]) -> String {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/dev-cluster");
     let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-    tokio::task::spawn_blocking(move || run(Command::new(script).args(arguments)))
+    tokio::task::spawn_blocking(move || run(dev_cluster_command().args(arguments)))
         .await
         .unwrap()
+}
+
+fn dev_cluster_command() -> Command {
+    Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/dev-cluster"))
 }
 
 pub(crate) fn run(command: &mut Command) -> String {

@@ -18,7 +18,7 @@ use pipekeeper_model::plan::Resources;
 use serde_json::json;
 
 use super::{
-    scene::{Scene, command, dev_cluster, eventually, merge, must, says, step, succeeded},
+    scene::{Scene, dev_cluster, eventually, merge, must, says, succeeded},
     world::{KubeWorld, image},
 };
 
@@ -90,7 +90,7 @@ async fn an_image_that_is_denied_is_hopeless_and_a_pull_secret_helps() {
         impatient(world);
         world.options.pull_secrets = vec!["registry".to_owned()];
     };
-    let Some(mut scene) = Scene::with(with_secret).await else {
+    let Some(mut scene) = Scene::here(with_secret).await else {
         return;
     };
     let private = private_image(&scene.world.options.instance).await;
@@ -141,7 +141,7 @@ async fn private_image(unique: &str) -> String {
     format!("{}/{name}", std::env::var("PIPE_TEST_PRIVATE_REGISTRY").unwrap())
 }
 
-fn named(name: &str) -> ObjectMeta {
+pub(crate) fn named(name: &str) -> ObjectMeta {
     ObjectMeta {
         name: Some(name.to_owned()),
         ..ObjectMeta::default()
@@ -197,7 +197,7 @@ async fn a_quota_that_is_used_up_is_waited_for() {
     let first = scene.launch(scene.plain(1, "exec sleep 1000")).await;
     scene.server.runs(first).await;
     let refused = scene.server.backend.launch(scene.plain(2, "true")).await;
-    let Err(LaunchError::Transient { reason }) = refused else {
+    let Err(LaunchError::Occupied { reason }) = refused else {
         panic!("not to be tried again: {refused:?}")
     };
     says(&reason, &["quota", &scene.world.namespace, "pods=1"]);
@@ -243,7 +243,7 @@ async fn what_the_cluster_never_admits_is_not_tried_again() {
     let reason = eventually("limits in force", async || {
         match scene.server.backend.launch(launch(&scene)).await {
             Err(LaunchError::Terminal { reason }) => Some(reason),
-            Ok(()) | Err(LaunchError::Transient { .. }) => {
+            Ok(()) | Err(LaunchError::Transient { .. } | LaunchError::Occupied { .. }) => {
                 scene.server.backend.forget(launch(&scene).attempt).await.ok()?;
                 None
             }
@@ -293,18 +293,41 @@ async fn the_pod_of_another_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_service_that_is_never_ready_is_hopeless() {
+async fn a_service_that_ends_is_hopeless() {
     let quick = |world: &mut KubeWorld| world.options.patience.service = PATIENCE;
     let Some(mut scene) = Scene::with(quick).await else {
         return;
     };
     let mut launch = scene.plain(1, "true");
-    launch.steps = vec![step(None, command("echo user code starts"))];
     launch.services = vec![super::work::service("db", "busybox:1", Some("false"))];
     let attempt = scene.launch(launch).await;
     let reason = scene.server.hopeless(attempt).await;
     // Without a command of its own this image's shell ends at once.
     says(&reason, &["the service `db` ended with code 0"]);
+    scene.close().await;
+    scene.ran(attempt, 0);
+}
+
+/// It serves, but its own command never says that it is ready.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_is_never_ready_is_hopeless_after_its_own_patience() {
+    let quick = |world: &mut KubeWorld| world.options.patience.service = PATIENCE;
+    let Some(mut scene) = Scene::with(quick).await else {
+        return;
+    };
+    let mut launch = scene.plain(1, "true");
+    launch.services = vec![super::work::service("web", "user-service:1", Some("false"))];
+    let begun = Instant::now();
+    let attempt = scene.launch(launch).await;
+    let told = ["the service `web` is not ready yet"];
+    scene.server.waits(attempt, &told).await;
+    let reason = scene.server.hopeless(attempt).await;
+    says(&reason, &told);
+    assert!(
+        begun.elapsed() > PATIENCE && begun.elapsed() < PATIENCE + SLACK,
+        "{:?}",
+        begun.elapsed()
+    );
     scene.close().await;
     scene.ran(attempt, 0);
 }

@@ -220,7 +220,7 @@ async fn a_namespace_is_made_when_it_is_needed_and_nothing_in_it_is_left() {
         .backend
         .launch(maker.scene.plain(2, "true"))
         .await;
-    let Err(LaunchError::Transient { reason }) = refused else {
+    let Err(LaunchError::Occupied { reason }) = refused else {
         panic!("not to be tried again: {refused:?}")
     };
     says(&reason, &["quota", &name, "pods=1"]);
@@ -377,9 +377,16 @@ async fn a_namespace_that_does_not_open_hides_only_its_own_pods() {
         return;
     };
     let running = scene.launch(scene.plain(1, "exec sleep 1000")).await;
-    scene.server.runs(running).await;
+    let deleted = scene.launch(scene.plain(2, "exec sleep 1000")).await;
+    for attempt in [running, deleted] {
+        scene.server.runs(attempt).await;
+    }
+    scene.delete_pod(deleted).await;
     scene.restart();
-    assert_eq!(must(scene.server.backend.list().await), [running]);
+    assert_eq!(must(scene.server.backend.list().await), [running, deleted]);
+    // Where its pod was is open, so that it is gone is known.
+    must(scene.server.backend.observe(deleted).await);
+    scene.server.gone(deleted).await;
     // It may be there, so nobody says that it is gone.
     let (host, ..) = scene.world.open_counted();
     let unseen = host.look(attempt(7)).await;

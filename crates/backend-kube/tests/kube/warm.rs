@@ -7,7 +7,9 @@ use kube::{
     Api, ResourceExt,
     api::{AttachParams, DeleteParams, ListParams},
 };
-use pipekeeper_backend::{Backend as _, Launch, Tier, VolumeMount, What, pod::PoolOptions, suite::attempt};
+use pipekeeper_backend::{
+    Backend as _, Launch, Tier, VolumeAccess, VolumeMount, What, pod::PoolOptions, suite::attempt,
+};
 use pipekeeper_backend_kube::{Volume, VolumeSource};
 use pipekeeper_model::{AttemptId, Holder};
 
@@ -209,6 +211,7 @@ async fn a_pod_whose_volume_was_moved_serves_nobody_else() {
         cache: name("maven"),
         volume: name("m2"),
         paths: vec!["~/.m2/repository".to_owned()],
+        access: VolumeAccess::Many,
     };
     let mut holders = Vec::new();
     for (node, text) in [

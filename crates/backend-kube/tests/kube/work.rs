@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::ListParams};
 use pipekeeper_backend::{
-    CacheMount, InputArtifact, Launch, LaunchScript, LaunchService, SecretValue, Tier, VolumeMount,
+    Backend as _, CacheMount, InputArtifact, Launch, LaunchError, LaunchScript, LaunchService, SecretValue,
+    Tier, VolumeAccess, VolumeMount,
 };
 use pipekeeper_backend_kube::{Volume, VolumeSource};
 use pipekeeper_model::{
@@ -211,13 +212,16 @@ async fn secrets_reach_their_step_and_nothing_else() {
         secret(SecretTarget::File("~/.netrc".to_owned())),
     ];
     let text = format!(
-        "echo $TOKEN; cat ~/.netrc; echo; echo $TOKEN | cut -c1-8; [ $TOKEN = {part}cret-value ]; stat -c %a ~/.netrc; \
+        "echo $TOKEN; cat ~/.netrc; echo; echo $TOKEN | cut -c1-8; [ $TOKEN = {part}cret-value ]; \
+         grep -q \" $(dirname $(readlink ~/.netrc)) tmpfs \" /proc/mounts; stat -Lc %a ~/.netrc; \
          echo token=$TOKEN >> $PIPE_OUTPUT; echo $TOKEN > $PIPE_SUMMARY; sleep 2",
         part = "c4n4ry-s3",
     );
     // The text itself must not hold it either.
     let text = text.replace("c4n4ry-s3cret-value", "$(printf c4n4ry-; echo s3cret-value)");
-    let attempt = scene.launch(scene.plain(1, &text)).await;
+    let mut launch = scene.plain(1, &text);
+    launch.has_secret_files = true;
+    let attempt = scene.launch(launch).await;
     scene.log_says(attempt, "600").await;
     let pods: Api<Pod> = scene.api();
     let seen = pods.list(&ListParams::default()).await.unwrap();
@@ -416,6 +420,7 @@ async fn a_volume_keeps_what_a_user_wrote_for_the_next_attempt() {
         cache: name("maven"),
         volume: name("m2"),
         paths: vec!["~/.m2/repository".to_owned(), "target".to_owned()],
+        access: VolumeAccess::Many,
     };
     for (node, text, said) in [
         (
@@ -438,5 +443,61 @@ async fn a_volume_keeps_what_a_user_wrote_for_the_next_attempt() {
     }
     let of_project = folder.join("suite/protected/maven");
     assert_eq!(fs::read_to_string(of_project.join("0/file")).unwrap(), "kept\n");
+    scene.close().await;
+}
+
+/// One at a time, also past a restart of the server, and others of another volume meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_that_one_action_at_a_time_may_have_is_waited_for() {
+    let volume = tempfile::tempdir().unwrap();
+    let with_volumes = |world: &mut super::world::KubeWorld| {
+        for one in ["m2", "npm"] {
+            let source = VolumeSource::HostPath(volume.path().join(one).display().to_string());
+            let nodes = BTreeMap::new();
+            world.options.volumes.insert(name(one), Volume { source, nodes });
+        }
+    };
+    let Some(mut scene) = Scene::with(with_volumes).await else {
+        return;
+    };
+    let alone = |scene: &Scene, node, volume: &str, text: &str| {
+        let mut launch = scene.plain(node, text);
+        launch.volumes = vec![VolumeMount {
+            cache: name("deps"),
+            volume: name(volume),
+            paths: vec!["deps".to_owned()],
+            access: VolumeAccess::One,
+        }];
+        launch
+    };
+    let first = alone(&scene, 1, "m2", "until [ -e deps/go ]; do sleep 0.1; done");
+    let first = scene.launch(first).await;
+    scene.server.runs(first).await;
+    let second = alone(&scene, 2, "m2", "echo mine");
+    for restarts in [false, true] {
+        if restarts {
+            scene.restart();
+        }
+        let refused = scene.server.backend.launch(second.clone()).await;
+        let Err(LaunchError::Occupied { reason }) = refused else {
+            panic!("both have it: {refused:?}")
+        };
+        says(&reason, &["`m2`", "in use by `57/case`", "`access: one`"]);
+    }
+    scene.server.waits(second.attempt, &["`m2`", "in use"]).await;
+    let other = alone(&scene, 3, "npm", "true");
+    succeeded(&scene.record_of(other).await);
+    let go = volume.path().join("m2/suite/protected/deps/0/go");
+    fs::write(go, "").unwrap();
+    must(scene.server.backend.observe(first).await);
+    succeeded(&scene.server.finished(first).await);
+    eventually("the volume", async || {
+        scene.server.backend.launch(second.clone()).await.ok()
+    })
+    .await;
+    succeeded(&scene.server.finished(second.attempt).await);
+    for attempt in [first, second.attempt] {
+        scene.ran(attempt, 1);
+    }
     scene.close().await;
 }

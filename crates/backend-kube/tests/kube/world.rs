@@ -18,7 +18,7 @@ use kube::{
 };
 use pipekeeper_backend::{
     Backend, Observation,
-    pod::{PodBackend, PodOptions, PoolOptions},
+    pod::{FileLimits, PodBackend, PodOptions, PoolOptions, StreamLimit},
     suite::{Act, World},
 };
 use pipekeeper_backend_kube::{ClusterOptions, KubeHost, Namespaces, Patience, Profile, Profiles};
@@ -38,6 +38,7 @@ pub(crate) struct KubeWorld {
     pub(crate) namespace: String,
     pub(crate) pool: Option<PoolOptions>,
     pub(crate) objects: Option<Arc<ObjectStore>>,
+    pub(crate) streams: StreamLimit,
 }
 
 /// How the test cluster is reached; none, with a word about it, if there is no such cluster.
@@ -153,6 +154,7 @@ impl KubeWorld {
             options,
             pool: None,
             objects: None,
+            streams: StreamLimit::default(),
             namespace,
         })
     }
@@ -182,7 +184,9 @@ impl KubeWorld {
             default_image: Some(image("busybox:1")),
             objects: self.objects.clone(),
             features: BTreeSet::new(),
+            limits: FileLimits::default(),
             pool: self.pool,
+            streams: self.streams,
             on_observation,
         };
         let backend = PodBackend::new(Arc::<KubeHost>::clone(&host), options);

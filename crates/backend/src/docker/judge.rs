@@ -234,6 +234,7 @@ mod tests {
             PodState::Waiting(why) | PodState::Running(why) => why.map_or(String::new(), |why| why.text),
             PodState::Ended { reason } => reason,
             PodState::Absent => "absent".to_owned(),
+            PodState::Going => "going".to_owned(),
         }
     }
 

@@ -18,7 +18,6 @@ mod known;
 mod names;
 mod options;
 mod pull;
-mod quantity;
 mod remove;
 mod render;
 mod view;

@@ -13,11 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     DockerOptions,
     names::{self, Role},
-    quantity::thousandths,
 };
 use crate::{
     LaunchError, LaunchService, Placement, Tier,
-    pod::{PodContainer, PodPlan, paths},
+    pod::{PodContainer, PodPlan, paths, thousandths},
 };
 
 /// What package managers and `su` want, and no more; the supervisor hands files from one step's user to the next one's.
@@ -30,6 +29,8 @@ const LOG_LIMIT: &str = "10m";
 const CPU_PERIOD: i64 = 100_000;
 /// The volumes that come and go with the attempt.
 const OWN: [&str; 5] = ["attempt", "tools", "workspace", "home", "out"];
+/// The one of them that is never on a disk.
+const SECRETS: &str = "secrets";
 
 /// All that is made for an attempt.
 #[derive(Clone, Debug, PartialEq)]
@@ -127,7 +128,7 @@ impl Frame<'_> {
     }
 
     fn volumes(&self) -> Vec<VolumeCreateRequest> {
-        let own = OWN.map(|name| VolumeCreateRequest {
+        let own = |name: &str| VolumeCreateRequest {
             name: Some(names::volume(self.instance(), self.attempt(), name)),
             labels: Some(names::of_attempt(
                 self.instance(),
@@ -135,6 +136,10 @@ impl Frame<'_> {
                 self.placement(),
             )),
             ..VolumeCreateRequest::default()
+        };
+        let in_memory = self.plan.has_secret_files.then(|| VolumeCreateRequest {
+            driver_opts: Some(memory()),
+            ..own(SECRETS)
         });
         let caches = self.plan.volumes.iter().flat_map(|volume| {
             (0..volume.paths.len()).map(|index| VolumeCreateRequest {
@@ -149,19 +154,20 @@ impl Frame<'_> {
                 ..VolumeCreateRequest::default()
             })
         });
-        own.into_iter().chain(caches).collect()
+        OWN.map(own).into_iter().chain(in_memory).chain(caches).collect()
     }
 
     /// The supervisor's: the one whose network all others share.
     fn agent(&self) -> ContainerCreateBody {
         let below = |name: &str| self.own(name, &format!("{}/{name}", paths::ATTEMPT), false);
-        let mounts = vec![
+        let mut mounts = vec![
             self.own("attempt", paths::ATTEMPT, false),
             below("workspace"),
             below("home"),
             below("out"),
             self.own("tools", paths::TOOLS, false),
         ];
+        mounts.extend(self.plan.has_secret_files.then(|| below(SECRETS)));
         // Services answer under their names.
         let hosts = self
             .plan
@@ -219,6 +225,8 @@ impl Frame<'_> {
             self.own("out", paths::OUT, false),
             self.own("tools", paths::TOOLS, true),
         ];
+        let has_secrets = self.plan.has_secret_files;
+        mounts.extend(has_secrets.then(|| self.own(SECRETS, paths::SECRETS, false)));
         mounts.extend(self.caches());
         let role = Role::Step(index);
         Ok(Member {
@@ -345,6 +353,14 @@ fn mount(volume: String, target: &str, read_only: bool) -> Mount {
         }),
         ..Mount::default()
     }
+}
+
+/// What makes a volume one in memory. It has no size, which Podman takes for a quota of the disk; what is written there
+/// counts as its container's memory.
+fn memory() -> HashMap<String, String> {
+    [("type", "tmpfs"), ("device", "tmpfs"), ("o", "mode=0755")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
 }
 
 /// What holds for every container.

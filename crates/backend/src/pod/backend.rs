@@ -8,6 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use pipekeeper_agent::protocol::FileLimits;
 use pipekeeper_model::{AttemptId, Holder, Millis, Name, plan::Feature};
 use pipekeeper_objects::ObjectStore;
 use tokio::{
@@ -20,6 +21,7 @@ use super::{
     debug::{self, Sessions},
     lane::{Call, Lane, Order, Request},
     pool::Pool,
+    streams::{StreamLimit, Streams},
 };
 use crate::{Backend, DebugOrder, Launch, LaunchError, Observation, Terminal, Ticket, lanes::Lanes};
 
@@ -39,8 +41,12 @@ pub struct PodOptions {
     pub objects: Option<Arc<ObjectStore>>,
     /// What plans may ask of it.
     pub features: BTreeSet<Feature>,
+    /// How large what is fetched from a pod may be.
+    pub limits: FileLimits,
     /// How pods stand by for further attempts; none means that each serves one.
     pub pool: Option<PoolOptions>,
+    /// How control streams are shared where there are many.
+    pub streams: StreamLimit,
     /// Where observations go.
     pub on_observation: mpsc::UnboundedSender<Observation>,
 }
@@ -58,6 +64,7 @@ pub(super) struct Shared {
     pub(super) host: Arc<dyn PodHost>,
     pub(super) lanes: Lanes<Request>,
     pub(super) pool: Pool,
+    pub(super) streams: Streams,
     /// For the streams that carry files.
     bulk: Semaphore,
     pub(super) sessions: Sessions,
@@ -70,6 +77,7 @@ impl PodBackend {
         let (seen, mut states) = mpsc::unbounded_channel();
         host.watch(seen);
         let shared = Arc::new(Shared {
+            streams: Streams::new(options.streams),
             options,
             host,
             lanes: Lanes::default(),

@@ -228,6 +228,7 @@ fn held(mut launch: Launch, attempt: AttemptId, limit: Millis, log: PathBuf) -> 
     launch.log = log;
     launch.keep_workspace = KeepWorkspace::Never;
     launch.may_share = false;
+    launch.has_secret_files = false;
     launch.orphan = Orphan::StopAfter(ALONE);
     launch.placement.action = format!("{} (debug)", launch.placement.action);
     Ok(launch)
@@ -258,7 +259,9 @@ impl Session<'_> {
         loop {
             let order = Order::Launch(Box::new(launch.clone()));
             match self.shared.ask(self.attempt, order).await {
-                Err(LaunchError::Transient { reason }) if begun.elapsed() < TAKE_PATIENCE => {
+                Err(LaunchError::Transient { reason } | LaunchError::Occupied { reason })
+                    if begun.elapsed() < TAKE_PATIENCE =>
+                {
                     self.note(reason).await?;
                     sleep(AGAIN).await;
                 }

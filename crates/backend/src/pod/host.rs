@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::PodPlan;
-use crate::{LaunchError, TerminalSize, TerminalStream};
+use crate::{LaunchError, Placement, TerminalSize, TerminalStream};
 
 /// Makes pods, watches them and opens streams into them.
 #[async_trait]
@@ -21,6 +21,14 @@ pub trait PodHost: Send + Sync + 'static {
     /// # Errors
     /// If the cluster does not take it now, or never will.
     async fn create(&self, pod: &PodPlan) -> Result<(), LaunchError>;
+
+    /// Where in the host pods of this kind are, if that is known before they are made.
+    fn home(&self, _placement: &Placement) -> Option<String> {
+        None
+    }
+
+    /// Hears where the pod of an attempt was to be made, by whichever server: then what hides other pods does not hide it.
+    fn was_to_be(&self, _attempt: AttemptId, _home: &str) {}
 
     /// Opens a stream to the program in the supervisor's container.
     ///
@@ -46,6 +54,15 @@ pub trait PodHost: Send + Sync + 'static {
     /// # Errors
     /// If the cluster does not answer.
     async fn look(&self, attempt: AttemptId) -> Result<PodState, LaunchError>;
+
+    /// Who had a volume before this attempt that it must have to itself, for people; none if nobody has it. Asks the cluster
+    /// itself: two servers may have made pods at the same moment, of which only the first may start.
+    ///
+    /// # Errors
+    /// If the cluster does not answer.
+    async fn occupant(&self, _attempt: AttemptId) -> Result<Option<String>, LaunchError> {
+        Ok(None)
+    }
 
     /// Removes the pod with all that was made for it; one that is not there counts as removed.
     ///
@@ -172,6 +189,8 @@ pub enum PodState {
     Waiting(Option<Why>),
     /// Its supervisor runs; something may keep the others from it.
     Running(Option<Why>),
+    /// Its supervisor runs, and the cluster was told to end it.
+    Going,
     /// No container of it will run any more.
     Ended {
         /// What ended it.

@@ -7,7 +7,7 @@ mod obey;
 
 use std::{io, sync::Arc, time::Duration};
 
-use pipekeeper_agent::protocol::{AttemptSpec, ExitRecord, ToAgent};
+use pipekeeper_agent::protocol::{AttemptSpec, ExitRecord, Orphan as AgentOrphan, ToAgent};
 use pipekeeper_model::{AttemptId, Holder, Millis};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -16,12 +16,12 @@ use tokio::{
 };
 
 use super::{
-    OpenError, PodState, PodStream, StreamRole, Why,
+    OpenError, PodState, StreamRole, Why,
     backend::Shared,
     link::{Link, Said, Tries},
     mirror::{Log, Mirror},
     order,
-    wire::{Need, Wire},
+    wire::{Need, Reached, Wire},
 };
 use crate::{Launch, LaunchError, Observation, Ticket, What, processes::Lookers};
 
@@ -80,12 +80,16 @@ pub(super) struct Lane {
     why: Option<(Why, Instant)>,
     /// Whether its services are all ready, as far as it has any.
     services: Services,
+    /// Whether it has the volumes to itself that it must have so.
+    alone: Alone,
     /// The grace it was told to stop with.
     stopping: Option<Millis>,
     /// When it is removed, because it was told to stop.
     removal_due: Option<Instant>,
     /// Whether it was removed for that reason, so that this is why it ends.
     is_removed: bool,
+    /// Whether the cluster was told to end its pod.
+    is_going: bool,
     /// When its pod is looked at again.
     look_due: Option<Instant>,
     /// When no record is waited for any more, and why the pod ended.
@@ -98,6 +102,8 @@ struct Seen {
     holder: Option<Holder>,
     checked_in: bool,
     step: Option<usize>,
+    /// For how many seconds it was silent.
+    silent: Option<u64>,
 }
 
 /// Whether the pod has the files it needs.
@@ -135,12 +141,22 @@ enum Services {
     Ready,
 }
 
+/// Whether an attempt has its volumes to itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Alone {
+    Unknown,
+    Asked,
+    Yes,
+}
+
 /// Work that the lane does not wait for.
 enum Job {
-    Opened(Result<Box<dyn PodStream>, OpenError>),
+    Opened(Result<Reached, OpenError>),
     Put(io::Result<()>),
     Got(io::Result<()>, Option<String>),
     Looked(Result<PodState, LaunchError>),
+    /// Who has what it must have to itself.
+    Asked(Result<Option<String>, LaunchError>),
     Removed,
     /// Something of ours is wrong; which work it was is not known.
     Broke(JoinError),
@@ -173,9 +189,11 @@ impl Lane {
             looked_at: None,
             why: None,
             services: Services::Unknown,
+            alone: Alone::Unknown,
             stopping: None,
             removal_due: None,
             is_removed: false,
+            is_going: false,
             look_due: None,
             end_due: None,
         }
@@ -183,6 +201,7 @@ impl Lane {
 
     /// Serves until there is nothing left to do, or the backend is gone.
     pub(super) async fn run(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {
+        let mut crowd = self.shared.streams.crowd();
         loop {
             let due = self.next_due();
             let happening = tokio::select! {
@@ -195,6 +214,8 @@ impl Lane {
                     Err(error) => Happening::Done(Job::Broke(error)),
                 },
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Happening::Due,
+                // Whether anything is due may depend on it.
+                Ok(()) = crowd.changed() => continue,
             };
             let handled = match happening {
                 Happening::Request(None) => return,
@@ -229,6 +250,9 @@ impl Lane {
     fn order(&mut self) -> io::Result<Option<Arc<order::Order>>> {
         if self.order.is_none() {
             self.order = self.mirror.read_order()?.map(Arc::new);
+            if let Some(home) = self.order.as_ref().and_then(|order| order.home.as_ref()) {
+                self.shared.host.was_to_be(self.attempt, home);
+            }
         }
         Ok(self.order.clone())
     }
@@ -241,11 +265,18 @@ impl Lane {
 
     /// Opens the control stream, beside everything else.
     fn open(&mut self) {
+        self.link.wake();
         let Link::Awaited(tries) = self.link else { return };
         self.link = Link::Opening(tries);
-        let (host, attempt) = (Arc::clone(&self.shared.host), self.attempt);
-        self.jobs
-            .spawn(async move { Job::Opened(host.open(attempt, StreamRole::Control).await) });
+        let (shared, attempt) = (Arc::clone(&self.shared), self.attempt);
+        self.jobs.spawn(async move {
+            let closed = || OpenError::Unreachable("this server is about to end".to_owned());
+            let opened = async {
+                let place = shared.streams.place().await.ok_or_else(closed)?;
+                Ok((shared.host.open(attempt, StreamRole::Control).await?, place))
+            };
+            Job::Opened(opened.await)
+        });
     }
 
     async fn done(&mut self, job: Job) -> io::Result<()> {
@@ -256,6 +287,7 @@ impl Lane {
             Job::Looked(Err(error)) => {
                 tracing::debug!(attempt.id = %self.attempt, "its pod cannot be looked at: {error}");
             }
+            Job::Asked(result) => self.was_asked(result),
             Job::Put(result) => return self.was_put(result).await,
             Job::Broke(error) => {
                 tracing::error!(attempt.id = %self.attempt, "looking after an attempt broke: {error}");
@@ -272,6 +304,9 @@ impl Lane {
         if self.files == Files::UnderWay {
             self.files = Files::Unknown;
         }
+        if self.alone == Alone::Asked {
+            self.alone = Alone::Unknown;
+        }
         if let Link::Opening(tries) | Link::Awaited(tries) = self.link {
             self.link = Link::Awaited(tries.failed());
         } else if let Link::Up(_) = self.link {
@@ -280,13 +315,13 @@ impl Lane {
         self.fetch_again()
     }
 
-    fn was_opened(&mut self, opened: Result<Box<dyn PodStream>, OpenError>) {
+    fn was_opened(&mut self, opened: Result<Reached, OpenError>) {
         let Link::Opening(tries) = self.link else { return };
         self.link = match opened {
-            Ok(stream) => {
+            Ok(reached) => {
                 self.seen = Seen::default();
                 self.files = self.files.on_another_stream();
-                Link::Up(Wire::new(stream))
+                Link::Up(Wire::new(reached))
             }
             Err(error) => {
                 self.explain_try(tries, error);
@@ -327,7 +362,7 @@ impl Lane {
             None
         };
         let look = self.look_due.filter(|_| self.wants_looks());
-        [why, end, self.removal_due, heartbeat, look]
+        [why, end, self.removal_due, heartbeat, look, self.park_due()]
             .into_iter()
             .flatten()
             .min()
@@ -347,6 +382,9 @@ impl Lane {
         if self.look_due.is_some_and(|at| at <= now) && self.wants_looks() {
             self.look();
         }
+        if self.park_due().is_some_and(|at| at <= now) {
+            self.link = Link::parked(self.shared.streams.parked());
+        }
         let Link::Up(wire) = &mut self.link else {
             return Ok(());
         };
@@ -360,8 +398,22 @@ impl Lane {
         Ok(())
     }
 
+    /// When its stream is given up for others; never as long as more depends on it than its log.
+    fn park_due(&self) -> Option<Instant> {
+        let Link::Up(wire) = &self.link else { return None };
+        let works_on = |order: &Arc<order::Order>| order.spec.orphan == AgentOrphan::WorkOn;
+        let is_free = self.seen.step.is_some()
+            && self.record.is_none()
+            && self.stopping.is_none()
+            && !self.is_going
+            && self.lookers.is_empty()
+            && self.order.as_ref().is_some_and(works_on);
+        let (opened, loud) = wire.times();
+        self.shared.streams.give_up_at(opened, loud).filter(|_| is_free)
+    }
+
     /// Tells again what this stream told.
-    fn repeat(&self) {
+    fn repeat(&mut self) {
         self.check_in();
         if let Some(step) = self.seen.step {
             self.report(What::StepStarted { step });

@@ -1,6 +1,9 @@
 //! How a lane stands to its pod's supervisor, and when it tries to reach it. Entry type: [`Link`].
 
-use std::time::Duration;
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    time::Duration,
+};
 
 use tokio::time::{Instant, sleep_until};
 
@@ -28,6 +31,8 @@ pub(super) enum Link {
     Opening(Tries),
     /// It is there.
     Up(Wire),
+    /// It was given up for others until then; the supervisor works on.
+    Parked(Instant),
 }
 
 /// The tries so far.
@@ -82,7 +87,7 @@ impl Tries {
         let pause = if self.runs {
             let doubled =
                 FIRST_PAUSE * 2_u32.saturating_pow(u32::try_from(count).unwrap_or(u32::MAX).min(10));
-            Some(doubled.min(LONGEST_PAUSE))
+            Some(jittered(doubled.min(LONGEST_PAUSE)))
         } else {
             EARLY.get(count).copied()
         };
@@ -99,6 +104,12 @@ impl Tries {
     }
 }
 
+/// Between half of a pause and all of it: whoever lost a stream at the same moment does not come back at the same moment.
+fn jittered(pause: Duration) -> Duration {
+    let drawn = RandomState::new().hash_one(pause);
+    pause / 2 + (pause / 2).mul_f64(drawn as f64 / u64::MAX as f64)
+}
+
 /// What a link has to say.
 pub(super) enum Said {
     /// A frame, or the end of the stream.
@@ -108,6 +119,18 @@ pub(super) enum Said {
 }
 
 impl Link {
+    /// Given up for others for about so long.
+    pub(super) fn parked(pause: Duration) -> Self {
+        Self::Parked(Instant::now() + jittered(pause))
+    }
+
+    /// Something happened that may be worth a stream.
+    pub(super) fn wake(&mut self) {
+        if let Self::Parked(_) = self {
+            *self = Self::Awaited(Tries::at_once());
+        }
+    }
+
     /// What happens next; may be dropped and called again.
     pub(super) async fn next(&mut self) -> Said {
         match self {
@@ -116,6 +139,10 @@ impl Link {
             }
             Self::Awaited(Tries { next: Some(next), .. }) => {
                 sleep_until(*next).await;
+                Said::TimeToOpen
+            }
+            Self::Parked(until) => {
+                sleep_until(*until).await;
                 Said::TimeToOpen
             }
             Self::Up(wire) => Said::Frame(wire.next().await),

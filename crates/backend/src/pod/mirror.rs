@@ -142,10 +142,19 @@ impl Mirror {
     }
 
     pub(super) fn remove(&self) -> io::Result<()> {
-        match fs::remove_dir_all(self.dir.path()) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            removed => removed,
-        }
+        unless_absent(fs::remove_dir_all(self.dir.path()))
+    }
+
+    /// What was launched is not, and will be launched anew.
+    pub(super) fn remove_order(&self) -> io::Result<()> {
+        unless_absent(fs::remove_file(self.order_path()))
+    }
+}
+
+fn unless_absent(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 
@@ -201,8 +210,20 @@ impl Log {
         self.write(self.bytes, &[gap, text].concat())
     }
 
+    /// Takes what came of it, up to so many bytes: who sends more has forgotten its own limit.
+    pub(super) fn take(&mut self, offset: u64, bytes: &[u8], most: u64) -> io::Result<()> {
+        if self.bytes >= most {
+            return Ok(());
+        }
+        if offset > self.bytes {
+            return Err(io::Error::other("a part of it did not come"));
+        }
+        let room = usize::try_from(most - offset).unwrap_or(usize::MAX);
+        self.write(offset, bytes.get(..room).unwrap_or(bytes))
+    }
+
     /// Writes bytes at their place; two servers that write the same bytes do no harm.
-    pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, offset)?;
         let end = offset + u64::try_from(bytes.len()).unwrap_or_default();
         self.bytes = self.bytes.max(end);
@@ -266,6 +287,19 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_takes_no_more_than_it_may_have() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = Log::open(&folder.path().join("log")).unwrap();
+        log.take(0, b"abc", 5).unwrap();
+        assert!(log.take(4, b"e", 5).is_err(), "there is a gap");
+        log.take(3, b"defg", 5).unwrap();
+        log.take(7, b"h", 5).unwrap();
+        assert_eq!(log.bytes(), 5);
+        log.append_line(b"our own\n").unwrap();
+        assert_eq!(fs::read(folder.path().join("log")).unwrap(), b"abcde\nour own\n");
+    }
 
     #[test]
     fn what_a_copy_has_more_is_found_wherever_it_begins() {

@@ -12,6 +12,7 @@
 //! ```
 
 mod backend;
+mod caches;
 mod debug;
 mod files;
 mod host;
@@ -22,6 +23,8 @@ mod objects;
 mod order;
 mod patient;
 mod pool;
+mod quantity;
+mod streams;
 mod wire;
 
 pub use backend::{PodBackend, PodOptions};
@@ -29,4 +32,7 @@ pub use host::{Cause, LogOf, OpenError, Opened, PodHost, PodSharing, PodState, P
 pub(crate) use mirror::write_whole;
 pub use objects::maker_of;
 pub use order::{PodContainer, PodPlan, paths};
+pub use pipekeeper_agent::protocol::FileLimits;
 pub use pool::PoolOptions;
+pub use quantity::thousandths;
+pub use streams::StreamLimit;

@@ -55,19 +55,24 @@ pub(super) struct KeepObject {
 /// The object that the cache of a file is, if it is one of this store.
 pub(super) fn find(store: &ObjectStore, file: &Path) -> Option<FetchObject> {
     let reference = cache_ref_path(file);
-    let read = CacheRef::read(&reference).unwrap_or_else(|error| {
-        tracing::warn!(
-            "cannot read `{}`, which counts as no cache: {error}",
-            reference.display()
-        );
-        None
-    });
-    let read = read.filter(|read| read.store == store.name() && read.object.starts_with(store.prefix()))?;
+    let read = read_ref(store, &reference)?;
     Some(FetchObject {
         object: read.object,
         bytes: read.bytes.0,
         reference,
     })
+}
+
+/// A reference to an object of this store, if it is one.
+fn read_ref(store: &ObjectStore, path: &Path) -> Option<CacheRef> {
+    let read = CacheRef::read(path).unwrap_or_else(|error| {
+        tracing::warn!(
+            "cannot read `{}`, which counts as no cache: {error}",
+            path.display()
+        );
+        None
+    });
+    read.filter(|read| read.store == store.name() && read.object.starts_with(store.prefix()))
 }
 
 /// A new object for a cache, which only this attempt may make.
@@ -130,38 +135,55 @@ pub(super) fn access(store: Option<&Arc<ObjectStore>>, order: &Order) -> StoreAc
     }
 }
 
-/// Takes in what a record tells of its objects. Nothing of this is worth an attempt: what does not work is told in the log.
-pub(super) async fn settle(store: &ObjectStore, attempt: AttemptId, order: &Order, record: &ExitRecord) {
-    for cache in &record.caches {
+/// Takes in what a record tells of its objects, and strikes out what nobody needs to fetch. Nothing of this is worth an
+/// attempt: what does not work is told in the log.
+pub(super) async fn settle(store: &ObjectStore, attempt: AttemptId, order: &Order, record: &mut ExitRecord) {
+    for cache in &mut record.caches {
         let Some(objects) = order.objects.get(&cache.name) else {
             continue;
         };
         if let Some(fetch) = objects.fetch.as_ref().filter(|_| cache.restored_exact.is_some()) {
             CacheRef::note_use(&fetch.reference);
         }
-        if !cache.in_store {
+        let (Some(keep), Some(bytes)) = (&objects.keep, cache.saved_bytes) else {
             continue;
-        }
-        if let Some(keep) = &objects.keep
-            && let Err(reason) = refer(store, keep, cache.saved_bytes).await
+        };
+        if objects.is_saved(store, keep) {
+            cache.saved_bytes = None;
+        } else if cache.in_store
+            && let Err(reason) = refer(store, keep, bytes, order.spec.limits.cache).await
         {
             tracing::warn!(attempt.id = %attempt, "the cache `{}` is not kept: {reason}", cache.name);
         }
     }
 }
 
-/// Makes an object a cache, if it is there as it was told.
-async fn refer(store: &ObjectStore, keep: &KeepObject, told: Option<u64>) -> Result<(), String> {
+impl CacheObjects {
+    /// Whether its key is saved in the store already. What the attempt was to be restored from gives way: it would not have
+    /// saved what it could use.
+    fn is_saved(&self, store: &ObjectStore, keep: &KeepObject) -> bool {
+        let given = self.fetch.as_ref().map(|fetch| &fetch.object);
+        read_ref(store, &keep.reference).is_some_and(|there| Some(&there.object) != given)
+    }
+}
+
+/// Makes an object a cache, if it is there as it was told unless its key is there as a file.
+async fn refer(store: &ObjectStore, keep: &KeepObject, told: u64, most: u64) -> Result<(), String> {
+    if told > most {
+        return Err(format!(
+            "it has {told} bytes, more than the {most} that are kept of one"
+        ));
+    }
     let found = store.head(&keep.object).await;
     let found = found.map_err(|error| format!("failed to {error}"))?;
-    let Some(bytes) = found.filter(|_| found == told) else {
+    if found != Some(told) {
         return Err(format!(
-            "the object store has {found:?} bytes of it, and its pod told of {told:?}"
+            "the object store has {found:?} bytes of it, and its pod told of {told}"
         ));
-    };
+    }
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-    let made = CacheRef::new(store.name(), keep.object.as_str(), Bytes(bytes), now);
+    let made = CacheRef::new(store.name(), keep.object.as_str(), Bytes(told), now);
     let path = keep.reference.clone();
     let written = tokio::task::spawn_blocking(move || made.write(&path)).await;
     written
@@ -179,5 +201,67 @@ pub(super) fn drop_replaced(attempt: AttemptId, order: &Order, record: &ExitReco
         if let Err(error) = drop_ref(file) {
             tracing::warn!(attempt.id = %attempt, "an old reference of the cache `{name}` stays: {error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pipekeeper_objects::{SecretKey, StoreOptions, UrlStyle};
+
+    use super::*;
+
+    const STORE: &str = "http://10.0.0.1:9000/ci";
+
+    fn store() -> ObjectStore {
+        ObjectStore::new(&StoreOptions {
+            url: "http://10.0.0.1:9000".to_owned(),
+            others_url: None,
+            bucket: "ci".to_owned(),
+            region: "us-east-1".to_owned(),
+            prefix: "p/i".to_owned(),
+            style: UrlStyle::Path,
+            access_key: "pipe".to_owned(),
+            secret_key: SecretKey::new("hunter2"),
+            ca: None,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_key_is_saved_once_and_only_what_could_not_be_used_gives_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key.tar.zst");
+        let keep = KeepObject {
+            object: "p/i/own".to_owned(),
+            reference: cache_ref_path(&file),
+        };
+        let is_saved = |objects: &CacheObjects| objects.is_saved(&store(), &keep);
+        let mut objects = CacheObjects::default();
+        assert!(!is_saved(&objects));
+        let refer = |store: &str, object: &str| {
+            let made = CacheRef::new(store, object, Bytes(1), Timestamp(1));
+            made.write(&keep.reference).unwrap();
+        };
+        for (store, object) in [("http://other/ci", "p/i/first"), (STORE, "elsewhere/first")] {
+            refer(store, object);
+            assert!(!is_saved(&objects), "no cache of this store's");
+        }
+        refer(STORE, "p/i/first");
+        assert!(is_saved(&objects));
+        objects.fetch = find(&store(), &file);
+        assert!(!is_saved(&objects), "it was given that, and saves anew");
+        refer(STORE, "p/i/own");
+        assert!(is_saved(&objects), "it is told once more");
+    }
+
+    #[tokio::test]
+    async fn one_that_is_too_large_is_no_cache() {
+        let folder = tempfile::tempdir().unwrap();
+        let keep = KeepObject {
+            object: "p/i/own".to_owned(),
+            reference: folder.path().join("key.ref"),
+        };
+        let refused = refer(&store(), &keep, 11, 10).await.unwrap_err();
+        assert_eq!(refused, "it has 11 bytes, more than the 10 that are kept of one");
     }
 }

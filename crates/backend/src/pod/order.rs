@@ -6,21 +6,17 @@ use std::{
 };
 
 use pipekeeper_agent::protocol::{
-    AttemptDir, AttemptSpec, CacheCandidate, CacheSpec, InputSpec, PodSpec, ToAgent, WorkspaceSpec, encode,
+    AttemptDir, AttemptSpec, InputSpec, PodSpec, ToAgent, WorkspaceSpec, encode,
 };
 use pipekeeper_model::{
     AttemptId, Digest, Millis, Name,
     plan::{PodFields, Resources},
 };
-use pipekeeper_objects::ObjectStore;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    PodOptions,
-    objects::{self, CacheObjects, FetchObject},
-};
+use super::{PodOptions, caches::Caches, objects::CacheObjects};
 use crate::{
-    CacheMount, Launch, LaunchError, LaunchScript, LaunchService, Placement, SourceInput, VolumeMount,
+    Launch, LaunchError, LaunchScript, LaunchService, Placement, SourceInput, VolumeAccess, VolumeMount,
     artifact_path, blob_path,
     spec::{to_spec, to_values},
 };
@@ -41,6 +37,10 @@ pub mod paths {
     pub const HOME: &str = "/pipe/home";
     /// Outputs and the summary, as steps see them.
     pub const OUT: &str = "/pipe/out";
+    /// Files of secrets, in memory, as steps see them.
+    pub const SECRETS: &str = "/pipe/secrets";
+    /// The most bytes that they are in all; what a ticket can bring is less.
+    pub const SECRETS_LIMIT: u64 = 16 << 20;
     /// The temporary folders of steps.
     pub const TEMPORARY: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
@@ -71,6 +71,8 @@ pub struct PodPlan {
     pub fields: PodFields,
     /// The volumes that are its caches.
     pub volumes: Vec<VolumeMount>,
+    /// Whether it gets files of secrets, for which its containers share a folder in memory.
+    pub has_secret_files: bool,
     /// After this long it is ended, whoever watches.
     pub lifetime: Millis,
 }
@@ -101,6 +103,12 @@ pub(super) struct Order {
     /// What stands beside the steps.
     #[serde(default)]
     pub(super) services: Vec<Name>,
+    /// Where in its host its pod is.
+    #[serde(default)]
+    pub(super) home: Option<String>,
+    /// Whether it must have a volume to itself.
+    #[serde(default)]
+    pub(super) wants_alone: bool,
     /// What another attempt must have in common with it to be served by its pod; none if none may.
     #[serde(default)]
     pub(super) likeness: Option<String>,
@@ -108,14 +116,6 @@ pub(super) struct Order {
 
 /// The time that an ended pod may wait for a server to fetch what it made.
 const LINGER: Millis = Millis::hours(24);
-
-/// What the names of uploaded caches begin with.
-const CACHE: &str = "cache-";
-
-/// Whether an upload is an archive cache, which the supervisor can do without.
-pub(super) fn is_cache(upload: &str) -> bool {
-    upload.starts_with(CACHE)
-}
 
 /// Plans the pod of an attempt. `source` is the archive of a folder that the workspace is to be a copy of.
 pub(super) fn plan(
@@ -152,7 +152,7 @@ pub(super) fn plan(
     for digest in launch.output_files().into_values() {
         uploads.insert(value_name(digest), blob_path(artifacts, digest));
     }
-    let (saved, objects) = caches(launch, options.objects.as_deref(), &dir, &mut spec, &mut uploads)?;
+    let caches = Caches::plan(launch, options.objects.as_deref(), &dir, &mut spec, &mut uploads)?;
     spec.pod = Some(as_seen(launch, containers.len()));
     check_size(&spec)?;
     let pod = PodPlan {
@@ -163,100 +163,31 @@ pub(super) fn plan(
         resources: launch.resources.clone(),
         fields: launch.pod.clone(),
         volumes: launch.volumes.clone(),
-        lifetime: Millis(
-            launch
-                .timeout
-                .0
-                .saturating_add(launch.grace.0)
-                .saturating_add(LINGER.0),
-        ),
+        has_secret_files: launch.has_secret_files,
+        lifetime: lifetime(launch),
     };
     let order = Order {
         spec,
         log: launch.log.clone(),
         uploads,
-        caches: saved,
-        objects,
+        caches: caches.saved,
+        objects: caches.objects,
         services: launch
             .services
             .iter()
             .map(|service| service.name.clone())
             .collect(),
+        home: None,
+        wants_alone: pod.wants_alone(),
         likeness: None,
     };
     Ok((pod, order))
 }
 
-/// Adds the caches; where they are saved on this side, and what of them is in an object store, by their names.
-fn caches(
-    launch: &Launch,
-    store: Option<&ObjectStore>,
-    dir: &AttemptDir,
-    spec: &mut AttemptSpec,
-    uploads: &mut BTreeMap<String, PathBuf>,
-) -> Result<(BTreeMap<String, PathBuf>, BTreeMap<String, CacheObjects>), LaunchError> {
-    let (mut saved, mut objects) = (BTreeMap::new(), BTreeMap::new());
-    for cache in &launch.caches {
-        let found = Candidate::best(cache, store);
-        let name = format!("{CACHE}{}", cache.name);
-        spec.caches
-            .push(to_cache(cache, found.as_ref(), &dir.incoming().join(&name), dir));
-        let mut of_cache = CacheObjects::default();
-        match found.map(|(_, found)| found) {
-            Some(Candidate::File(path)) => drop(uploads.insert(name, path.to_owned())),
-            Some(Candidate::Object(object)) => of_cache.fetch = Some(object),
-            None => {}
-        }
-        if let Some(store) = store {
-            of_cache.keep = objects::draw(store, launch, cache)?;
-            objects.insert(cache.name.to_string(), of_cache);
-        }
-        saved.extend(cache.save_to.clone().map(|path| (cache.name.to_string(), path)));
-    }
-    Ok((saved, objects))
-}
-
-/// What a cache is restored from.
-enum Candidate<'a> {
-    File(&'a Path),
-    Object(FetchObject),
-}
-
-impl<'a> Candidate<'a> {
-    /// The best one that is there, with its place.
-    fn best(cache: &'a CacheMount, store: Option<&ObjectStore>) -> Option<(&'a Path, Self)> {
-        let candidates = std::iter::once(&cache.exact).chain(&cache.fallbacks);
-        candidates.into_iter().find_map(|path| {
-            let object = store.and_then(|store| objects::find(store, path));
-            let found = match object {
-                Some(object) => Self::Object(object),
-                None if path.is_file() => Self::File(path),
-                None => return None,
-            };
-            Some((path.as_path(), found))
-        })
-    }
-}
-
-fn to_cache(
-    cache: &CacheMount,
-    found: Option<&(&Path, Candidate<'_>)>,
-    incoming: &Path,
-    dir: &AttemptDir,
-) -> CacheSpec {
-    let key = cache.exact.file_name().unwrap_or_default();
-    CacheSpec {
-        name: cache.name.to_string(),
-        key: key.to_string_lossy().into_owned(),
-        restore: (found.iter())
-            .map(|(path, _)| CacheCandidate {
-                path: incoming.to_owned(),
-                exact: *path == cache.exact,
-            })
-            .collect(),
-        paths: cache.paths.clone(),
-        save_to: (cache.save_to.as_ref()).map(|_| dir.path().join("caches").join(cache.name.as_str())),
-    }
+/// After so long nobody needs its pod any more, whatever happened to those who did.
+fn lifetime(launch: &Launch) -> Millis {
+    let running = launch.timeout.0.saturating_add(launch.grace.0);
+    Millis(running.saturating_add(LINGER.0))
 }
 
 /// A spec that no frame holds could never be told.
@@ -279,6 +210,7 @@ fn as_seen(launch: &Launch, containers: usize) -> PodSpec {
         home: PathBuf::from(paths::HOME),
         out: PathBuf::from(paths::OUT),
         tools: PathBuf::from(paths::TOOLS),
+        secrets: launch.has_secret_files.then(|| PathBuf::from(paths::SECRETS)),
         stays: false,
         temporary: paths::TEMPORARY.map(PathBuf::from).to_vec(),
         mounts: volumes.map(|path| PathBuf::from(paths::place(path))).collect(),
@@ -328,6 +260,12 @@ impl PodPlan {
     /// Whether the program must be in place before any container of a step starts, as there is no shell to wait in.
     pub fn wants_install(&self) -> bool {
         self.containers.iter().any(|container| !container.has_shell)
+    }
+
+    /// Whether it must have a volume to itself.
+    pub fn wants_alone(&self) -> bool {
+        let mut volumes = self.volumes.iter();
+        volumes.any(|volume| volume.access == VolumeAccess::One)
     }
 
     /// The name of a service's container.

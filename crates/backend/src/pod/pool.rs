@@ -125,9 +125,9 @@ impl Shared {
         likeness: String,
         wire: Wire,
         made_at: Instant,
-    ) -> Result<(), Wire> {
+    ) -> Result<(), Box<Wire>> {
         let Some(options) = self.options.pool.filter(|_| made_at.elapsed() < OLDEST) else {
-            return Err(wire);
+            return Err(Box::new(wire));
         };
         let (take, taken) = oneshot::channel();
         let (give, warm) = oneshot::channel();
@@ -135,7 +135,7 @@ impl Shared {
         {
             let mut pods = self.pool.pods();
             if pods.len() >= options.max {
-                return Err(wire);
+                return Err(Box::new(wire));
             }
             let standing = Standing::Free {
                 likeness,

@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::PodStream;
+use super::{PodStream, streams::Place};
 
 const SEND_LIMIT: Duration = Duration::from_secs(10);
 /// After this long without a word the supervisor is asked for one.
@@ -30,6 +30,11 @@ pub(super) enum Need {
 /// A stream with what came in so far.
 pub(super) struct Wire {
     stream: Box<dyn PodStream>,
+    /// Its place among all streams of its cluster.
+    _place: Place,
+    opened_at: Instant,
+    /// When it last brought output.
+    loud_at: Instant,
     received: Vec<u8>,
     used: usize,
     heard_at: Instant,
@@ -37,10 +42,16 @@ pub(super) struct Wire {
     asked_at: Instant,
 }
 
+/// A stream that was opened, in its place.
+pub(super) type Reached = (Box<dyn PodStream>, Place);
+
 impl Wire {
-    pub(super) fn new(stream: Box<dyn PodStream>) -> Self {
+    pub(super) fn new((stream, place): Reached) -> Self {
         Self {
             stream,
+            _place: place,
+            opened_at: Instant::now(),
+            loud_at: Instant::now(),
             received: Vec::new(),
             used: 0,
             heard_at: Instant::now(),
@@ -54,6 +65,9 @@ impl Wire {
             match try_decode_incoming(self.received.get(self.used..).unwrap_or_default()) {
                 Ok(Some((incoming, used))) => {
                     self.used += used;
+                    if let Incoming::Log { .. } = incoming {
+                        self.loud_at = Instant::now();
+                    }
                     return Some(incoming);
                 }
                 Ok(None) => {}
@@ -70,6 +84,11 @@ impl Wire {
             self.heard_at = Instant::now();
             self.asked_at = self.heard_at;
         }
+    }
+
+    /// When it was opened, and when it last brought output.
+    pub(super) fn times(&self) -> (Instant, Instant) {
+        (self.opened_at, self.loud_at)
     }
 
     /// When to look after it, whatever else happens meanwhile.

@@ -114,12 +114,16 @@ fn everything_recorded_arrives_and_may_be_collected_twice() {
     let artifact = ArtifactRecord {
         name: "web".to_owned(),
         sha256: digest.to_hex(),
-        bytes: 5,
+        bytes: 99,
         files: 1,
     };
     record.artifacts.push(artifact);
     let first = collect(temp.path(), ATTEMPT, &folder, record.clone());
     assert_eq!(first.artifacts[0].digest, digest);
+    assert_eq!(
+        first.artifacts[0].bytes, 5,
+        "what it has, not what its record says"
+    );
     assert_eq!(first.summary.as_ref().unwrap().len(), 64 << 10);
     assert_eq!((first.started_at, first.ended_at), (Timestamp(9), Timestamp(21)));
     assert_eq!(
@@ -162,7 +166,7 @@ fn large_outputs_are_kept_by_digest_and_bad_names_are_refused() {
     let digest = Digest::of(b"text");
     let large = LargeOutput {
         sha256: digest.to_hex(),
-        bytes: 4,
+        bytes: 99,
     };
     let mut told = record(RecordOutcome::Succeeded);
     told.large_outputs = [("notes".to_owned(), large.clone())].into();

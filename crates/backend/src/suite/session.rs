@@ -104,6 +104,7 @@ pub fn launch_of(attempt: AttemptId, text: &str, log: &Path) -> Launch {
         keep_workspace: KeepWorkspace::Never,
         orphan: Orphan::WorkOn,
         placement: placement(),
+        has_secret_files: false,
         may_share: true,
         services: Vec::new(),
         resources: Resources::default(),

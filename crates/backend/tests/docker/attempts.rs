@@ -3,10 +3,14 @@
 use std::{collections::BTreeMap, io::Read, time::Instant};
 
 use pipekeeper_backend::{
-    LaunchScript, LaunchService, LaunchStep, SourceInput, Tier, VolumeMount,
+    LaunchScript, LaunchService, LaunchStep, SecretValue, SourceInput, Ticket, Tier, VolumeAccess,
+    VolumeMount,
     suite::{Session, World, attempt},
 };
-use pipekeeper_model::{AttemptOutcome, Name, plan::Artifact};
+use pipekeeper_model::{
+    AttemptOutcome, Name,
+    plan::{Artifact, SecretTarget},
+};
 
 use crate::{
     on_each_engine,
@@ -19,6 +23,7 @@ on_each_engine!(
     an_image_without_a_shell_runs_a_command,
     a_service_is_awaited_and_answers_under_its_name,
     files_come_and_go,
+    files_of_secrets_are_in_memory,
     volumes_outlive_attempts,
     steps_are_confined,
     what_was_begun_is_gone_on_with,
@@ -54,6 +59,40 @@ async fn a_trivial_attempt_is_quick(world: EngineWorld) {
         );
         session.backend.forget(id).await.unwrap();
     }
+}
+
+async fn files_of_secrets_are_in_memory(world: EngineWorld) {
+    let mut session = Session::open(&world);
+    let id = attempt(1);
+    let text = |of_image, user| {
+        let place = r#"grep -q " $(dirname $(readlink ~/.netrc)) tmpfs " /proc/mounts"#;
+        let text = format!("[ $(id -u) = {user} ]; cat ~/.netrc; {place}; stat -Lc %a ~/.netrc");
+        step(&world, of_image, &text)
+    };
+    let mut launch = world.launch(id, "");
+    launch.steps = vec![text("busybox:1", 0), text("nonroot:1", 1000)];
+    launch.has_secret_files = true;
+    session.backend.launch(launch).await.unwrap();
+    let holder = session.checked_in(id).await;
+    let secret = SecretValue {
+        target: Some(SecretTarget::File("~/.netrc".to_owned())),
+        value: "password-in-memory".to_owned(),
+    };
+    let go = Ticket::Go {
+        secrets: vec![secret],
+    };
+    session.backend.answer(id, &holder, go).await.unwrap();
+    let record = session.finished(id).await;
+    let log = world.log(id);
+    assert_eq!(
+        record.outcome,
+        AttemptOutcome::Succeeded,
+        "{:?}\n{log}",
+        record.reason
+    );
+    assert_eq!(log.matches("***").count(), 2, "{log}");
+    assert_eq!(log.matches("600").count(), 2, "{log}");
+    session.backend.forget(id).await.unwrap();
 }
 
 async fn steps_of_two_images_share_the_workspace(world: EngineWorld) {
@@ -167,6 +206,7 @@ async fn volumes_outlive_attempts(world: EngineWorld) {
             cache: name("kept"),
             volume: name("fast"),
             paths: vec!["~/.kept".to_owned()],
+            access: VolumeAccess::Many,
         }];
         let record = world.run(launch).await;
         let log = world.log(attempt(node));

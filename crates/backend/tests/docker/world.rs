@@ -11,7 +11,7 @@ use bollard::{API_DEFAULT_VERSION, Docker};
 use pipekeeper_backend::{
     Backend, Launch, Observation,
     docker::{AgentImage, DockerHost, DockerOptions, Patience},
-    pod::{PodBackend, PodHost, PodOptions},
+    pod::{FileLimits, PodBackend, PodHost, PodOptions, StreamLimit},
     suite::{Act, Session, World, launch_of},
 };
 use pipekeeper_model::{AttemptId, AttemptRecord, plan::Resources};
@@ -137,7 +137,9 @@ impl World for EngineWorld {
             default_image: Some(image("busybox:1")),
             objects: None,
             features: BTreeSet::new(),
+            limits: FileLimits::default(),
             pool: None,
+            streams: StreamLimit::default(),
             on_observation,
         };
         (Arc::new(PodBackend::new(Arc::new(host), options)), observations)

@@ -4,11 +4,11 @@
 //! attempt's references are written before it is forgotten, so an object whose attempt is known may yet become a cache.
 //! What a pod still sends that was removed is found by a later look: its URL may be good for days.
 
-use std::{collections::BTreeSet, io, path::Path, sync::Arc};
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use pipekeeper_backend::{Backend, pod::maker_of};
-use pipekeeper_model::{Millis, Timestamp};
+use pipekeeper_model::{Bytes, Millis, Timestamp};
 
 use super::references;
 use crate::job::{Done, Job, Tools};
@@ -42,6 +42,8 @@ pub trait CacheStore: Send + Sync {
 pub struct StoredCache {
     /// Its name.
     pub object: String,
+    /// Its size.
+    pub bytes: Bytes,
     /// When it was stored.
     pub stored_at: Timestamp,
 }
@@ -89,19 +91,20 @@ async fn collect(
     let named = named
         .unwrap_or_else(|error| Err(io::Error::other(error)))
         .map_err(|error| format!("the references to caches cannot be read: {error}"))?;
-    stored.retain(|one| !named.contains(&one.object));
+    // Of another size than is counted it is no cache, whoever stored it once more.
+    stored.retain(|one| named.get(&one.object) != Some(&one.bytes));
     for one in &stored {
         store.delete(&one.object).await?;
     }
     Ok(stored.len())
 }
 
-/// The objects of a store that are caches.
-fn named(caches: &Path, store: &str) -> io::Result<BTreeSet<String>> {
+/// The objects of a store that are caches, and their sizes.
+fn named(caches: &Path, store: &str) -> io::Result<BTreeMap<String, Bytes>> {
     let all = references(caches)?.into_iter();
     Ok(all
         .filter(|reference| reference.store == store)
-        .map(|reference| reference.object)
+        .map(|reference| (reference.object, reference.bytes))
         .collect())
 }
 

@@ -20,6 +20,7 @@ const FREE_BACKOFF: Millis = Millis::seconds(1);
 /// How long after its timeout the engine stops an attempt whose supervisor did not.
 const TIMEOUT_MARGIN: Millis = Millis::seconds(30);
 const NOT_LAUNCHED: &str = "the attempt was not launched";
+const LAUNCHED: &str = "the attempt was launched after all";
 
 pub(super) fn ticket_asked(
     draft: &mut Draft<'_>,
@@ -29,7 +30,8 @@ pub(super) fn ticket_asked(
     let live = live(draft, attempt)?;
     match &live.phase {
         AttemptPhase::Seeking { .. } => return Err(Rejection::illegal(NOT_LAUNCHED)),
-        AttemptPhase::Launching { .. } => {}
+        // Its launch may have come through although nobody heard of it.
+        AttemptPhase::Queued { .. } | AttemptPhase::Launching { .. } => {}
         AttemptPhase::Ticketed { holder: granted, .. } | AttemptPhase::Stopping { holder: granted, .. } => {
             return if granted == holder {
                 Err(Rejection::Duplicate)
@@ -60,10 +62,13 @@ pub(super) fn ticket_asked(
 pub(super) fn observed(draft: &mut Draft<'_>, attempt: AttemptId, seen: &Seen) -> Result<(), Rejection> {
     let live = live(draft, attempt)?;
     match (seen, &live.phase) {
-        (Seen::Finished { .. } | Seen::Gone { .. }, AttemptPhase::Seeking { .. }) => {
+        (Seen::Finished { .. } | Seen::Gone { .. } | Seen::Hopeless { .. }, AttemptPhase::Seeking { .. }) => {
             return Err(Rejection::stale(NOT_LAUNCHED));
         }
-        (Seen::Finished { record, .. }, AttemptPhase::Launching { .. }) => {
+        (Seen::Gone { .. }, AttemptPhase::Queued { .. }) => {
+            return Err(Rejection::stale("it is launched again anyway"));
+        }
+        (Seen::Finished { record, .. }, AttemptPhase::Queued { .. } | AttemptPhase::Launching { .. }) => {
             // Success needs a ticket; without one only the news that it cannot start is believed.
             let reason = record
                 .reason
@@ -87,31 +92,84 @@ pub(super) fn observed(draft: &mut Draft<'_>, attempt: AttemptId, seen: &Seen) -
             let record = AttemptRecord::without_steps(AttemptOutcome::Lost, reason.clone(), draft.at());
             ended(draft, &live, record);
         }
+        (Seen::Hopeless { reason }, AttemptPhase::Queued { .. } | AttemptPhase::Launching { .. }) => {
+            hopeless(draft, &live, reason);
+        }
+        // It has its ticket and never heard of it.
+        (Seen::Hopeless { reason }, AttemptPhase::Ticketed { .. } | AttemptPhase::Stopping { .. }) => {
+            let record = AttemptRecord::without_steps(AttemptOutcome::Errored, reason.clone(), draft.at());
+            ended(draft, &live, record);
+        }
     }
     Ok(())
 }
 
+/// An attempt cannot be launched now: what counts from here on is the time in the queue.
+pub(super) fn held_up(draft: &mut Draft<'_>, attempt: AttemptId) -> Result<(), Rejection> {
+    match live(draft, attempt)?.phase {
+        AttemptPhase::Launching { .. } => {
+            let expires = draft.at() + defaults::QUEUE;
+            draft.record(Fact::LaunchHeldUp { attempt, expires });
+            Ok(())
+        }
+        AttemptPhase::Queued { .. } => Err(Rejection::Duplicate),
+        AttemptPhase::Seeking { .. } => Err(Rejection::stale(NOT_LAUNCHED)),
+        AttemptPhase::Ticketed { .. } | AttemptPhase::Stopping { .. } => Err(Rejection::stale(LAUNCHED)),
+    }
+}
+
+/// A launch that was held up went through; other effects that were performed have nothing to say to the run.
+pub(super) fn effect_done(draft: &mut Draft<'_>, key: &EffectKey) -> Result<(), Rejection> {
+    let attempt = launched_by(key)?;
+    match live(draft, attempt)?.phase {
+        AttemptPhase::Queued { .. } => {
+            let check_in_by = draft.at() + defaults::CHECK_IN;
+            draft.record(Fact::LaunchWentOn { attempt, check_in_by });
+            Ok(())
+        }
+        AttemptPhase::Seeking { .. } => Err(Rejection::stale(NOT_LAUNCHED)),
+        AttemptPhase::Launching { .. } | AttemptPhase::Ticketed { .. } | AttemptPhase::Stopping { .. } => {
+            Err(Rejection::Duplicate)
+        }
+    }
+}
+
 /// A launch that will not be tried again ends its attempt; other effects have nothing to say to the run.
 pub(super) fn effect_failed(draft: &mut Draft<'_>, key: &EffectKey, reason: &str) -> Result<(), Rejection> {
+    let live = live(draft, launched_by(key)?)?;
+    match live.phase {
+        AttemptPhase::Queued { .. } | AttemptPhase::Launching { .. } => {
+            hopeless(draft, &live, reason);
+            Ok(())
+        }
+        AttemptPhase::Seeking { .. } => Err(Rejection::stale(NOT_LAUNCHED)),
+        AttemptPhase::Ticketed { .. } | AttemptPhase::Stopping { .. } => Err(Rejection::stale(LAUNCHED)),
+    }
+}
+
+/// Nothing made room for it in time.
+pub(super) fn never_queued_in(draft: &mut Draft<'_>, live: &LiveAttempt) {
+    let reason = "it could not be launched in 24 hours";
+    let record = AttemptRecord::without_steps(AttemptOutcome::TimedOut, reason, draft.at());
+    settle(draft, live, record, Outcome::TimedOut);
+    draft.perform(Effect::StopAttempt {
+        attempt: live.attempt,
+        grace: defaults::GRACE,
+    });
+}
+
+fn launched_by(key: &EffectKey) -> Result<AttemptId, Rejection> {
     let attempt = key
         .0
         .strip_suffix("/launch")
         .and_then(|attempt| attempt.parse().ok());
-    let Some(attempt) = attempt else {
-        return Err(Rejection::stale("no node waits for that effect"));
-    };
-    let live = live(draft, attempt)?;
-    match live.phase {
-        AttemptPhase::Launching { .. } => {
-            let record = AttemptRecord::without_steps(AttemptOutcome::Errored, reason, draft.at());
-            settle(draft, &live, record, Outcome::Errored);
-            Ok(())
-        }
-        AttemptPhase::Seeking { .. } => Err(Rejection::stale(NOT_LAUNCHED)),
-        AttemptPhase::Ticketed { .. } | AttemptPhase::Stopping { .. } => {
-            Err(Rejection::stale("the attempt was launched after all"))
-        }
-    }
+    attempt.ok_or_else(|| Rejection::stale("no node waits for that effect"))
+}
+
+/// No user code ran, and none ever will.
+fn hopeless(draft: &mut Draft<'_>, live: &LiveAttempt, reason: &str) {
+    let record = AttemptRecord::without_steps(AttemptOutcome::Errored, reason, draft.at());
+    settle(draft, live, record, Outcome::Errored);
 }
 
 pub(super) fn live(draft: &Draft<'_>, attempt: AttemptId) -> Result<LiveAttempt, Rejection> {
@@ -154,9 +212,10 @@ fn ended(draft: &mut Draft<'_>, live: &LiveAttempt, record: AttemptRecord) {
                 record.outcome.to_outcome()
             }
         },
-        AttemptPhase::Seeking { .. } | AttemptPhase::Launching { .. } | AttemptPhase::Ticketed { .. } => {
-            record.outcome.to_outcome()
-        }
+        AttemptPhase::Seeking { .. }
+        | AttemptPhase::Queued { .. }
+        | AttemptPhase::Launching { .. }
+        | AttemptPhase::Ticketed { .. } => record.outcome.to_outcome(),
     };
     let retry = draft.node(live.attempt.node).map(|node| &node.retry);
     let again =

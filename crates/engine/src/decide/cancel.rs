@@ -102,7 +102,7 @@ pub(super) fn stop_live(draft: &mut Draft<'_>, node: NodeId, outcome: Outcome) {
     };
     let (attempt, phase) = (live.attempt, live.phase.clone());
     match phase {
-        AttemptPhase::Seeking { .. } | AttemptPhase::Launching { .. } => {
+        AttemptPhase::Seeking { .. } | AttemptPhase::Queued { .. } | AttemptPhase::Launching { .. } => {
             let record = AttemptRecord::without_steps(
                 AttemptOutcome::Cancelled,
                 "stopped before it started",

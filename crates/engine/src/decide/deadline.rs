@@ -74,6 +74,7 @@ fn attempt_due(draft: &mut Draft<'_>, node: NodeId, live: &LiveAttempt) {
         AttemptPhase::Seeking { .. } | AttemptPhase::Launching { .. } => {
             attempt::never_started(draft, live, "it did not check in in time".to_owned());
         }
+        AttemptPhase::Queued { .. } => attempt::never_queued_in(draft, live),
         AttemptPhase::Ticketed { .. } => cancel::stop_live(draft, node, Outcome::TimedOut),
         AttemptPhase::Stopping { outcome, .. } => {
             let record =

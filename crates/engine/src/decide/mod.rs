@@ -94,6 +94,7 @@ pub fn decide(run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection>
             inputs,
             found,
         } => reuse::sought(&mut draft, *attempt, inputs.as_ref(), found.as_deref())?,
+        Input::LaunchHeldUp { attempt } => attempt::held_up(&mut draft, *attempt)?,
         Input::TicketAsked { attempt, holder } => attempt::ticket_asked(&mut draft, *attempt, holder)?,
         Input::AttemptObserved { attempt, seen } => attempt::observed(&mut draft, *attempt, seen)?,
         Input::GateDecided {
@@ -107,7 +108,7 @@ pub fn decide(run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection>
         Input::CancelRequested(reason) => cancel::requested(&mut draft, reason)?,
         Input::DeadlineReached => deadline::reached(&mut draft)?,
         Input::EffectSettled { key, result } => match result {
-            EffectResult::Done => return Ok(Decision::default()),
+            EffectResult::Done => attempt::effect_done(&mut draft, key)?,
             EffectResult::Failed { reason } => attempt::effect_failed(&mut draft, key, reason)?,
         },
     }
@@ -135,7 +136,9 @@ pub fn ticket_answer(run: &Run, attempt: AttemptId, holder: &Holder) -> TicketAn
         Some(_) | None => return TicketAnswer::Exit,
     };
     match &live.phase {
-        AttemptPhase::Seeking { .. } | AttemptPhase::Launching { .. } => TicketAnswer::Ask,
+        AttemptPhase::Seeking { .. } | AttemptPhase::Queued { .. } | AttemptPhase::Launching { .. } => {
+            TicketAnswer::Ask
+        }
         AttemptPhase::Ticketed { holder: granted, .. } if granted == holder => TicketAnswer::Go,
         AttemptPhase::Stopping { holder: granted, .. } if granted == holder => TicketAnswer::Stopping,
         AttemptPhase::Ticketed { .. } | AttemptPhase::Stopping { .. } => TicketAnswer::Exit,

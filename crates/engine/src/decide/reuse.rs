@@ -32,7 +32,10 @@ pub(super) fn sought(
 ) -> Result<(), Rejection> {
     match live(draft, attempt)?.phase {
         AttemptPhase::Seeking { .. } => {}
-        AttemptPhase::Launching { .. } | AttemptPhase::Ticketed { .. } | AttemptPhase::Stopping { .. } => {
+        AttemptPhase::Queued { .. }
+        | AttemptPhase::Launching { .. }
+        | AttemptPhase::Ticketed { .. }
+        | AttemptPhase::Stopping { .. } => {
             return Err(Rejection::Duplicate);
         }
     }

@@ -36,6 +36,8 @@ pub enum Feature {
     Lock,
     /// `mode: volume` of a cache.
     VolumeCache,
+    /// `access: one` of such a cache.
+    SoleVolume,
     /// `plan:`, an action whose output adds nodes.
     DynamicPlan,
     /// `include:`.
@@ -79,6 +81,7 @@ impl Feature {
             Self::Environment => "environment",
             Self::Lock => "lock",
             Self::VolumeCache => "mode: volume",
+            Self::SoleVolume => "access: one",
             Self::DynamicPlan => "plan",
             Self::Include => "include",
             Self::Pod => "pod",

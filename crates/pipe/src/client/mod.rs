@@ -25,6 +25,8 @@ use crate::{
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// What is read as it comes may be silent for so long; a server says more often that it is still there.
+const SILENCE: Duration = Duration::from_secs(45);
 
 /// Speaks to one server.
 #[derive(Clone, Debug)]
@@ -32,6 +34,8 @@ pub(crate) struct Client {
     base: Url,
     token: Option<String>,
     http: reqwest::Client,
+    /// For what may come slowly, but not stand still.
+    streaming: reqwest::Client,
 }
 
 /// A part of a log.
@@ -74,7 +78,8 @@ impl Client {
         Ok(Self {
             base,
             token,
-            http: http()?,
+            http: built(http())?,
+            streaming: built(http().read_timeout(SILENCE))?,
         })
     }
 
@@ -113,7 +118,8 @@ impl Client {
     /// The record of a run after that many events, to its end.
     pub(crate) async fn record(&self, run: RunId, after: u64) -> Result<Response, Failure> {
         let query = [("after", after.to_string())];
-        self.send(self.request(Method::GET, &["runs", &run.to_string(), "record"], &query)?)
+        let path = ["runs", &run.to_string(), "record"];
+        self.send(self.request_by(&self.streaming, Method::GET, &path, &query)?)
             .await
     }
 
@@ -122,6 +128,14 @@ impl Client {
         let mut url = self.base.clone();
         url.path_segments_mut().map_err(|()| no_path())?.extend(path);
         Ok(url)
+    }
+
+    /// Whether the server is ready for work.
+    pub(crate) async fn ready(&self) -> Result<(), Failure> {
+        let mut url = self.base.clone();
+        url.set_path("/readyz");
+        let request = self.http.get(url).timeout(CONNECT_TIMEOUT);
+        self.send(request).await.map(drop)
     }
 
     /// A run.
@@ -139,11 +153,8 @@ impl Client {
     ) -> Result<LogPart, Failure> {
         let mut query = vec![("offset", offset.to_string())];
         query.extend(attempt.map(|number| ("attempt", number.to_string())));
-        let request = self.request(
-            Method::GET,
-            &["runs", &run.to_string(), "nodes", node, "log"],
-            &query,
-        )?;
+        let path = ["runs", &run.to_string(), "nodes", node, "log"];
+        let request = self.request_by(&self.streaming, Method::GET, &path, &query)?;
         let response = self.send(request).await?;
         let attempt = response
             .headers()
@@ -191,6 +202,16 @@ impl Client {
         path: &[&str],
         query: &[(&str, String)],
     ) -> Result<RequestBuilder, Failure> {
+        self.request_by(&self.http, method, path, query)
+    }
+
+    fn request_by(
+        &self,
+        http: &reqwest::Client,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<RequestBuilder, Failure> {
         let mut url = self.base.clone();
         url.path_segments_mut()
             .map_err(|()| no_path())?
@@ -200,7 +221,7 @@ impl Client {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let request = self.http.request(method, url);
+        let request = http.request(method, url);
         Ok(match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,
@@ -232,13 +253,15 @@ fn local_token() -> Option<String> {
 }
 
 /// No proxy: the server is on this machine.
-fn http() -> Result<reqwest::Client, Failure> {
+fn http() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
         .user_agent(concat!("pipe/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .or_fail("make an HTTP client")
+}
+
+fn built(client: reqwest::ClientBuilder) -> Result<reqwest::Client, Failure> {
+    client.build().or_fail("make an HTTP client")
 }
 
 async fn read_json(response: Response) -> Result<Value, Failure> {
@@ -295,7 +318,7 @@ pub(crate) async fn post_raw(
     headers: Vec<(String, String)>,
     body: Vec<u8>,
 ) -> Result<StatusCode, Failure> {
-    let mut request = http()?.post(url).timeout(ANSWER_TIMEOUT).body(body);
+    let mut request = built(http())?.post(url).timeout(ANSWER_TIMEOUT).body(body);
     for (name, value) in headers {
         request = request.header(name, value);
     }
@@ -310,9 +333,5 @@ pub(crate) async fn post_raw(
 
 /// Whether the server is ready for work.
 pub(crate) async fn ready(server: &str) -> Result<(), Failure> {
-    let client = Client::with_token(server, None)?;
-    let mut url = client.base.clone();
-    url.set_path("/readyz");
-    let request = client.http.get(url).timeout(CONNECT_TIMEOUT);
-    client.send(request).await.map(drop)
+    Client::with_token(server, None)?.ready().await
 }

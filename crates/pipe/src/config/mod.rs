@@ -32,6 +32,8 @@ use crate::{
 
 /// Where the configuration is unless `--config` says otherwise.
 pub(crate) const DEFAULT_FILE: &str = "/etc/pipekeeper/config.toml";
+/// What one artifact may have unless the file says otherwise.
+pub(crate) const ARTIFACT_LIMIT: Bytes = Bytes::gib(8);
 pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 
 /// The configuration of a server.
@@ -43,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// How it logs.
     pub(crate) log: Log,
+    /// How large one artifact may be that comes from a pod.
+    pub(crate) artifact_limit: Bytes,
     /// How much archive caches may take.
     pub(crate) caches: CacheQuota,
     /// The clusters.
@@ -192,6 +196,7 @@ impl Raw {
                 format: self.log.format.unwrap_or_default(),
                 level: self.log.level,
             },
+            artifact_limit: size("artifacts.max", self.artifacts.max.as_deref(), ARTIFACT_LIMIT)?,
             caches: cache_quota(&self.caches)?,
             projects,
             clusters,
@@ -200,17 +205,20 @@ impl Raw {
 }
 
 fn cache_quota(raw: &RawCaches) -> Result<CacheQuota, Failure> {
-    let read = |key: &str, text: &Option<String>, default: Bytes| match text {
+    let default = CacheQuota::default();
+    Ok(CacheQuota {
+        project: size("caches.project", raw.project.as_deref(), default.project)?,
+        total: size("caches.total", raw.total.as_deref(), default.total)?,
+    })
+}
+
+fn size(key: &str, text: Option<&str>, default: Bytes) -> Result<Bytes, Failure> {
+    match text {
         None => Ok(default),
         Some(text) => text
             .parse()
-            .map_err(|error| Failure::usage(format!("`caches.{key}`: failed to {error}"))),
-    };
-    let default = CacheQuota::default();
-    Ok(CacheQuota {
-        project: read("project", &raw.project, default.project)?,
-        total: read("total", &raw.total, default.total)?,
-    })
+            .map_err(|error| Failure::usage(format!("`{key}`: failed to {error}"))),
+    }
 }
 
 fn projects(

@@ -30,10 +30,13 @@ fn set(raw: &mut Raw, path: &[&str], value: String) -> Result<(), String> {
             });
         }
         ["log", "level"] => raw.log.level = Some(value),
+        ["artifacts", "max"] => raw.artifacts.max = Some(value),
         ["caches", "project"] => raw.caches.project = Some(value),
         ["caches", "total"] => raw.caches.total = Some(value),
         ["projects", name, key] => set_project(project(raw, name), key, value)?,
-        ["log" | "caches" | "projects", ..] => return Err("names no key of the configuration".to_owned()),
+        ["log" | "artifacts" | "caches" | "projects", ..] => {
+            return Err("names no key of the configuration".to_owned());
+        }
         _ => {}
     }
     Ok(())

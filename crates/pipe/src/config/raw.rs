@@ -19,6 +19,7 @@ pub(super) struct Raw {
     pub(super) listen: Option<String>,
     pub(super) data_dir: Option<PathBuf>,
     pub(super) log: RawLog,
+    pub(super) artifacts: RawArtifacts,
     pub(super) caches: RawCaches,
     pub(super) clusters: BTreeMap<String, RawCluster>,
     pub(super) projects: BTreeMap<String, RawProject>,
@@ -30,6 +31,13 @@ pub(super) struct Raw {
 pub(super) struct RawLog {
     pub(super) format: Option<LogFormat>,
     pub(super) level: Option<String>,
+}
+
+/// `[artifacts]`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawArtifacts {
+    pub(super) max: Option<String>,
 }
 
 /// `[caches]`.

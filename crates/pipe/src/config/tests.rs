@@ -74,6 +74,7 @@ fn the_example_is_valid_and_complete() {
         "access_key",
         "secret_key_file",
         "ca",
+        "max",
         "project",
         "total",
     ];
@@ -379,6 +380,19 @@ fn a_secret_file_is_read_without_its_line_end() {
     let same = pipekeeper_forge::HookSecret::new("s3cret").unwrap();
     assert_eq!(signed, pipekeeper_forge::sign(project.project.forge, &same, b"x"));
     assert!(!format!("{config:?}").contains("s3cret"));
+}
+
+#[test]
+fn the_room_for_an_artifact_is_read_and_a_wrong_size_is_refused() {
+    use pipekeeper_model::Bytes;
+    let read = |text: &str, pairs| parse(&format!("{text}{PROJECT}"), pairs);
+    assert_eq!(read("", &[]).unwrap().artifact_limit, Bytes::gib(8));
+    let text = "[artifacts]\nmax = \"2GiB\"\n";
+    assert_eq!(read(text, &[]).unwrap().artifact_limit, Bytes::gib(2));
+    let over = read(text, &[("PIPE_ARTIFACTS__MAX", "3Gi")]).unwrap();
+    assert_eq!(over.artifact_limit, Bytes::gib(3));
+    let wrong = read("[artifacts]\nmax = \"much\"\n", &[]).unwrap_err();
+    assert!(wrong.message.contains("`artifacts.max`"), "{wrong}");
 }
 
 #[test]

@@ -78,7 +78,7 @@ pub(crate) fn open(root: &Path, source: &Path, action: &str, step: Option<&str>)
         let mut interrupts = signal(SignalKind::interrupt()).or_fail("listen for signals")?;
         term::note(format_args!("`{action}`: {}", hold.note()));
         let (on_observation, _observations) = mpsc::unbounded_channel();
-        let backend = containers
+        let (backend, _mark) = containers
             .backend(root.join("sessions"), &layout, on_observation)
             .await?;
         let launch = hold.launch(&run, &supplies, &layout).await.map_err(refused)?;
@@ -129,7 +129,7 @@ fn show(told: &Told) {
 
 fn refused(error: LaunchError) -> Failure {
     match error {
-        LaunchError::Transient { reason } => Failure::ours(reason),
+        LaunchError::Transient { reason } | LaunchError::Occupied { reason } => Failure::ours(reason),
         LaunchError::Terminal { reason } => Failure::new(Exit::RunFailed, reason),
     }
 }

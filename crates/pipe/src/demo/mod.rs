@@ -25,7 +25,7 @@ use self::{repository::Repositories, story::Story};
 use crate::{
     client::Client,
     cmd::demo::{Approver, Demo},
-    config::{Config, Log, PlaceConfig, ProjectConfig},
+    config::{ARTIFACT_LIMIT, Config, Log, PlaceConfig, ProjectConfig},
     failure::{Exit, Failure, OrFail},
     folders,
     server::{self, Started, tokens},
@@ -197,6 +197,7 @@ fn config(options: &Demo, root: &Path, bare: &Path, secret: &str) -> Result<Conf
         listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), options.port),
         data_dir: root.join("server"),
         log: Log::default(),
+        artifact_limit: ARTIFACT_LIMIT,
         caches: CacheQuota::default(),
         clusters: Vec::new(),
         projects: vec![ProjectConfig {

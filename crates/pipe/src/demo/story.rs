@@ -147,6 +147,8 @@ fn told(run: &Run, event: &Event) -> Option<(&'static str, String)> {
         | Fact::AttemptScheduled { .. }
         | Fact::SearchBegan { .. }
         | Fact::InputsKnown { .. }
+        | Fact::LaunchHeldUp { .. }
+        | Fact::LaunchWentOn { .. }
         | Fact::NodeReused { .. }
         | Fact::StopAsked { .. }
         | Fact::NodeFinished { .. }

@@ -9,13 +9,12 @@ use crate::failure::Failure;
 /// Tells what happens in a run, and tells the run what people want.
 #[async_trait]
 pub(crate) trait Link: Send {
-    /// What happened next; every event once, in order. The future may be dropped at any time.
+    /// What happened next; every event once, in order, and what a log has by then where the report reads it. The future may
+    /// be dropped at any time.
     async fn hear(&mut self) -> Result<Heard, Failure>;
 
-    /// Brings what an attempt wrote to where the report reads it.
-    async fn fetch_log(&mut self, run: &Run, attempt: AttemptId) -> Result<(), Failure>;
-
-    /// Asks the run for something. What comes too late or twice is no failure: the run has moved on meanwhile.
+    /// Asks the run for something, without waiting for long. What comes too late or twice is no failure: the run has moved on
+    /// meanwhile.
     async fn ask(&mut self, run: &Run, ask: Ask) -> Result<(), Failure>;
 }
 
@@ -34,6 +33,15 @@ pub(crate) enum Heard {
         attempt: AttemptId,
         /// What.
         reason: String,
+    },
+    /// An attempt put nothing out for a while.
+    Silent {
+        /// The attempt.
+        attempt: AttemptId,
+        /// For how many seconds.
+        seconds: u64,
+        /// Its processes, for people.
+        processes: String,
     },
     /// Nothing that concerns the run.
     Nothing,

@@ -4,7 +4,7 @@ mod desk;
 mod interrupts;
 mod link;
 
-use pipekeeper_engine::{Event, Fact, NodeState, Run, evolve};
+use pipekeeper_engine::{Event, NodeState, Run, evolve};
 use pipekeeper_model::{AttemptId, Millis, Outcome};
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -63,6 +63,7 @@ impl Following {
             number: 0,
             desk: self.desk,
             cut: None,
+            is_given_up: false,
             interrupts: 0,
             view: self.view,
         };
@@ -96,6 +97,8 @@ struct Session<L> {
     number: u64,
     desk: Desk,
     cut: Option<Ending>,
+    /// Whether its end was asked for because nobody starts what is left.
+    is_given_up: bool,
     interrupts: u32,
     view: View,
 }
@@ -113,7 +116,7 @@ enum Step {
 impl<L: Link> Session<L> {
     async fn take(&mut self, step: Step) -> Result<(), Failure> {
         match step {
-            Step::Heard(heard) => self.hear(heard?).await?,
+            Step::Heard(heard) => self.hear(heard?),
             Step::Answer(line) => {
                 let asks = self.desk.answered(&line);
                 self.ask(asks).await?;
@@ -133,45 +136,40 @@ impl<L: Link> Session<L> {
         Ok(())
     }
 
-    async fn hear(&mut self, heard: Heard) -> Result<(), Failure> {
+    fn hear(&mut self, heard: Heard) {
         match heard {
-            Heard::Events(events) => self.events(&events).await?,
+            Heard::Events(events) => self.events(&events),
             Heard::Missed(events) => {
-                self.events(&events).await?;
+                self.events(&events);
                 let running: Vec<_> = self.run.nodes().iter().filter_map(running).collect();
                 for attempt in running {
-                    self.log(attempt).await?;
+                    self.report.log(&self.run, attempt);
                 }
             }
-            Heard::Log(attempt) => self.log(attempt).await?,
+            Heard::Log(attempt) => self.report.log(&self.run, attempt),
             Heard::Waits { attempt, reason } => self.report.waits(attempt, reason),
+            Heard::Silent {
+                attempt,
+                seconds,
+                processes,
+            } => self.report.silent(&self.run, attempt, seconds, &processes),
             Heard::Nothing => {}
         }
-        Ok(())
     }
 
-    async fn events(&mut self, events: &[Event]) -> Result<(), Failure> {
+    fn events(&mut self, events: &[Event]) {
         for event in events {
             evolve(&mut self.run, event);
             self.number += 1;
-            if let Fact::AttemptFinished { attempt, .. } = &event.fact {
-                self.link.fetch_log(&self.run, *attempt).await?;
-            }
             self.report.event(&self.run, self.number, event);
         }
-        Ok(())
-    }
-
-    async fn log(&mut self, attempt: AttemptId) -> Result<(), Failure> {
-        self.link.fetch_log(&self.run, attempt).await?;
-        self.report.log(&self.run, attempt);
-        Ok(())
     }
 
     async fn attend(&mut self) -> Result<(), Failure> {
         let asks = self.desk.attend(&self.run);
         self.ask(asks).await?;
-        if self.desk.starts_nothing() && self.waits_only_for_starts() {
+        if !self.is_given_up && self.desk.starts_nothing() && self.waits_only_for_starts() {
+            self.is_given_up = true;
             term::warn("what is left waits for a person to start it: the run is cancelled");
             self.ask(vec![Ask::Cancel]).await?;
         }

@@ -4,6 +4,7 @@ pub(crate) mod caches;
 mod earlier;
 pub(crate) mod event;
 mod host;
+pub(crate) mod leftovers;
 mod place;
 pub(crate) mod pods;
 pub(crate) mod secrets;

@@ -12,7 +12,7 @@ use kube::{Config, config::KubeConfigOptions};
 use pipekeeper_backend::{
     Backend, Observation,
     docker::{self, AgentImage, DockerHost, DockerOptions, find_socket},
-    pod::{PodBackend, PodHost, PodOptions},
+    pod::{FileLimits, PodBackend, PodHost, PodOptions, StreamLimit},
 };
 use pipekeeper_backend_kube::{ClusterOptions, KubeHost, Namespaces, Patience, Profile, Profiles, pinned};
 use pipekeeper_controller::Layout;
@@ -23,10 +23,8 @@ use pipekeeper_model::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::{
-    failure::{Failure, OrFail},
-    server::tokens,
-};
+use super::leftovers::{self, Mark};
+use crate::failure::{Failure, OrFail};
 
 /// What a run in pods may ask for.
 pub(crate) const FEATURES: [Feature; 4] = [
@@ -121,44 +119,51 @@ impl PodFlags {
 }
 
 impl Containers {
-    /// The backend over them. Nothing is asked of anybody yet.
+    /// The backend over them, and what says that its containers are wanted. What earlier runs left there goes meanwhile.
     pub(crate) async fn backend(
         &self,
         root: PathBuf,
         layout: &Layout,
         on_observation: mpsc::UnboundedSender<Observation>,
-    ) -> Result<Arc<dyn Backend>, Failure> {
-        let host: Arc<dyn PodHost> = match self {
-            Self::Cluster { context, flags } => Arc::new(flags.host(context).await?),
-            Self::Engine { socket, agent } => Arc::new(DockerHost::new(DockerOptions {
-                socket: socket.clone(),
-                instance: instance()?,
-                agent: agent.clone(),
-                network: None,
-                default_resources: Resources::default(),
-                patience: docker::Patience::default(),
-            })),
-        };
+    ) -> Result<(Arc<dyn Backend>, Mark), Failure> {
+        let instance = leftovers::instance()?;
+        let host = self.host(&instance).await?;
+        let marks = leftovers::folder()?;
+        let mark = leftovers::mark(&marks, &instance, self)?;
+        tokio::spawn(leftovers::sweep(marks, self.clone()));
         let options = PodOptions {
             root,
             artifacts: layout.artifacts(),
             default_image: None,
             objects: None,
             features: BTreeSet::from(FEATURES),
+            // The disk is the user's own.
+            limits: FileLimits::default(),
             pool: None,
+            streams: StreamLimit::default(),
             on_observation,
         };
-        Ok(Arc::new(PodBackend::new(host, options)))
+        Ok((Arc::new(PodBackend::new(host, options)), mark))
+    }
+
+    /// Those of an instance. Nothing is asked of anybody yet.
+    pub(super) async fn host(&self, instance: &str) -> Result<Arc<dyn PodHost>, Failure> {
+        Ok(match self {
+            Self::Cluster { context, flags } => Arc::new(flags.host(context, instance).await?),
+            Self::Engine { socket, agent } => Arc::new(DockerHost::new(DockerOptions {
+                socket: socket.clone(),
+                instance: instance.to_owned(),
+                agent: agent.clone(),
+                network: None,
+                default_resources: Resources::default(),
+                patience: docker::Patience::default(),
+            })),
+        })
     }
 }
 
-/// What tells this run's pods from those of every other.
-fn instance() -> Result<String, Failure> {
-    Ok(tokens::random()?.chars().take(8).collect())
-}
-
 impl PodFlags {
-    async fn host(&self, context: &str) -> Result<KubeHost, Failure> {
+    async fn host(&self, context: &str, instance: &str) -> Result<KubeHost, Failure> {
         let agent_image = self.agent_image.clone().ok_or_else(|| {
             Failure::usage("`--context` needs the image of the supervisor that runs in each pod")
                 .hint("push it with `scripts/agent-image REPOSITORY`, and name it with `--agent-image` or PIPE_AGENT_IMAGE")
@@ -176,7 +181,7 @@ impl PodFlags {
             .namespace
             .clone()
             .unwrap_or_else(|| config.default_namespace.clone());
-        let options = self.cluster_options(context, agent_image, &namespace)?;
+        let options = self.cluster_options(context, instance, agent_image, &namespace)?;
         KubeHost::new(config, options, [namespace]).or_usage(&doing)
     }
 
@@ -184,6 +189,7 @@ impl PodFlags {
     fn cluster_options(
         &self,
         context: &str,
+        instance: &str,
         agent_image: String,
         namespace: &str,
     ) -> Result<ClusterOptions, Failure> {
@@ -191,7 +197,7 @@ impl PodFlags {
         let namespace = namespace.to_owned();
         Ok(ClusterOptions {
             name,
-            instance: instance()?,
+            instance: instance.to_owned(),
             namespaces: Namespaces {
                 protected: namespace.clone(),
                 branches: namespace.clone(),

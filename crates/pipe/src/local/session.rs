@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use pipekeeper_backend::{AgentProgram, Backend, KeepWorkspace, LocalBackend, LocalOptions};
 use pipekeeper_controller::{AttemptNews, Controller, EngineRules, Handle, News, Ports, SubmitError};
 use pipekeeper_engine::{Earlier, Event, Origin, Run, RunRequest};
-use pipekeeper_model::{Actor, AttemptId, Millis, Plan, RunContext, RunId, TriggerEvent};
+use pipekeeper_model::{Actor, Millis, Plan, RunContext, RunId, TriggerEvent};
 use pipekeeper_source::working_tree::snapshot;
 use pipekeeper_store::{MemoryStore, Store};
 use tokio::sync::{
@@ -20,8 +20,8 @@ use tokio::sync::{
 };
 
 use super::{
-    caches, earlier::EarlierRuns, event, host, place::Place, pods::Containers, secrets::Secrets,
-    supplies::LocalSupplies, watch::Changes,
+    caches, earlier::EarlierRuns, event, host, leftovers::Mark, place::Place, pods::Containers,
+    secrets::Secrets, supplies::LocalSupplies, watch::Changes,
 };
 use crate::{
     clock::SystemClock,
@@ -62,7 +62,7 @@ pub(crate) async fn run(place: &Place, job: Job, changes: Option<&mut Changes>) 
     let earlier = EarlierRuns::new(place, &job);
     let store = earlier.store()?;
     let kept = store.clone();
-    let (controller, handle) = compose(place, &job, &store).await?;
+    let (controller, handle, _mark) = compose(place, &job, &store).await?;
     copy_tree(&job.root, &place.source()).await?;
     let working = tokio::spawn(controller.run());
     let news = handle.listen();
@@ -130,11 +130,18 @@ pub(crate) async fn copy_tree(root: &Path, to: &Path) -> Result<(), Failure> {
         })
 }
 
-async fn compose(place: &Place, job: &Job, store: &MemoryStore) -> Result<(Controller, Handle), Failure> {
+async fn compose(
+    place: &Place,
+    job: &Job,
+    store: &MemoryStore,
+) -> Result<(Controller, Handle, Option<Mark>), Failure> {
     let layout = place.layout();
     let (on_observation, observations) = mpsc::unbounded_channel();
-    let backend: Arc<dyn Backend> = match &job.containers {
-        Some(containers) => containers.backend(place.pods(), &layout, on_observation).await?,
+    let (backend, mark): (Arc<dyn Backend>, _) = match &job.containers {
+        Some(containers) => {
+            let (backend, mark) = containers.backend(place.pods(), &layout, on_observation).await?;
+            (backend, Some(mark))
+        }
         None => {
             let local = LocalBackend::new(LocalOptions {
                 root: place.attempts(),
@@ -144,7 +151,7 @@ async fn compose(place: &Place, job: &Job, store: &MemoryStore) -> Result<(Contr
                 on_observation,
             });
             local.expect_attempt();
-            Arc::new(local)
+            (Arc::new(local), None)
         }
     };
     let supplies = LocalSupplies {
@@ -158,7 +165,7 @@ async fn compose(place: &Place, job: &Job, store: &MemoryStore) -> Result<(Contr
             KeepWorkspace::Never
         },
     };
-    Ok(Controller::new(Ports {
+    let (controller, handle) = Controller::new(Ports {
         store: Arc::new(store.clone()),
         backend,
         observations,
@@ -169,7 +176,8 @@ async fn compose(place: &Place, job: &Job, store: &MemoryStore) -> Result<(Contr
         layout,
         cache_quota: None,
         cache_stores: Vec::new(),
-    }))
+    });
+    Ok((controller, handle, mark))
 }
 
 /// This program, as the supervisor of attempts.
@@ -228,7 +236,12 @@ impl Link for LocalLink {
             Ok(News::Attempt { attempt, what }) => match what {
                 AttemptNews::LogGrew { .. } => Heard::Log(attempt),
                 AttemptNews::Waiting { reason } => Heard::Waits { attempt, reason },
-                AttemptNews::StepStarted { .. } | AttemptNews::Silent { .. } => Heard::Nothing,
+                AttemptNews::Silent { seconds, processes } => Heard::Silent {
+                    attempt,
+                    seconds,
+                    processes,
+                },
+                AttemptNews::StepStarted { .. } => Heard::Nothing,
             },
             Ok(News::Run { .. } | News::Delivery(_)) => Heard::Nothing,
             Err(RecvError::Lagged(_)) => {
@@ -239,11 +252,6 @@ impl Link for LocalLink {
                 return Err(Failure::ours("the controller ended before the run"));
             }
         })
-    }
-
-    /// The report reads the log's own file.
-    async fn fetch_log(&mut self, _: &Run, _: AttemptId) -> Result<(), Failure> {
-        Ok(())
     }
 
     async fn ask(&mut self, _: &Run, ask: Ask) -> Result<(), Failure> {

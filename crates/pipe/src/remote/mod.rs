@@ -1,9 +1,13 @@
 //! `pipe run --on`: the working tree on a cluster of a server, followed as if it ran here.
 
+mod ask;
 mod link;
+mod listen;
 mod send;
+#[cfg(test)]
+mod tests;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use pipekeeper_engine::{Earlier, Run};
 use pipekeeper_model::{Millis, Name, RunId};
@@ -19,6 +23,9 @@ use crate::{
     report::{Report, View},
     term,
 };
+
+/// The pause before a server is asked again that did not answer.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A run that a server is to make of a working tree.
 #[derive(Debug)]
@@ -110,19 +117,4 @@ fn chosen<'a>(projects: &'a [Name], repository: &str) -> Option<&'a Name> {
         [only] => Some(only),
         _ => None,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::chosen;
-
-    #[test]
-    fn a_tree_belongs_to_the_project_of_its_repositorys_name_or_to_the_only_one() {
-        let names = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>();
-        let (web, api) = ("web".parse().unwrap(), "api".parse().unwrap());
-        assert_eq!(chosen(&names(&["api", "web"]), "mall/web"), Some(&web));
-        assert_eq!(chosen(&names(&["api", "web"]), "mall/shop"), None);
-        assert_eq!(chosen(&names(&["api"]), "mall/shop"), Some(&api));
-        assert_eq!(chosen(&[], "web"), None);
-    }
 }

@@ -17,6 +17,8 @@ pub(crate) struct Lines {
     width: usize,
     names: Vec<String>,
     cutters: BTreeMap<NodeId, LineCutter>,
+    /// How many seconds of the present silence were told.
+    silent: BTreeMap<NodeId, u64>,
 }
 
 impl Lines {
@@ -32,11 +34,13 @@ impl Lines {
             width: names.iter().map(|name| name.chars().count()).max().unwrap_or(0),
             names,
             cutters: BTreeMap::new(),
+            silent: BTreeMap::new(),
         }
     }
 
     /// What an attempt of this node wrote.
     pub(crate) fn log(&mut self, node: NodeId, bytes: &[u8]) -> Vec<String> {
+        self.silent.remove(&node);
         let lines = self.cutters.entry(node).or_default().push(bytes);
         lines.iter().map(|line| self.logged(node, line)).collect()
     }
@@ -44,10 +48,10 @@ impl Lines {
     /// What happened; `run` has taken the event in.
     pub(crate) fn event(&mut self, run: &Run, event: &Event) -> Vec<String> {
         let mut out = Vec::new();
-        if let Fact::AttemptFinished { attempt, .. } = &event.fact
-            && let Some(line) = self.cutters.get_mut(&attempt.node).and_then(LineCutter::finish)
-        {
-            out.push(self.logged(attempt.node, &line));
+        if let Fact::AttemptFinished { attempt, .. } = &event.fact {
+            self.silent.remove(&attempt.node);
+            let rest = self.cutters.get_mut(&attempt.node).and_then(LineCutter::finish);
+            out.extend(rest.map(|line| self.logged(attempt.node, &line)));
         }
         if let Some((node, text)) = self.happened(run, &event.fact) {
             out.push(self.prefixed(node, '=', &text));
@@ -125,6 +129,8 @@ impl Lines {
             | Fact::AttemptScheduled { .. }
             | Fact::SearchBegan { .. }
             | Fact::InputsKnown { .. }
+            | Fact::LaunchHeldUp { .. }
+            | Fact::LaunchWentOn { .. }
             | Fact::TicketGranted { .. }
             | Fact::StopAsked { .. }
             | Fact::RunHalted { .. }
@@ -143,6 +149,17 @@ impl Lines {
     /// Something keeps an attempt from starting.
     pub(crate) fn waits(&self, node: NodeId, reason: &str) -> String {
         self.prefixed(node, '=', &format!("waits: {}", clean(reason)))
+    }
+
+    /// Nothing is put out for a while; of a long silence ever fewer lines are told.
+    pub(crate) fn silent(&mut self, node: NodeId, seconds: u64, processes: &str) -> Option<String> {
+        let told = self.silent.get(&node).copied().unwrap_or_default();
+        if seconds < told.saturating_mul(2) {
+            return None;
+        }
+        self.silent.insert(node, seconds);
+        let text = words::silence(seconds, processes);
+        Some(self.prefixed(node, '=', &self.paint.tone(Tone::Faint, text)))
     }
 
     fn logged(&self, node: NodeId, line: &str) -> String {

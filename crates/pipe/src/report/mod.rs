@@ -87,7 +87,7 @@ impl Report {
                 return;
             }
             match &mut self.style {
-                Style::Tree { tails, .. } => tails.note(attempt.node, &bytes),
+                Style::Tree { tails, .. } => tails.note(attempt, &bytes),
                 Style::Lines(lines) => lines.log(attempt.node, &bytes).iter().for_each(term::say),
                 Style::Json => term::say(log_line(run, attempt, &bytes)),
             }
@@ -104,6 +104,25 @@ impl Report {
                 "run": attempt.run,
                 "attempt": attempt.number,
                 "reason": reason,
+            })),
+        }
+    }
+
+    /// An attempt put nothing out for a while.
+    pub(crate) fn silent(&mut self, run: &Run, attempt: AttemptId, seconds: u64, processes: &str) {
+        match &mut self.style {
+            Style::Tree { tails, .. } => tails.silent(attempt, seconds, processes),
+            Style::Lines(lines) => lines
+                .silent(attempt.node, seconds, processes)
+                .iter()
+                .for_each(term::say),
+            Style::Json => term::say(json!({
+                "type": "silent",
+                "run": attempt.run,
+                "node": name_of(run, attempt),
+                "attempt": attempt.number,
+                "seconds": seconds,
+                "processes": processes,
             })),
         }
     }
@@ -155,15 +174,15 @@ impl Report {
 }
 
 fn log_line(run: &Run, attempt: AttemptId, bytes: &[u8]) -> Value {
-    let name = run
-        .plan()
-        .and_then(|plan| plan.node(attempt.node))
-        .map(|node| node.name.as_str());
     json!({
         "type": "log",
         "run": run.id(),
-        "node": name,
+        "node": name_of(run, attempt),
         "attempt": attempt.number,
         "text": String::from_utf8_lossy(bytes),
     })
+}
+
+fn name_of(run: &Run, attempt: AttemptId) -> Option<&str> {
+    Some(run.plan()?.node(attempt.node)?.name.as_str())
 }

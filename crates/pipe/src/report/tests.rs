@@ -225,7 +225,7 @@ fn the_tree_shows_where_everything_is() {
     let mut told = Told::new();
     told.start(0, 0);
     let mut tails = Tails::default();
-    tails.note(NodeId(0), b"Compiling a\n\x1b[32mCompiling b\x1b[0m\n\n");
+    tails.note(attempt(0), b"Compiling a\n\x1b[32mCompiling b\x1b[0m\n\n");
     let now = Timestamp(700);
     let drawn = draw(&told.run, &tails, now, (24, 80), Paint::Never);
     assert_eq!(
@@ -237,6 +237,33 @@ fn the_tree_shows_where_everything_is() {
             "· binary",
         ]
     );
+}
+
+#[test]
+fn silence_is_shown_until_it_ends() {
+    let mut told = Told::new();
+    told.start(0, 0);
+    let node = NodeId(0);
+    let mut silent = |seconds| told.lines.silent(node, seconds, "2 processes");
+    assert_eq!(silent(10).unwrap(), "lint   = no output for 10 s: 2 processes");
+    assert_eq!(
+        [20, 30, 40, 50].map(|seconds| silent(seconds).is_some()),
+        [true, false, true, false]
+    );
+    told.lines.log(node, b"a word\n");
+    assert!(told.lines.silent(node, 10, "").is_some(), "another silence");
+
+    let mut tails = Tails::default();
+    tails.note(attempt(0), b"a word\n");
+    tails.silent(attempt(0), 10, "2 processes");
+    let shown = |tails: &Tails| draw(&told.run, tails, Timestamp(0), (24, 80), Paint::Never).join("\n");
+    assert!(
+        shown(&tails).contains("no output for 10 s: 2 processes"),
+        "{}",
+        shown(&tails)
+    );
+    tails.note(attempt(0), b"another\n");
+    assert!(shown(&tails).contains("another"), "{}", shown(&tails));
 }
 
 #[test]

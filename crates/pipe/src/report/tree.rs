@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pipekeeper_engine::{NodeState, Run, explain};
-use pipekeeper_model::{NodeId, SkipReason, Timestamp, plan::Node};
+use pipekeeper_model::{AttemptId, NodeId, SkipReason, Timestamp, plan::Node};
 
 use super::words;
 use crate::term::{Paint, Tone, clean, cut};
@@ -16,6 +16,7 @@ const SPINNER_MS: i64 = 100;
 pub(crate) struct Tails {
     last: BTreeMap<NodeId, String>,
     obstacles: BTreeMap<NodeId, String>,
+    silences: BTreeMap<AttemptId, String>,
 }
 
 impl Tails {
@@ -24,15 +25,21 @@ impl Tails {
         self.obstacles.insert(node, clean(&reason));
     }
 
+    /// Remembers that an attempt writes nothing.
+    pub(crate) fn silent(&mut self, attempt: AttemptId, seconds: u64, processes: &str) {
+        self.silences.insert(attempt, words::silence(seconds, processes));
+    }
+
     /// Remembers the last line that an attempt wrote.
-    pub(crate) fn note(&mut self, node: NodeId, bytes: &[u8]) {
+    pub(crate) fn note(&mut self, attempt: AttemptId, bytes: &[u8]) {
+        self.silences.remove(&attempt);
         let text = String::from_utf8_lossy(bytes);
         let last = text
             .split(['\n', '\r'])
             .map(clean)
             .rfind(|line| !line.trim().is_empty());
         if let Some(last) = last {
-            self.last.insert(node, last);
+            self.last.insert(attempt.node, last);
         }
     }
 }
@@ -168,7 +175,8 @@ fn note(run: &Run, id: NodeId, state: &NodeState, tails: &Tails) -> String {
     match state {
         NodeState::Running(live) => {
             let obstacle = tails.obstacles.get(&id).filter(|_| live.phase.holder().is_none());
-            obstacle.or(tails.last.get(&id)).cloned().unwrap_or_default()
+            let told = obstacle.or_else(|| tails.silences.get(&live.attempt));
+            told.or(tails.last.get(&id)).cloned().unwrap_or_default()
         }
         NodeState::Done(ended) => ended
             .reason

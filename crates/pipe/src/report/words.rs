@@ -3,7 +3,7 @@
 use pipekeeper_engine::{AttemptPhase, Ended, NodeState};
 use pipekeeper_model::{Millis, Outcome, Timestamp};
 
-use crate::term::Tone;
+use crate::term::{Tone, clean};
 
 /// `0.4s`, `12.3s`, `2m05s`, `1h02m`.
 pub(crate) fn length(length: Millis) -> String {
@@ -28,6 +28,11 @@ pub(crate) fn mark(outcome: Outcome) -> (&'static str, Tone) {
     }
 }
 
+/// That nothing is put out.
+pub(crate) fn silence(seconds: u64, processes: &str) -> String {
+    format!("no output for {seconds} s: {}", clean(processes))
+}
+
 /// Whose result stands in for a node that was not started.
 pub(crate) fn reused(ended: &Ended) -> Option<String> {
     let from = ended.adopted.as_ref()?;
@@ -39,9 +44,10 @@ pub(crate) fn time_of(state: &NodeState, now: Timestamp) -> Option<Millis> {
     match state {
         NodeState::Running(live) => match &live.phase {
             AttemptPhase::Ticketed { since, .. } => Some(now.since(*since)),
-            AttemptPhase::Seeking { .. } | AttemptPhase::Launching { .. } | AttemptPhase::Stopping { .. } => {
-                None
-            }
+            AttemptPhase::Seeking { .. }
+            | AttemptPhase::Queued { .. }
+            | AttemptPhase::Launching { .. }
+            | AttemptPhase::Stopping { .. } => None,
         },
         NodeState::Done(ended) => ended.record.as_ref().map(|record| record.duration()),
         NodeState::Waiting

@@ -8,7 +8,7 @@ use kube::{
 };
 use pipekeeper_backend::{
     Backend, LaunchError, Observation, Router,
-    pod::{PodBackend, PodOptions},
+    pod::{FileLimits, PodBackend, PodOptions, StreamLimit},
 };
 use pipekeeper_backend_kube::{ClusterOptions, KubeHost, NamespaceState};
 use pipekeeper_controller::Layout;
@@ -22,13 +22,14 @@ use crate::{
 };
 
 /// What pods can do.
-pub(crate) const FEATURES: [Feature; 7] = [
+pub(crate) const FEATURES: [Feature; 8] = [
     Feature::Image,
     Feature::Secrets,
     Feature::Services,
     Feature::Resources,
     Feature::Cluster,
     Feature::VolumeCache,
+    Feature::SoleVolume,
     Feature::Pod,
 ];
 
@@ -55,7 +56,9 @@ pub(super) async fn router(
                 default_image: cluster.default_image.clone(),
                 objects: stores.get(&name).cloned(),
                 features: BTreeSet::from(FEATURES),
+                limits: limits(config),
                 pool: cluster.pool,
+                streams: StreamLimit::default(),
                 on_observation: on_observation.clone(),
             },
         );
@@ -71,6 +74,14 @@ pub(super) async fn router(
         }
     }
     Ok(router)
+}
+
+/// How large what pods leave may be. A cache that is larger than the quota would go at once.
+fn limits(config: &Config) -> FileLimits {
+    FileLimits {
+        artifact: config.artifact_limit.0,
+        cache: config.caches.project.min(config.caches.total).0,
+    }
 }
 
 /// A cluster as a host of pods. Nothing is asked of it yet.

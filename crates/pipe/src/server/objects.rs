@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use pipekeeper_controller::caches::{CacheStore, StoredCache};
-use pipekeeper_model::{Name, Timestamp};
+use pipekeeper_model::{Bytes, Name, Timestamp};
 use pipekeeper_objects::{ObjectStore, StoreOptions};
 
 use super::tokens;
@@ -63,6 +63,7 @@ impl CacheStore for Keeper {
             .map_err(|error| format!("failed to {error}"))?;
         let all = objects.into_iter().map(|object| StoredCache {
             stored_at: to_timestamp(object.stored_at),
+            bytes: Bytes(object.bytes),
             object: object.key,
         });
         Ok(all.collect())

@@ -22,10 +22,14 @@ use crate::{
 /// A tree is there for its run, and for whoever retries that.
 const KEPT: Duration = Duration::from_hours(30 * 24);
 
+/// The bytes that the files of one tree may have together.
+const MOST: u64 = 4 << 30;
+
 /// The trees that were sent.
 pub(super) struct SentTrees {
     source: GitSource,
     incoming: PathBuf,
+    most: u64,
     repositories: BTreeMap<Name, Repository>,
 }
 
@@ -42,6 +46,7 @@ impl SentTrees {
         Ok(Self {
             source,
             incoming,
+            most: MOST,
             repositories: repositories.collect(),
         })
     }
@@ -63,10 +68,10 @@ impl Trees for SentTrees {
             let reason = format!("there is no project `{project}`");
             return Err(TreeError::Unusable { reason });
         };
-        let (incoming, archive) = (self.incoming.clone(), archive.to_owned());
+        let (incoming, archive, most) = (self.incoming.clone(), archive.to_owned(), self.most);
         let unpacked = tokio::task::spawn_blocking(move || {
             let folder = tempfile::TempDir::new_in(incoming).map_err(unavailable)?;
-            archive::unpack(&archive, folder.path()).map_err(unusable)?;
+            archive::unpack_at_most(&archive, folder.path(), most).map_err(unusable)?;
             Ok(folder)
         });
         let folder = unpacked.await.map_err(unavailable)??;
@@ -88,6 +93,7 @@ fn unusable(error: ArchiveError) -> TreeError {
         ArchiveError::Damaged(_)
         | ArchiveError::Refused { .. }
         | ArchiveError::TooManyEntries
+        | ArchiveError::TooLarge { .. }
         | ArchiveError::Pattern { .. } => TreeError::Unusable { reason },
     }
 }
@@ -122,6 +128,7 @@ mod tests {
         SentTrees {
             source: GitSource::open(&root.join("trees")).unwrap(),
             incoming,
+            most: 100,
             repositories: BTreeMap::from([(name, repository)]),
         }
     }
@@ -168,6 +175,17 @@ mod tests {
                 "{refused}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_tree_that_is_packed_well_and_too_large_is_refused() {
+        let half = "x".repeat(50);
+        keep(&[("a", &half), ("b", &half)]).await.unwrap();
+        let refused = keep(&[("a", &half), ("b", &half), ("c", "1")]).await.unwrap_err();
+        assert!(
+            matches!(&refused, TreeError::Unusable { reason } if reason.contains("more than 100 bytes")),
+            "{refused}"
+        );
     }
 
     #[tokio::test]

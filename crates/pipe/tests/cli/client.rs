@@ -5,7 +5,7 @@ use std::fs;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Running, User, fifo, git};
+use crate::support::{Called, Running, User, called, fifo, git};
 
 const FILE: &str = "on: { push: { branches: [main] }, manual: true }
 params: { who: { type: string, default: you } }
@@ -34,7 +34,11 @@ impl Site {
 
     /// With this in the project's part of the configuration, and whatever follows.
     pub(crate) fn configured(text: &str, more: &str) -> Self {
-        let user = User::with_pipeline(text);
+        Self::of(User::with_pipeline(text), more)
+    }
+
+    /// The same with the files of this user.
+    pub(crate) fn of(user: User, more: &str) -> Self {
         let work = user.work();
         git(&work, &["init", "--quiet", "--initial-branch=main"]);
         git(&work, &["add", "--all"]);
@@ -72,12 +76,25 @@ impl Site {
         Running::start(command.env("PIPE_SERVER", &self.url))
     }
 
-    pub(crate) fn call(&self, args: &[&str]) -> crate::support::Called {
+    pub(crate) fn call(&self, args: &[&str]) -> Called {
         let mut command = self.user.command(args);
         command
             .env("PIPE_SERVER", &self.url)
             .env("PIPE_DATA_DIR", self.user.path("server"));
-        crate::support::called(&mut command)
+        called(&mut command)
+    }
+
+    /// Delivers, signed with this secret, that `main` moved from there to its present commit.
+    pub(crate) fn push(&self, from: &str, secret: &str) -> Called {
+        let head = git(&self.user.work(), &["rev-parse", "main"]);
+        let (move_of_ref, signature) = (self.user.path("move"), self.user.path("secret"));
+        fs::write(&move_of_ref, format!("{from} {head} refs/heads/main\n")).unwrap();
+        fs::write(&signature, secret).unwrap();
+        let mut command = self.user.command(&["hook-post", "--url", &self.hook]);
+        command
+            .args(["--repository", "mall/web", "--secret-file"])
+            .arg(&signature);
+        called(command.stdin(fs::File::open(&move_of_ref).unwrap()))
     }
 
     /// Waits until something waits for a person: the live stream would tell, but here the command is what is tested.
@@ -191,35 +208,14 @@ fn mistakes_are_explained() {
 #[test]
 fn a_push_is_delivered_listed_and_replayed() {
     let site = Site::new();
-    fs::write(site.user.path("secret"), "s").unwrap();
-    let secret = site.user.path("secret").display().to_string();
-    let head = git(&site.user.work(), &["rev-parse", "HEAD"]);
-    let move_of_ref = site.user.path("move");
-    fs::write(
-        &move_of_ref,
-        format!("{} {head} refs/heads/main\n", "0".repeat(40)),
-    )
-    .unwrap();
-    let post = |secret: &str| {
-        let mut command = site.user.command(&[
-            "hook-post",
-            "--url",
-            &site.hook,
-            "--secret-file",
-            secret,
-            "--repository",
-            "mall/web",
-        ]);
-        crate::support::called(command.stdin(fs::File::open(&move_of_ref).unwrap()))
-    };
-    assert!(post(&secret).expect(0).err.contains("202"));
+    let nothing = "0".repeat(40);
+    assert!(site.push(&nothing, "s").expect(0).err.contains("202"));
     site.wait_for_gate();
     let list = site.call(&["hooks", "list"]).expect(0);
     assert!(list.out.contains("push: ran 1"), "{}", list.out);
     let shown = site.call(&["hooks", "show", "1"]).expect(0);
     assert!(shown.out.contains("\"full_name\": \"mall/web\""), "{}", shown.out);
-    fs::write(site.user.path("wrong"), "wrong").unwrap();
-    post(&site.user.path("wrong").display().to_string()).expect(4);
+    site.push(&nothing, "wrong").expect(4);
     let list = site.call(&["hooks", "list"]).expect(0);
     assert!(list.out.contains("refused:"), "{}", list.out);
     site.call(&["hooks", "replay", "1"]).expect(0);

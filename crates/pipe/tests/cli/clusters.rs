@@ -117,12 +117,7 @@ impl Drop for Second {
 
 /// The second cluster; none, with a word about it, where there is none to be had.
 fn second_cluster() -> Option<Second> {
-    let is_ours = env::var("KUBECONFIG").is_ok_and(|file| file.contains("pipekeeper-cluster"));
-    if !is_ours || env::var_os("PIPE_TEST_REGISTRY").is_none() {
-        drop(writeln!(
-            std::io::stderr(),
-            "skipped: this needs the clusters of `scripts/dev-cluster`"
-        ));
+    if !is_dev_cluster() {
         return None;
     }
     let was_there = kubeconfig_of_second().is_some();
@@ -133,6 +128,19 @@ fn second_cluster() -> Option<Second> {
     })
 }
 
+/// Whether the cluster is that of `scripts/dev-cluster`, with a word about it where it is not.
+pub(crate) fn is_dev_cluster() -> bool {
+    let is_ours = env::var("KUBECONFIG").is_ok_and(|file| file.contains("pipekeeper-cluster"));
+    let is_it = is_ours && env::var_os("PIPE_TEST_REGISTRY").is_some();
+    if !is_it {
+        drop(writeln!(
+            std::io::stderr(),
+            "skipped: this needs the clusters of `scripts/dev-cluster`"
+        ));
+    }
+    is_it
+}
+
 fn kubeconfig_of_second() -> Option<PathBuf> {
     let exports = dev_cluster(&["env"]).expect(0).out;
     let file = exports
@@ -141,7 +149,7 @@ fn kubeconfig_of_second() -> Option<PathBuf> {
     file.map(PathBuf::from)
 }
 
-fn dev_cluster(arguments: &[&str]) -> Called {
+pub(crate) fn dev_cluster(arguments: &[&str]) -> Called {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/dev-cluster");
     called(Command::new(script).args(arguments))
 }

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The values of these variables; none, with a word about it, unless all are set.
-fn surroundings<const N: usize>(names: [&str; N]) -> Option<[String; N]> {
+pub(crate) fn surroundings<const N: usize>(names: [&str; N]) -> Option<[String; N]> {
     let mut values = [const { String::new() }; N];
     for (name, value) in names.iter().zip(&mut values) {
         match env::var(name) {
@@ -94,15 +94,19 @@ fn a_kept_run_in_containers_is_looked_into() {
 }
 
 /// A namespace of the test's own.
-struct Namespace(String);
+pub(crate) struct Namespace(String);
 
 impl Namespace {
-    fn new(name: String) -> Self {
+    pub(crate) fn new(name: String) -> Self {
         kubectl(&["create", "namespace", &name]);
         Self(name)
     }
 
-    fn pods(&self) -> String {
+    pub(crate) fn name(&self) -> &str {
+        &self.0
+    }
+
+    pub(crate) fn pods(&self) -> String {
         kubectl(&["get", "pods", "--namespace", &self.0, "--output", "name"])
     }
 }
@@ -113,7 +117,7 @@ impl Drop for Namespace {
     }
 }
 
-fn kubectl(args: &[&str]) -> String {
+pub(crate) fn kubectl(args: &[&str]) -> String {
     let output = Command::new("kubectl").args(args).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "kubectl {args:?}: {said}");

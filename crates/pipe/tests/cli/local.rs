@@ -36,6 +36,26 @@ actions:
 }
 
 #[test]
+fn slow_silence_is_shown() {
+    let user = User::new();
+    let fifo = fifo(&user.work());
+    user.write(
+        ".pipe/web.yaml",
+        &format!(
+            "on: {{ manual: true }}\nactions: [{{ name: mute, run: 'read word < {fifo}; echo $word' }}]\n"
+        ),
+    );
+    let mut run = Running::start(&mut user.command(&["run"]));
+    let said = run.wait_for("no output");
+    assert!(
+        said.starts_with("mute = no output for 10 s: 1 processes, "),
+        "{said}"
+    );
+    fs::write(&fifo, "on\n").unwrap();
+    assert_eq!(run.end().0, 0);
+}
+
+#[test]
 fn a_failure_shows_its_place_and_ends_in_one_line() {
     let user = User::with_pipeline(
         "on: { manual: true }

@@ -21,7 +21,7 @@ actions:
       mkdir -p kept && echo 1 > kept/file
       echo word=$(cat data.txt) >> $PIPE_OUTPUT
   - { name: ask, approve: Go on? }
-  - { name: last, env: { WORD: '${{ actions.read.outputs.word }}' }, run: 'echo got $WORD' }
+  - { name: last, env: { WORD: '${{ actions.read.outputs.word }}' }, run: 'sleep 12; echo got $WORD' }
 ";
 
 #[test]
@@ -54,10 +54,10 @@ fn a_server_says_what_it_has_not() {
 }
 
 /// A namespace that goes with its test.
-struct Namespace(String);
+pub(crate) struct Namespace(String);
 
 impl Namespace {
-    fn make(name: String) -> Self {
+    pub(crate) fn make(name: String) -> Self {
         let namespace = Self(name);
         called(Command::new("kubectl").args(["create", "namespace", &namespace.0])).expect(0);
         namespace
@@ -97,6 +97,8 @@ fn slow_a_working_tree_runs_on_a_servers_cluster() {
     assert!(called.out.contains("read | changed"), "{}", called.out);
     assert!(called.out.contains("read | branch=."), "{}", called.out);
     assert!(called.out.contains("last | got changed"), "{}", called.out);
+    let silence = "last = no output for 10 s: 2 processes";
+    assert!(called.out.contains(silence), "{}", called.out);
     let last = called.out.lines().last().unwrap_or_default();
     assert!(last.starts_with("run succeeded in "), "{}", called.out);
 

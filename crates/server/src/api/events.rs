@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use pipekeeper_engine::{CancelReason, Event, Fact, Next};
-use pipekeeper_model::{NodeId, Plan, RunId, Timestamp};
+use pipekeeper_model::{AttemptId, AttemptRecord, NodeId, Plan, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -122,6 +122,14 @@ fn tell(fact: &Fact, name: impl Fn(NodeId) -> String) -> (&'static str, String) 
             "inputs_known",
             format!("there is none: attempt {} is launched", attempt.number),
         ),
+        Fact::LaunchHeldUp { attempt, .. } => (
+            "launch_held_up",
+            format!("attempt {} cannot be launched now, and waits", attempt.number),
+        ),
+        Fact::LaunchWentOn { attempt, .. } => (
+            "launch_went_on",
+            format!("attempt {} is launched", attempt.number),
+        ),
         Fact::NodeReused { result, .. } => (
             "node_reused",
             format!("succeeded: reused from run {}", result.attempt.run),
@@ -137,17 +145,7 @@ fn tell(fact: &Fact, name: impl Fn(NodeId) -> String) -> (&'static str, String) 
             attempt,
             record,
             next,
-        } => {
-            let ended = record.outcome.to_outcome();
-            let text = with_comment(
-                &format!("attempt {} {ended}", attempt.number),
-                record.reason.as_deref(),
-            );
-            match next {
-                Next::Settled { .. } => ("attempt_finished", text),
-                Next::Retried { .. } => ("attempt_finished", format!("{text}; it is tried again")),
-            }
-        }
+        } => ("attempt_finished", ended(*attempt, record, *next)),
         Fact::NodeFinished { outcome, reason, .. } => {
             ("node_finished", with_comment(outcome.word(), reason.as_deref()))
         }
@@ -159,6 +157,15 @@ fn tell(fact: &Fact, name: impl Fn(NodeId) -> String) -> (&'static str, String) 
         Fact::FinallyBegan { .. } => ("finally_began", "the `finally` entries may run".to_owned()),
         Fact::FinallyStopped => ("finally_stopped", "the `finally` entries are stopped".to_owned()),
         Fact::RunFinished { outcome } => ("run_finished", format!("the run ended: {outcome}")),
+    }
+}
+
+fn ended(attempt: AttemptId, record: &AttemptRecord, next: Next) -> String {
+    let ended = format!("attempt {} {}", attempt.number, record.outcome.to_outcome());
+    let text = with_comment(&ended, record.reason.as_deref());
+    match next {
+        Next::Settled { .. } => text,
+        Next::Retried { .. } => format!("{text}; it is tried again"),
     }
 }
 

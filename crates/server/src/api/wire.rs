@@ -320,6 +320,7 @@ pub(crate) fn times(state: &NodeState) -> (Option<Timestamp>, Option<Timestamp>)
         NodeState::Deciding(gate) => (Some(gate.since), None),
         NodeState::Running(live) => match &live.phase {
             AttemptPhase::Seeking { since, .. }
+            | AttemptPhase::Queued { since, .. }
             | AttemptPhase::Launching { since, .. }
             | AttemptPhase::Ticketed { since, .. } => (Some(*since), None),
             AttemptPhase::Stopping { .. } => (None, None),

@@ -6,6 +6,7 @@
 //! {"type":"event","number":7,"event":{…}}       as recorded; a reader of the same version can fold them
 //! {"type":"log","attempt":"r57-n0-a1"}          its log may have grown
 //! {"type":"waits","attempt":"…","reason":"…"}   what keeps it from starting
+//! {"type":"silent","attempt":"…","seconds":10,"processes":"…"}   it put nothing out for so long
 //! ```
 
 use std::{
@@ -57,9 +58,22 @@ pub(crate) struct RecordQuery {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Line<'a> {
-    Event { number: u64, event: &'a Event },
-    Log { attempt: AttemptId },
-    Waits { attempt: AttemptId, reason: String },
+    Event {
+        number: u64,
+        event: &'a Event,
+    },
+    Log {
+        attempt: AttemptId,
+    },
+    Waits {
+        attempt: AttemptId,
+        reason: String,
+    },
+    Silent {
+        attempt: AttemptId,
+        seconds: u64,
+        processes: String,
+    },
 }
 
 /// The record of a run, followed to its end.
@@ -83,6 +97,7 @@ pub(crate) async fn stream(
         lines: VecDeque::new(),
         logs: BTreeSet::new(),
         waits: BTreeMap::new(),
+        silent: BTreeMap::new(),
         _slot: slot,
         _open: app.metrics.stream(),
         app,
@@ -108,6 +123,8 @@ struct Recording {
     /// What is told once the events are.
     logs: BTreeSet<AttemptId>,
     waits: BTreeMap<AttemptId, String>,
+    /// For how many seconds, and what its processes are.
+    silent: BTreeMap<AttemptId, (u64, String)>,
     _slot: OwnedSemaphorePermit,
     _open: Open,
 }
@@ -177,6 +194,15 @@ impl Recording {
         let waits = std::mem::take(&mut self.waits).into_iter();
         self.lines
             .extend(waits.map(|(attempt, reason)| line(&Line::Waits { attempt, reason })));
+        let silent = std::mem::take(&mut self.silent).into_iter();
+        let told = silent.map(|(attempt, (seconds, processes))| {
+            line(&Line::Silent {
+                attempt,
+                seconds,
+                processes,
+            })
+        });
+        self.lines.extend(told);
     }
 
     fn hear(&mut self, news: News) {
@@ -193,7 +219,10 @@ impl Recording {
             AttemptNews::Waiting { reason } => {
                 self.waits.insert(attempt, reason);
             }
-            AttemptNews::StepStarted { .. } | AttemptNews::Silent { .. } => {}
+            AttemptNews::Silent { seconds, processes } => {
+                self.silent.insert(attempt, (seconds, processes));
+            }
+            AttemptNews::StepStarted { .. } => {}
         }
     }
 }

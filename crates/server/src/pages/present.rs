@@ -40,7 +40,9 @@ impl Mark {
             NodeState::AwaitingTime { .. } | NodeState::Backoff { .. } => "clock",
             NodeState::Ready { .. } => "ready",
             NodeState::Running(live) => match live.phase {
-                AttemptPhase::Seeking { .. } | AttemptPhase::Launching { .. } => "ready",
+                AttemptPhase::Seeking { .. }
+                | AttemptPhase::Queued { .. }
+                | AttemptPhase::Launching { .. } => "ready",
                 AttemptPhase::Ticketed { .. } | AttemptPhase::Stopping { .. } => "run",
             },
             NodeState::Done(ended) => Self::outcome(ended.outcome).class,

@@ -314,6 +314,14 @@ impl TestServer {
         self.tell.send(Observation { attempt, what }).unwrap();
     }
 
+    /// Has a node's first attempt put nothing out for so many seconds.
+    pub(super) fn be_silent(&self, run: RunId, node: u32, seconds: u64) {
+        let attempt = first_attempt(run, node);
+        let processes = "2 processes".to_owned();
+        let what = What::Silent { seconds, processes };
+        self.tell.send(Observation { attempt, what }).unwrap();
+    }
+
     /// Lets a running attempt end.
     pub(super) async fn end(&self, run: RunId, node: u32) {
         self.backend.observe(first_attempt(run, node)).await.unwrap();

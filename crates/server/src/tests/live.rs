@@ -112,6 +112,21 @@ async fn a_reader_gets_state_and_log_as_they_come() {
 }
 
 #[tokio::test]
+async fn a_reader_is_told_of_silence() {
+    let server = held_server().await;
+    let run = server.run(request("s", "main", vec![work("build", &[])])).await;
+    server.until_state(run, 0, "running").await;
+    let mut reader = Reader::open(&server, &format!("run={run}"), None).await;
+    reader.until("run").await;
+    server.be_silent(run, 0, 10);
+    let note = reader.until("note").await.data;
+    assert_eq!(
+        note,
+        serde_json::json!({"node": "build", "attempt": 1, "text": "no output for 10 s: 2 processes"})
+    );
+}
+
+#[tokio::test]
 async fn bytes_written_before_the_end_come_before_the_end() {
     let server = held_server().await;
     let run = server.run(request("s", "main", vec![work("build", &[])])).await;

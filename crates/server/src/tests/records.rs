@@ -70,8 +70,13 @@ async fn a_record_is_followed_to_the_runs_end() {
     assert_eq!((&first["type"], &first["number"]), (&json!("event"), &json!(1)));
     assert_eq!(first["event"]["fact"]["request"]["project"], "mall");
     server.write_log(run, 0, b"one\n");
+    server.be_silent(run, 0, 10);
+    let mut rest = Vec::new();
+    while rest.last().is_none_or(|line: &Value| line["type"] != "silent") {
+        rest.push(record.next().await.unwrap());
+    }
     server.end(run, 0).await;
-    let rest = record.all().await;
+    rest.extend(record.all().await);
     let mut told = vec![1];
     told.extend(numbers(&rest));
     let expected: Vec<u64> = (1..=told.len() as u64).collect();
@@ -81,6 +86,8 @@ async fn a_record_is_followed_to_the_runs_end() {
             .any(|line| line["type"] == "log" && line["attempt"] == format!("r{run}-n0-a1")),
         "{rest:?}"
     );
+    let silent = json!({"type": "silent", "attempt": format!("r{run}-n0-a1"), "seconds": 10, "processes": "2 processes"});
+    assert!(rest.contains(&silent), "{rest:?}");
 
     // Who comes later, or comes again, hears the same and then the end.
     let whole = Record::open(&server, &path).await.all().await;

@@ -355,7 +355,7 @@ static CACHE: Object = Object {
         key(
             "access",
             needs(Feature::VolumeCache),
-            Shape::Words(&[word("many"), word_needs("one", Feature::Lock)]),
+            Shape::Words(&[word("many"), word_needs("one", Feature::SoleVolume)]),
             "How many actions may have the volume at once.",
         ),
     ],

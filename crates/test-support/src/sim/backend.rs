@@ -208,7 +208,8 @@ impl Backend for SimBackend {
         let world = &self.site.world;
         self.call().await?;
         if world.strikes(Fault::LaunchFails) {
-            return Err(transient("no place now"));
+            let reason = "no place now".to_owned();
+            return Err(LaunchError::Occupied { reason });
         }
         world.check(|ledger| ledger.keeps_secrets(&launch));
         let play = Play::draw(world, launch.attempt, launch.timeout);

@@ -6,7 +6,7 @@ use pipekeeper_agent::protocol::{CONTAINER_ENDED, CONTAINER_MARK, ExitRecord, Re
 use pipekeeper_model::{AttemptId, Holder};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Job, LAST_WORDS, Lane};
+use super::{Job, LAST_WORDS, Lane, hear::most_of_log};
 use crate::{
     LaunchError, What,
     pod::{
@@ -35,7 +35,7 @@ impl Lane {
     }
 
     /// Its supervisor told how it ended; the log came before. What it made is fetched before anybody hears of it.
-    pub(super) async fn told_end(&mut self, record: Box<ExitRecord>) -> io::Result<()> {
+    pub(super) async fn told_end(&mut self, mut record: Box<ExitRecord>) -> io::Result<()> {
         let spec = self.spec()?;
         if (&record.attempt, &record.nonce) != (&spec.attempt, &spec.nonce) {
             return Err(io::Error::other("the record is another attempt's"));
@@ -43,6 +43,7 @@ impl Lane {
         if self.record.is_some() || self.is_over()? {
             return Ok(());
         }
+        record.log_bytes = record.log_bytes.min(most_of_log(&spec));
         if record.started_ms.is_some() && self.log()?.bytes() < record.log_bytes {
             // Whoever just came is told at once. It is told again behind the last byte of the log.
             return Ok(());
@@ -54,6 +55,9 @@ impl Lane {
         if record.outcome == RecordOutcome::Refused {
             return self.end("it was refused its ticket".to_owned()).await;
         }
+        if let Err(reason) = files::check(&spec, &record) {
+            forgo(&mut record, reason);
+        }
         self.end_due = None;
         self.removal_due = None;
         self.record = Some(record);
@@ -62,7 +66,7 @@ impl Lane {
 
     /// Fetches what the record names.
     fn fetch(&mut self, pause: Duration) -> io::Result<()> {
-        let (Some(record), Some(order)) = (self.record.clone(), self.order()?) else {
+        let (Some(mut record), Some(order)) = (self.record.clone(), self.order()?) else {
             return Ok(());
         };
         let (shared, attempt, mirror) = (Arc::clone(&self.shared), self.attempt, self.mirror.clone());
@@ -70,7 +74,7 @@ impl Lane {
             sleep(pause).await;
             let end = end_of_container(&*shared.host, attempt, &order, &record).await;
             if let Some(store) = &shared.options.objects {
-                objects::settle(store, attempt, &order, &record).await;
+                objects::settle(store, attempt, &order, &mut record).await;
             }
             if !files::names_any(&mirror, &order, &record) {
                 return Job::Got(Ok(()), end);
@@ -104,14 +108,13 @@ impl Lane {
             }
             let state = self.shared.host.look(self.attempt).await;
             let is_there = !matches!(state, Ok(PodState::Absent | PodState::Ended { .. }));
-            if is_there && self.vain_fetches < VAIN_FETCHES {
+            let may_come = error.kind() != io::ErrorKind::FileTooLarge;
+            if is_there && may_come && self.vain_fetches < VAIN_FETCHES {
                 self.report(What::Waiting { reason });
                 return self.fetch(FETCH_AGAIN * 2_u32.pow(self.vain_fetches.min(5)));
             }
             if let Some(record) = self.record.as_mut() {
-                record.outcome = RecordOutcome::Errored { reason };
-                record.artifacts.clear();
-                record.caches.clear();
+                forgo(record, reason);
             }
         }
         let Some(mut record) = self.record.take() else {
@@ -169,7 +172,7 @@ impl Lane {
                 self.end_due.get_or_insert((Instant::now() + LAST_WORDS, reason));
                 Ok(())
             }
-            Link::Down | Link::Awaited(_) | Link::Opening(_) => self.end(reason).await,
+            Link::Down | Link::Awaited(_) | Link::Opening(_) | Link::Parked(_) => self.end(reason).await,
         }
     }
 
@@ -219,10 +222,13 @@ impl Lane {
             (Link::Up(wire), Some((likeness, made_at))) => {
                 match self.shared.keep_pod(self.attempt, likeness, wire, made_at) {
                     Ok(()) => return,
-                    Err(wire) => Link::Up(wire),
+                    Err(wire) => Link::Up(*wire),
                 }
             }
-            (link @ (Link::Up(_) | Link::Down | Link::Awaited(_) | Link::Opening(_)), _) => link,
+            (
+                link @ (Link::Up(_) | Link::Down | Link::Awaited(_) | Link::Opening(_) | Link::Parked(_)),
+                _,
+            ) => link,
         };
         // Services go with the pod alone.
         let has_services = self.order.as_ref().is_none_or(|order| !order.services.is_empty());
@@ -317,6 +323,15 @@ impl Lane {
         self.log = Some(log);
         Ok(Some(bytes))
     }
+}
+
+/// Ends without what it made.
+fn forgo(record: &mut ExitRecord, reason: String) {
+    record.outcome = RecordOutcome::Errored { reason };
+    record.artifacts.clear();
+    record.caches.clear();
+    record.large_outputs.clear();
+    record.reports.clear();
 }
 
 /// What of a container's log is of this attempt, if its pod served others before.

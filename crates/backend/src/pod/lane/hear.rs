@@ -2,12 +2,12 @@
 
 use std::{io, sync::Arc};
 
-use pipekeeper_agent::protocol::{FromAgent, Incoming, ToAgent};
+use pipekeeper_agent::protocol::{AttemptSpec, FromAgent, Incoming, ToAgent};
 use pipekeeper_model::Holder;
 
-use super::{Files, Job, Lane, Services};
+use super::{Alone, Files, Job, Lane, Services};
 use crate::{
-    What,
+    LaunchError, What,
     pod::{
         StreamRole, files,
         link::{Link, Tries},
@@ -15,6 +15,14 @@ use crate::{
         mirror::Ticketed,
     },
 };
+
+/// What a supervisor may note beyond the limit of its log.
+const NOTES: u64 = 8 << 20;
+
+/// The bytes that the log of an attempt may have.
+pub(super) fn most_of_log(spec: &AttemptSpec) -> u64 {
+    spec.log_limit.saturating_add(NOTES)
+}
 
 impl Lane {
     pub(super) async fn hear(&mut self, incoming: Incoming) -> io::Result<()> {
@@ -30,11 +38,9 @@ impl Lane {
 
     /// Keeps what came of the log; its size then.
     fn keep_log(&mut self, offset: u64, bytes: &[u8]) -> io::Result<u64> {
+        let most = self.order()?.map_or(0, |order| most_of_log(&order.spec));
         let log = self.log()?;
-        if offset > log.bytes() {
-            return Err(io::Error::other("a part of it did not come"));
-        }
-        log.write(offset, bytes)?;
+        log.take(offset, bytes, most)?;
         Ok(log.bytes())
     }
 
@@ -65,27 +71,39 @@ impl Lane {
                     self.link = Link::Down;
                     return Err(io::Error::other("another attempt's supervisor answers"));
                 }
+                // Once a stream is enough; who says it over and over keeps the server busy, no more.
+                if std::mem::replace(&mut self.seen.checked_in, true) {
+                    return Ok(());
+                }
                 self.seen.holder = Some(Holder(holder));
-                self.seen.checked_in = true;
                 let from = self.log()?.bytes();
                 self.tell(&ToAgent::ReadLog { from }).await;
+                if !self.lookers.is_empty() {
+                    self.tell(&ToAgent::Look).await;
+                }
                 if let Some(grace) = self.stopping {
                     self.tell(&ToAgent::Stop { grace_ms: grace.0 }).await;
+                }
+                if self.is_going {
+                    self.tell(&ToAgent::PodEnds).await;
                 }
                 self.send_files().await?;
                 self.check_in();
             }
             FromAgent::StepStarted { index: step, .. } => {
-                self.seen.step = Some(step);
-                self.report(What::StepStarted { step });
+                if self.seen.step.replace(step) != Some(step) {
+                    self.report(What::StepStarted { step });
+                }
             }
             FromAgent::Silent {
                 seconds,
                 processes,
                 cpu_ms,
             } => {
-                let processes = format!("{processes} processes, {cpu_ms} ms of CPU time");
-                self.report(What::Silent { seconds, processes });
+                if self.seen.silent.replace(seconds) != Some(seconds) {
+                    let processes = format!("{processes} processes, {cpu_ms} ms of CPU time");
+                    self.report(What::Silent { seconds, processes });
+                }
             }
             FromAgent::Finished { record } => self.told_end(record).await?,
             FromAgent::Processes { text } => self.lookers.tell(&text),
@@ -146,18 +164,43 @@ impl Lane {
     }
 
     /// Asks for the ticket, once everything is there.
-    pub(super) fn check_in(&self) {
-        let wants_services = self
-            .order
-            .as_ref()
-            .is_some_and(|order| !order.services.is_empty());
+    pub(super) fn check_in(&mut self) {
+        let order = self.order.as_deref();
+        let wants_services = order.is_some_and(|order| !order.services.is_empty());
+        let wants_alone = order.is_some_and(|order| order.wants_alone);
         if self.files.are_there()
             && self.seen.checked_in
             && (!wants_services || self.services == Services::Ready)
+            && (!wants_alone || self.is_alone())
             && let Some(holder) = self.seen.holder.clone()
         {
             self.report(What::CheckedIn { holder });
         }
+    }
+
+    /// Whether it is known to have its volumes to itself; asks if that is not known.
+    fn is_alone(&mut self) -> bool {
+        if self.alone == Alone::Unknown {
+            self.alone = Alone::Asked;
+            let (host, attempt) = (Arc::clone(&self.shared.host), self.attempt);
+            self.jobs
+                .spawn(async move { Job::Asked(host.occupant(attempt).await) });
+        }
+        self.alone == Alone::Yes
+    }
+
+    /// Whoever has a volume of it is asked after again with the next look.
+    pub(super) fn was_asked(&mut self, occupant: Result<Option<String>, LaunchError>) {
+        let reason = match occupant {
+            Ok(None) => {
+                self.alone = Alone::Yes;
+                return self.check_in();
+            }
+            Ok(Some(reason)) => reason,
+            Err(error) => error.to_string(),
+        };
+        self.alone = Alone::Unknown;
+        self.report(What::Waiting { reason });
     }
 
     pub(super) fn log(&mut self) -> io::Result<&mut Log> {

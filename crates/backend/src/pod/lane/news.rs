@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use pipekeeper_agent::protocol::ToAgent;
 use tokio::time::Instant;
 
 use super::{Job, LOOK_EVERY, Lane, Services};
@@ -57,18 +58,31 @@ impl Lane {
                 }
                 self.note_why(why);
                 self.check_in();
-                self.link = match std::mem::replace(&mut self.link, Link::Down) {
-                    Link::Awaited(tries) => Link::Awaited(tries.now_runs()),
-                    Link::Down if self.record.is_none() && !self.is_over()? => {
-                        Link::Awaited(Tries::at_once())
-                    }
-                    other @ (Link::Down | Link::Opening(_) | Link::Up(_)) => other,
-                };
-                self.look_due.get_or_insert_with(|| Instant::now() + LOOK_EVERY);
+                self.reach_running()?;
+            }
+            // A kubelet may find out much later; until then steps would go on that count as gone.
+            PodState::Going => {
+                self.is_going = true;
+                if self.record.is_none() {
+                    self.tell(&ToAgent::PodEnds).await;
+                }
+                self.reach_running()?;
             }
             PodState::Ended { reason } => return self.pod_ended(reason).await,
             PodState::Absent => return self.pod_ended("its pod was deleted".to_owned()).await,
         }
+        Ok(())
+    }
+
+    /// Opens the stream to a supervisor that runs, unless there is one.
+    fn reach_running(&mut self) -> io::Result<()> {
+        self.link.wake();
+        self.link = match std::mem::replace(&mut self.link, Link::Down) {
+            Link::Awaited(tries) => Link::Awaited(tries.now_runs()),
+            Link::Down if self.record.is_none() && !self.is_over()? => Link::Awaited(Tries::at_once()),
+            other @ (Link::Down | Link::Opening(_) | Link::Up(_) | Link::Parked(_)) => other,
+        };
+        self.look_due.get_or_insert_with(|| Instant::now() + LOOK_EVERY);
         Ok(())
     }
 
@@ -101,7 +115,7 @@ impl Lane {
     /// keeps the other containers from starting.
     pub(super) fn wants_looks(&self) -> bool {
         match self.link {
-            Link::Down => false,
+            Link::Down | Link::Parked(_) => false,
             Link::Awaited(_) | Link::Opening(_) => true,
             Link::Up(_) => self.seen.step.is_none() && self.record.is_none(),
         }

@@ -6,7 +6,7 @@ use pipekeeper_agent::{archive, protocol::ToAgent};
 use pipekeeper_model::{Holder, Millis};
 use tokio::time::Instant;
 
-use super::{Files, LOOK_AGAIN, LOOK_EVERY, Lane, Order, Seen};
+use super::{Alone, Files, LOOK_AGAIN, LOOK_EVERY, Lane, Order, Seen};
 use crate::{
     Launch, LaunchError, SourceInput, Ticket, What,
     pod::{
@@ -32,7 +32,8 @@ impl Lane {
             Order::Observe => self.observe().await,
             Order::Look(teller) => {
                 // Who cannot be asked tells nothing, which shows as silence.
-                if self.tell(&ToAgent::Look).await {
+                self.link.wake();
+                if self.tell(&ToAgent::Look).await || matches!(self.link, Link::Awaited(_)) {
                     self.lookers.add(teller);
                 }
                 Ok(())
@@ -75,8 +76,11 @@ impl Lane {
             .map_err(|error| self.explain(&error))?;
         let (pod, mut order) = plan(&launch, &self.shared.options, source)?;
         let sharing = self.shared.options.pool.and(self.shared.host.sharing());
-        let sharing = sharing.filter(|_| launch.may_share && order.services.is_empty());
+        let may_share = launch.may_share && order.services.is_empty() && !order.wants_alone;
+        let sharing = sharing.filter(|_| may_share);
         order.share(sharing.and_then(|sharing| sharing.likeness(&pod)));
+        order.home = self.shared.host.home(&pod.placement);
+        order.spec.limits = self.shared.options.limits;
         if !is_known {
             let mirror = self.mirror.clone();
             let written = order.clone();
@@ -91,9 +95,15 @@ impl Lane {
             return Ok(());
         }
         let created = self.shared.host.create(&pod).await;
-        if let Err(LaunchError::Transient { reason }) = &created {
+        if let Err(LaunchError::Transient { reason } | LaunchError::Occupied { reason }) = &created {
             let reason = reason.clone();
             self.report(What::Waiting { reason });
+        }
+        if let Err(LaunchError::Occupied { .. }) = &created {
+            // There is no pod, and so none whose absence anybody should notice.
+            self.order = None;
+            let mirror = self.mirror.clone();
+            self.disk(move || mirror.remove_order()).await?;
         }
         created?;
         self.looked_at = Some(Instant::now());
@@ -167,18 +177,35 @@ impl Lane {
             });
             return Ok(());
         }
+        self.link.wake();
         let is_fresh = self.looked_at.is_some_and(|at| at.elapsed() < LOOK_AGAIN);
         if matches!(self.link, Link::Up(_)) || is_fresh && !matches!(self.link, Link::Down) {
             self.repeat();
             return Ok(());
         }
         self.looked_at = Some(Instant::now());
-        let state = self.shared.host.look(self.attempt).await?;
+        let state = match self.shared.host.look(self.attempt).await {
+            Ok(state) => state,
+            Err(error) => {
+                self.look_later(&error);
+                return Err(error);
+            }
+        };
         if let (Link::Down, PodState::Waiting(_)) = (&self.link, &state) {
             self.link = Link::Awaited(Tries::early(Duration::ZERO));
             self.look_due = Some(Instant::now() + LOOK_EVERY);
         }
         self.note(state).await.map_err(|error| self.explain(&error))
+    }
+
+    /// The cluster does not answer: it is asked again, since nobody else tells of a pod that only the cluster knows.
+    fn look_later(&mut self, error: &LaunchError) {
+        let reason = format!("its pod cannot be asked after: {error}");
+        self.report(What::Waiting { reason });
+        if matches!(self.link, Link::Down) {
+            self.link = Link::Awaited(Tries::later());
+        }
+        self.look_due.get_or_insert_with(|| Instant::now() + LOOK_AGAIN);
     }
 
     /// An attempt without a ticket never gets one, and its pod goes; one with it is told to end.
@@ -209,7 +236,10 @@ impl Lane {
         self.tell(&ToAgent::Exit).await;
         self.link = Link::Down;
         self.why = None;
-        self.shared.host.remove(self.attempt).await?;
+        // What stands by for others, under this attempt's name still, is theirs.
+        if !self.shared.pool.holds(self.attempt) {
+            self.shared.host.remove(self.attempt).await?;
+        }
         let end = What::Gone {
             reason: reason.to_owned(),
         };
@@ -265,6 +295,7 @@ impl Lane {
         }
         self.mirror.remove().map_err(|error| self.explain(&error))?;
         self.files = Files::Unknown;
+        self.alone = Alone::Unknown;
         self.order = None;
         self.log = None;
         self.record = None;

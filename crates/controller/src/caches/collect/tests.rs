@@ -1,7 +1,11 @@
-use std::{collections::BTreeMap, fs, sync::Mutex};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    sync::Mutex,
+};
 
 use pipekeeper_backend::{CacheRef, Launch, LaunchError, Ticket};
-use pipekeeper_model::{AttemptId, Bytes, Holder, Name, plan::Feature};
+use pipekeeper_model::{AttemptId, Holder, Name, plan::Feature};
 
 use super::*;
 
@@ -29,6 +33,7 @@ impl CacheStore for FakeStore {
         let objects = self.objects.lock().unwrap();
         let all = objects.iter().map(|(object, stored_at)| StoredCache {
             object: object.clone(),
+            bytes: Bytes(1),
             stored_at: *stored_at,
         });
         Ok(all.collect())
@@ -99,22 +104,24 @@ async fn only_what_nobody_names_and_nobody_can_name_any_more_goes() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("web/branches/deps");
     fs::create_dir_all(&place).unwrap();
-    let refer = |file: &str, store: &str, object: &str| {
-        CacheRef::new(store, object, Bytes(1), OLD)
+    let refer = |file: &str, store: &str, object: &str, bytes| {
+        CacheRef::new(store, object, Bytes(bytes), OLD)
             .write(&place.join(file))
             .unwrap();
     };
-    refer("a.ref", "http://s3/ci", "p/named/r1-n1-a1-00");
-    refer("b.ref", "http://other/ci", "p/of-another-store/r2-n1-a1-00");
+    refer("a.ref", "http://s3/ci", "p/named/r1-n1-a1-00", 1);
+    refer("b.ref", "http://other/ci", "p/of-another-store/r2-n1-a1-00", 1);
+    refer("c.ref", "http://s3/ci", "p/of-another-size/r5-n1-a1-00", 2);
     let store = store(&[
         ("p/named/r1-n1-a1-00", OLD),
         ("p/of-another-store/r2-n1-a1-00", OLD),
+        ("p/of-another-size/r5-n1-a1-00", OLD),
         ("p/replaced/r3-n1-a1-00", OLD),
         ("p/of-a-live-attempt/r7-n1-a1-00", OLD),
         ("p/young/r4-n1-a1-00", YOUNG),
         ("p/odd", OLD),
     ]);
-    assert_eq!(collected(&store, folder.path()).await, Ok(3));
+    assert_eq!(collected(&store, folder.path()).await, Ok(4));
     let left: Vec<String> = store.objects.lock().unwrap().keys().cloned().collect();
     assert_eq!(
         left,

@@ -1,6 +1,6 @@
 //! Tickets, records, retries.
 
-use pipekeeper_model::{AttemptOutcome::*, AttemptRecord, Holder, Outcome};
+use pipekeeper_model::{AttemptOutcome::*, AttemptRecord, Holder, Outcome, plan::defaults};
 
 use super::fixture::*;
 use crate::{Effect, EffectResult, Input, Rejection, Seen, TicketAnswer, ticket_answer};
@@ -131,4 +131,69 @@ fn an_attempt_that_does_not_check_in_is_tried_again() {
     assert_eq!(run.word("a"), "waiting to retry");
     run.pass_deadline();
     assert_eq!(run.live("a"), run.attempt("a", 2));
+}
+
+#[test]
+fn an_attempt_that_finds_no_room_waits_a_day_for_it_and_not_its_time_to_check_in() {
+    let mut run = Driven::plan(vec![node("a", &[])]);
+    let attempt = run.live("a");
+    let key = run.effects[0].key();
+    run.give(Input::LaunchHeldUp { attempt }).unwrap();
+    assert_eq!(run.word("a"), "queued");
+    assert_eq!(
+        run.give(Input::LaunchHeldUp { attempt }),
+        Err(Rejection::Duplicate)
+    );
+    let (until, _) = run.run.next_deadline().unwrap();
+    assert_eq!(until, run.now + defaults::QUEUE);
+    // Nothing is known of what was never launched.
+    let seen = Seen::Gone {
+        reason: "nothing is known of it here".to_owned(),
+    };
+    let gone = run.give(Input::AttemptObserved { attempt, seen });
+    assert!(matches!(gone, Err(Rejection::Stale { .. })));
+    let done = Input::EffectSettled {
+        key,
+        result: EffectResult::Done,
+    };
+    run.give(done.clone()).unwrap();
+    assert_eq!(run.word("a"), "launching");
+    let (until, _) = run.run.next_deadline().unwrap();
+    assert_eq!(until, run.now + defaults::CHECK_IN);
+    assert_eq!(run.give(done), Err(Rejection::Duplicate));
+    run.end("a", Succeeded);
+    assert_eq!(run.outcome(), Some(Outcome::Succeeded));
+    assert_eq!(run.launches(), 1);
+}
+
+#[test]
+fn what_finds_no_room_in_a_day_is_timed_out() {
+    let mut run = Driven::plan(vec![retried(3, node("a", &[]))]);
+    let attempt = run.live("a");
+    run.give(Input::LaunchHeldUp { attempt }).unwrap();
+    run.pass_deadline();
+    assert_eq!(run.outcome(), Some(Outcome::TimedOut));
+    let stops = |effect: &Effect| matches!(effect, Effect::StopAttempt { attempt: stopped, .. } if *stopped == attempt);
+    assert!(run.effects.iter().any(stops));
+}
+
+#[test]
+fn what_was_launched_although_nobody_heard_of_it_may_ask_for_its_ticket() {
+    let mut run = Driven::plan(vec![node("a", &[])]);
+    let attempt = run.live("a");
+    run.give(Input::LaunchHeldUp { attempt }).unwrap();
+    run.end("a", Succeeded);
+    assert_eq!(run.outcome(), Some(Outcome::Succeeded));
+}
+
+#[test]
+fn a_ticket_that_its_supervisor_never_heard_of_ends_with_what_kept_it() {
+    let mut run = Driven::plan(vec![node("a", &[])]);
+    run.ticket("a").unwrap();
+    let attempt = run.live("a");
+    let seen = Seen::Hopeless {
+        reason: "the service `db` ended".to_owned(),
+    };
+    run.give(Input::AttemptObserved { attempt, seen }).unwrap();
+    assert_eq!(run.outcome(), Some(Outcome::Errored));
 }

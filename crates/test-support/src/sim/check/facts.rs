@@ -162,6 +162,14 @@ impl Check<'_> {
                 self.hit("fact InputsKnown");
                 self.inputs_known(*attempt, inputs.as_ref());
             }
+            Fact::LaunchHeldUp { attempt, .. } => {
+                self.hit("fact LaunchHeldUp");
+                self.queued(*attempt);
+            }
+            Fact::LaunchWentOn { attempt, .. } => {
+                self.hit("fact LaunchWentOn");
+                self.queued(*attempt);
+            }
             Fact::NodeReused {
                 attempt,
                 inputs,

@@ -30,6 +30,12 @@ impl Check<'_> {
         });
     }
 
+    /// What waits for its place, or found it, had no ticket.
+    pub(super) fn queued(&mut self, attempt: AttemptId) {
+        let ticketed = self.book.tickets.contains_key(&attempt);
+        self.ensure(!ticketed, "I1", "it runs already");
+    }
+
     /// An earlier result stands in: as much is asked as for a ticket, and that it is a success with these inputs.
     pub(super) fn reused(&mut self, attempt: AttemptId, inputs: &Digest, result: &AdoptedNode) {
         let id = attempt.node;

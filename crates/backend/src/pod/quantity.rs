@@ -1,7 +1,7 @@
 //! Quantities as pipeline files write them: `500m`, `2`, `1.5`, `512Mi`, `4G`.
 
 /// A quantity in thousandths of its unit; none if it is no quantity.
-pub(super) fn thousandths(text: &str) -> Option<i64> {
+pub fn thousandths(text: &str) -> Option<i64> {
     let at = text
         .find(|c: char| !(c.is_ascii_digit() || c == '.'))
         .unwrap_or(text.len());
