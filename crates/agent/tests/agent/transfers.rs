@@ -75,8 +75,12 @@ impl Site {
     }
 
     fn run(&self, text: &str) -> (ExitRecord, String) {
+        self.run_spec(self.spec(text))
+    }
+
+    fn run_spec(&self, spec: Box<AttemptSpec>) -> (ExitRecord, String) {
         let mut reader = self.pod.connect();
-        reader.begin_with(self.spec(text), access());
+        reader.begin_with(spec, access());
         let record = reader.finished();
         reader.tell(&ToAgent::Leave);
         (record, reader.log())
@@ -147,6 +151,19 @@ fn a_damaged_object_is_a_miss_and_is_replaced() {
     assert_eq!(record.caches[0].restored_exact, None);
     assert!(record.caches[0].in_store);
     assert!(log.contains("does not match its digest"), "{log}");
+}
+
+#[test]
+fn one_that_is_too_large_is_sent_nowhere() {
+    let site = Site::new("exit 1", "true");
+    let mut spec = site.spec("mkdir deps; head -c 5000 /dev/urandom > deps/a");
+    spec.limits.cache = 5_000;
+    let (record, log) = site.run_spec(spec);
+    succeeded(&record);
+    let cache = &record.caches[0];
+    assert_eq!((cache.saved_bytes, cache.in_store), (None, false));
+    assert!(log.contains("cache `deps` not saved"), "{log}");
+    assert!(!site.told("orders").contains(r#""what":"put""#));
 }
 
 #[test]
