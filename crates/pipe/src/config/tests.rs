@@ -64,7 +64,6 @@ fn the_example_is_valid_and_complete() {
         "env",
         "pod_allow",
         "pool",
-        "object_store",
         "url",
         "pods_url",
         "bucket",
