@@ -12,7 +12,7 @@ use pipekeeper_agent::protocol::{Transfer, TransferOrder};
 use rustls::crypto::aws_lc_rs;
 use ureq::{
     Agent, Body,
-    http::{Response, StatusCode},
+    http::{Response, StatusCode, header},
     tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem},
 };
 
@@ -107,7 +107,9 @@ fn take(
 
 fn put(agent: &Agent, url: &str, file: &Path) -> Result<(), Refusal> {
     let file = File::open(file).map_err(Refusal::File)?;
-    judged(agent.put(url).send(file)?).map(drop)
+    // A store that refuses does so before it reads the file: who sends that without waiting never hears why.
+    let request = agent.put(url).header(header::EXPECT, "100-continue");
+    judged(request.send(file)?).map(drop)
 }
 
 /// The answer, if it is yes.

@@ -123,6 +123,17 @@ fn a_file_becomes_an_object_whose_size_is_told() {
 }
 
 #[test]
+fn a_store_that_refuses_a_large_file_is_heard() {
+    const ANSWER: &str = "HTTP/1.1 403 Forbidden\r\ncontent-length: 42\r\nconnection: close\r\n\r\n<Error><Code>SignatureDoesNotMatch</Code>.";
+    let (site, peer) = (Site::new(), Peer::refusing(ANSWER));
+    fs::create_dir(site.file().parent().unwrap()).unwrap();
+    // More than lies between the two ends.
+    fs::write(site.file(), vec![0; 32 << 20]).unwrap();
+    let reason = run(&site.order(Transfer::Put, "http", peer.port)).unwrap_err();
+    assert_eq!(reason, "the store answered 403 (SignatureDoesNotMatch)");
+}
+
+#[test]
 fn what_is_not_as_it_is_known_becomes_no_file() {
     let cases = [
         (

@@ -37,6 +37,20 @@ impl Peer {
         })
     }
 
+    /// Answers a request without reading more than its head, and hangs up.
+    pub(crate) fn refusing(answer: &'static str) -> Self {
+        Self::start(move |mut stream| {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.extend(byte);
+            }
+            stream.write_all(answer.as_bytes()).unwrap();
+            Asked::default()
+        })
+    }
+
     /// Says the beginning of an answer, and nothing more until the other side leaves.
     pub(crate) fn stalling(answer: &'static str) -> Self {
         Self::start(move |mut stream| {
