@@ -205,14 +205,15 @@ pub(super) fn drop_replaced(attempt: AttemptId, order: &Order, record: &ExitReco
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use pipekeeper_objects::{SecretKey, StoreOptions, UrlStyle};
 
     use super::*;
 
     const STORE: &str = "http://10.0.0.1:9000/ci";
 
-    fn store() -> ObjectStore {
+    /// A store that nobody asks for anything.
+    pub(in crate::pod) fn store() -> ObjectStore {
         ObjectStore::new(&StoreOptions {
             url: "http://10.0.0.1:9000".to_owned(),
             others_url: None,

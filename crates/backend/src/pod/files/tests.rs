@@ -7,10 +7,14 @@ use pipekeeper_agent::protocol::{
     ArtifactRecord, ArtifactSpec, CacheRecord, FileLimits, LargeOutput, PROTOCOL_VERSION, RecordOutcome,
     Usage, write_frame,
 };
-use pipekeeper_model::{AttemptId, Digest, NodeId, RunId};
+use pipekeeper_model::{AttemptId, Bytes, Digest, NodeId, RunId, Timestamp};
 use tokio::io::{DuplexStream, duplex};
 
 use super::*;
+use crate::{
+    CacheRef, cache_ref_path,
+    pod::objects::{settle, tests::store},
+};
 
 /// A stream into a pod, and the pod's end of it.
 fn stream() -> (Patient, DuplexStream) {
@@ -173,6 +177,33 @@ async fn a_cache_is_kept_once_and_only_a_damaged_one_gives_way() {
     assert!(names_any(&mirror, &order, &record));
     record.caches[0].in_store = true;
     assert!(!names_any(&mirror, &order, &record), "it is not in the pod");
+}
+
+#[tokio::test]
+async fn a_key_that_another_saved_in_a_store_meanwhile_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("caches/key.tar.zst");
+    let reference = cache_ref_path(&place);
+    let (mirror, mut order, mut record) = attempt(folder.path());
+    order.caches = BTreeMap::from([("deps".to_owned(), place)]);
+    let keep = serde_json::json!({ "object": "p/i/own", "reference": &reference });
+    order.objects = serde_json::from_value(serde_json::json!({ "deps": { "keep": keep } })).unwrap();
+    let mut names_any_after = async |in_store| {
+        record.caches = vec![CacheRecord {
+            name: "deps".to_owned(),
+            restored_exact: None,
+            saved_bytes: Some(43),
+            in_store,
+        }];
+        settle(&store(), ATTEMPT, &order, &mut record).await;
+        names_any(&mirror, &order, &record)
+    };
+    assert!(names_any_after(false).await, "it goes to the server");
+    let first = CacheRef::new(store().name(), "p/i/first", Bytes(1), Timestamp(1));
+    first.write(&reference).unwrap();
+    assert!(!names_any_after(false).await);
+    assert!(!names_any_after(true).await);
+    assert_eq!(CacheRef::read(&reference).unwrap(), Some(first));
 }
 
 #[test]
