@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use crate::archive::{ArchiveError, Dates, HashWriter, Rules, select, sha256_of, unpack_from, write_archive};
 use crate::interrupt::Interrupt;
 use crate::protocol::{AttemptDir, CacheRecord, CacheSpec};
+use crate::transfer::Transfers;
 
 const MARK: &[u8; 8] = b"PKCACHE1";
 const TRAILER: u64 = 32 + 8;
@@ -30,12 +31,19 @@ pub(crate) struct CacheState {
 pub(crate) fn restore(
     dir: &AttemptDir,
     cache: &CacheSpec,
+    transfers: &Transfers,
     interrupt: &Interrupt,
     notes: &mut Vec<String>,
 ) -> CacheState {
     let mut state = CacheState::default();
     state.record.name.clone_from(&cache.name);
     for candidate in &cache.restore {
+        if let Some(Err(reason)) = transfers.fetch(&cache.name, &candidate.path, interrupt) {
+            notes.push(format!(
+                "cache `{}` does not come from the object store: {reason}",
+                cache.name
+            ));
+        }
         match restore_file(dir, &candidate.path, interrupt) {
             Ok(()) => {
                 state.record.restored_exact = Some(candidate.exact);
@@ -106,79 +114,110 @@ pub fn is_whole_cache(path: &Path) -> bool {
     File::open(path).is_ok_and(|mut file| checked_length(&mut file).is_ok())
 }
 
-/// Saves a cache, unless the file of its key is there already; failing to is worth a line, no more.
-pub(crate) fn save(
-    dir: &AttemptDir,
-    holder: &str,
-    cache: &CacheSpec,
-    most: u64,
-    state: &mut CacheState,
-    interrupt: &Interrupt,
-    notes: &mut Vec<String>,
-) {
-    let Some(target) = &cache.save_to else { return };
-    if state.record.restored_exact == Some(true) || (target.exists() && !state.damaged) {
-        return;
-    }
-    let temporary = target.with_extension(format!("tmp-{holder}"));
-    match write(dir, cache, most, target, &temporary, interrupt, notes) {
-        Ok(saved) => {
-            state.record.saved_bytes = saved;
-            let what = saved.map_or("holds no file and is not saved".to_owned(), |bytes| {
-                format!("saved, {bytes} bytes")
-            });
-            notes.push(format!("cache `{}` {what}", cache.name));
-        }
-        Err(error) => notes.push(format!(
-            "cache `{}` not saved: {}",
-            cache.name,
-            crate::error_text(&error)
-        )),
-    }
-    // Only a failure left it there.
-    drop(fs::remove_file(&temporary));
+/// What saves the caches of an attempt.
+#[derive(Debug)]
+pub(crate) struct Saver<'a> {
+    pub(crate) dir: &'a AttemptDir,
+    /// Tells what it writes from what others do at once.
+    pub(crate) holder: &'a str,
+    /// The most bytes that one may have, wherever it goes.
+    pub(crate) most: u64,
+    pub(crate) transfers: &'a Transfers,
+    pub(crate) interrupt: &'a Interrupt,
 }
 
-fn write(
-    dir: &AttemptDir,
-    cache: &CacheSpec,
-    most: u64,
-    target: &Path,
-    temporary: &Path,
-    interrupt: &Interrupt,
-    notes: &mut Vec<String>,
-) -> Result<Option<u64>, ArchiveError> {
-    let globs = cache
-        .paths
-        .iter()
-        .map(|path| place(path))
-        .collect::<Result<Vec<_>, _>>()?;
-    let selection = select(dir.path(), &globs, interrupt)?;
-    if selection.is_empty() {
-        return Ok(None);
+impl Saver<'_> {
+    /// Saves a cache, unless the file of its key is there already; failing to is worth a line, no more.
+    pub(crate) fn save(&self, cache: &CacheSpec, state: &mut CacheState, notes: &mut Vec<String>) {
+        let Some(target) = &cache.save_to else { return };
+        if state.record.restored_exact == Some(true) || (target.exists() && !state.damaged) {
+            return;
+        }
+        let temporary = target.with_extension(format!("tmp-{}", self.holder));
+        match self.write(cache, target, &temporary, notes) {
+            Ok(None) => notes.push(format!("cache `{}` holds no file and is not saved", cache.name)),
+            Ok(Some(bytes)) => {
+                state.record.saved_bytes = Some(bytes);
+                let place = self.send(cache, target, bytes, state, notes);
+                notes.push(format!("cache `{}` saved{place}, {bytes} bytes", cache.name));
+            }
+            Err(error) => notes.push(format!(
+                "cache `{}` not saved: {}",
+                cache.name,
+                crate::error_text(&error)
+            )),
+        }
+        // Only a failure left it there.
+        drop(fs::remove_file(&temporary));
     }
-    if let Some(folder) = target.parent() {
-        fs::create_dir_all(folder).map_err(ArchiveError::io(folder))?;
+
+    fn write(
+        &self,
+        cache: &CacheSpec,
+        target: &Path,
+        temporary: &Path,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<u64>, ArchiveError> {
+        let (dir, interrupt) = (self.dir.path(), self.interrupt);
+        let globs = cache
+            .paths
+            .iter()
+            .map(|path| place(path))
+            .collect::<Result<Vec<_>, _>>()?;
+        let selection = select(dir, &globs, interrupt)?;
+        if selection.is_empty() {
+            return Ok(None);
+        }
+        if let Some(folder) = target.parent() {
+            fs::create_dir_all(folder).map_err(ArchiveError::io(folder))?;
+        }
+        let file = File::create(temporary).map_err(ArchiveError::io(temporary))?;
+        let mut hashed = HashWriter::new(file);
+        let written = write_archive(dir, &selection, Dates::Kept, &mut hashed, interrupt)?;
+        if !written.left_out.is_empty() {
+            notes.push(format!(
+                "cache `{}`: {} links that point outside are left out",
+                cache.name,
+                written.left_out.len()
+            ));
+        }
+        let (mut file, digest, bytes) = hashed.finish();
+        if bytes + TRAILER > self.most {
+            return Err(ArchiveError::TooLarge { most: self.most });
+        }
+        file.write_all(&[digest.as_slice(), MARK].concat())
+            .and_then(|()| file.sync_all())
+            .and_then(|()| fs::rename(temporary, target))
+            .map_err(ArchiveError::io(target))?;
+        Ok(Some(bytes + TRAILER))
     }
-    let file = File::create(temporary).map_err(ArchiveError::io(temporary))?;
-    let mut hashed = HashWriter::new(file);
-    let written = write_archive(dir.path(), &selection, Dates::Kept, &mut hashed, interrupt)?;
-    if !written.left_out.is_empty() {
-        notes.push(format!(
-            "cache `{}`: {} links that point outside are left out",
-            cache.name,
-            written.left_out.len()
-        ));
+
+    /// Sends an archive to the object store, if it goes to one; where it is, in words.
+    fn send(
+        &self,
+        cache: &CacheSpec,
+        file: &Path,
+        bytes: u64,
+        state: &mut CacheState,
+        notes: &mut Vec<String>,
+    ) -> &'static str {
+        match self.transfers.keep(&cache.name, file, bytes, self.interrupt) {
+            None => "",
+            Some(Ok(())) => {
+                state.record.in_store = true;
+                // Nobody fetches it from here.
+                drop(fs::remove_file(file));
+                " in the object store"
+            }
+            Some(Err(reason)) => {
+                notes.push(format!(
+                    "cache `{}` does not reach the object store, and goes to the server: {reason}",
+                    cache.name
+                ));
+                ""
+            }
+        }
     }
-    let (mut file, digest, bytes) = hashed.finish();
-    if bytes + TRAILER > most {
-        return Err(ArchiveError::TooLarge { most });
-    }
-    file.write_all(&[digest.as_slice(), MARK].concat())
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs::rename(temporary, target))
-        .map_err(ArchiveError::io(target))?;
-    Ok(Some(bytes + TRAILER))
 }
 
 /// Where a path of the pipeline file is, below the attempt's folder.

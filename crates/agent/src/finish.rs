@@ -5,12 +5,13 @@ use std::io;
 use std::path::Path;
 
 use crate::archive::{ArchiveError, Kind, pack_files, select};
-use crate::cache::{self, CacheState};
+use crate::cache::{CacheState, Saver};
 use crate::copy::Copier;
 use crate::interrupt::Interrupt;
 use crate::protocol::{
     ArtifactRecord, ArtifactSpec, AttemptDir, AttemptSpec, MAX_ALL_REPORTS, MAX_REPORT_BYTES, MAX_REPORTS,
 };
+use crate::transfer::Transfers;
 
 /// How the steps ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,7 @@ pub(crate) fn keep(
     holder: &str,
     after: After,
     caches: &mut [CacheState],
+    transfers: &Transfers,
     interrupt: &Interrupt,
 ) -> Kept {
     let mut kept = Kept::default();
@@ -65,16 +67,15 @@ pub(crate) fn keep(
         keep_artifact(dir, artifact, spec.limits.artifact, interrupt, &mut kept);
     }
     if after == After::Success && kept.problem.is_none() {
+        let saver = Saver {
+            dir,
+            holder,
+            most: spec.limits.cache,
+            transfers,
+            interrupt,
+        };
         for (cache, state) in spec.caches.iter().zip(caches) {
-            cache::save(
-                dir,
-                holder,
-                cache,
-                spec.limits.cache,
-                state,
-                interrupt,
-                &mut kept.notes,
-            );
+            saver.save(cache, state, &mut kept.notes);
         }
     }
     kept

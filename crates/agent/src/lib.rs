@@ -44,6 +44,7 @@ mod signals;
 mod spare;
 mod spawn;
 mod supervisor;
+mod transfer;
 mod workspace;
 
 pub use cache::is_whole_cache;

@@ -10,6 +10,7 @@ use crate::cache::{self, CacheState};
 use crate::copy::Copier;
 use crate::interrupt::Interrupt;
 use crate::protocol::{AttemptDir, AttemptSpec, InputSpec, SecretValue, ValueSpec, WorkspaceSpec};
+use crate::transfer::Transfers;
 
 /// What is ready when the steps may start.
 #[derive(Debug, Default)]
@@ -78,6 +79,7 @@ pub(crate) fn has_content(spec: &AttemptSpec) -> bool {
 pub(crate) fn fill(
     dir: &AttemptDir,
     spec: &AttemptSpec,
+    transfers: &Transfers,
     interrupt: &Interrupt,
 ) -> Result<Prepared, PrepareError> {
     let workspace = dir.workspace();
@@ -100,9 +102,8 @@ pub(crate) fn fill(
     }
     let mut prepared = Prepared::default();
     for cache in &spec.caches {
-        prepared
-            .caches
-            .push(cache::restore(dir, cache, interrupt, &mut prepared.notes));
+        let restored = cache::restore(dir, cache, transfers, interrupt, &mut prepared.notes);
+        prepared.caches.push(restored);
     }
     for input in &spec.inputs {
         add_input(&workspace, input, interrupt)?;

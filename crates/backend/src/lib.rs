@@ -4,6 +4,7 @@
 //! A backend launches, observes and stops; which attempt runs when, and whether it may, is the engine's business.
 
 mod artifacts;
+mod cache_ref;
 mod contract;
 mod debug;
 pub mod docker;
@@ -20,6 +21,7 @@ mod spec;
 pub mod suite;
 
 pub use artifacts::{artifact_path, blob_path};
+pub use cache_ref::{CACHE_FILE, CACHE_REF, CacheRef, cache_ref_path};
 pub use contract::{
     Backend, CacheMount, InputArtifact, KeepWorkspace, Launch, LaunchError, LaunchScript, LaunchService,
     LaunchStep, Observation, Orphan, Placement, Scarce, SecretValue, SourceInput, Ticket, Tier, VolumeAccess,

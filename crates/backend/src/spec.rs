@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use pipekeeper_agent::protocol::{
     ArtifactSpec, AttemptSpec, KeepWorkspace as KeepSpec, Orphan as OrphanSpec, Script, SecretText,
-    SecretValue as SecretSpec, Shell as ShellSpec, StepSpec, ToAgent, ValueSpec,
+    SecretValue as SecretSpec, Shell as ShellSpec, StepSpec, StoreAccess, ToAgent, ValueSpec,
 };
 use pipekeeper_model::{
     Digest, Holder, OutputFile,
@@ -65,7 +65,7 @@ fn places(files: &BTreeMap<String, OutputFile>) -> BTreeMap<String, String> {
 }
 
 /// The message that answers a check-in.
-pub(crate) fn to_answer(holder: &Holder, ticket: Ticket) -> ToAgent {
+pub(crate) fn to_answer(holder: &Holder, ticket: Ticket, store: StoreAccess) -> ToAgent {
     match ticket {
         Ticket::Go { secrets } => ToAgent::Go {
             holder: holder.0.clone(),
@@ -74,6 +74,7 @@ pub(crate) fn to_answer(holder: &Holder, ticket: Ticket) -> ToAgent {
                 .map(|secret| SecretText::new(secret.value.as_str()))
                 .collect(),
             secrets: secrets.into_iter().filter_map(to_secret).collect(),
+            store,
         },
         Ticket::Exit => ToAgent::Exit,
     }

@@ -303,6 +303,7 @@ impl Scene {
             limits: FileLimits::default(),
             pool: None,
             hold,
+            objects: None,
             streams: StreamLimit::default(),
             on_observation,
         };

@@ -83,6 +83,7 @@ pub(crate) enum Timer {
     Intake,
     Delivery(Name),
     Sweep,
+    Collect,
     /// A look at an attempt makes its backend tell the check-in again.
     Observe(AttemptId),
 }
@@ -112,6 +113,7 @@ impl Controller {
             handle: handle.clone(),
             layout: Arc::new(ports.layout.clone()),
             cache_quota: ports.cache_quota,
+            cache_stores: ports.cache_stores.clone().into(),
         };
         let controller = Self {
             ports,
@@ -247,6 +249,7 @@ impl Controller {
                 }));
             }
             Command::DeliveryStored => self.look_for_deliveries(),
+            Command::CachesRemoved => self.collect_caches(),
             Command::Drain => {
                 self.draining = true;
                 self.flush();
@@ -315,6 +318,7 @@ impl Controller {
                 Timer::Intake => self.look_for_deliveries(),
                 Timer::Delivery(project) => self.admit_next(&project),
                 Timer::Sweep => self.sweep(),
+                Timer::Collect => self.collect_caches(),
                 Timer::Observe(attempt) => self.start(self.tools.observe(attempt)),
             }
         }

@@ -60,6 +60,7 @@ pub(crate) enum Command {
         reply: oneshot::Sender<Result<bool, LaunchError>>,
     },
     DeliveryStored,
+    CachesRemoved,
     Drain,
 }
 
@@ -285,6 +286,12 @@ impl Handle {
     pub fn delivery_stored(&self) {
         // A full queue means that the controller will look at the store anyway.
         let _ = self.commands.try_send(Command::DeliveryStored);
+    }
+
+    /// Says that caches were removed. Only a hint: what is left of them in object stores is looked for anyway.
+    pub fn caches_removed(&self) {
+        // A full queue costs an hour.
+        let _ = self.commands.try_send(Command::CachesRemoved);
     }
 
     /// Listens to what happens from now on.

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     Admitted, DebugWish, Handle, IntakeError, Layout, LookInto, SubmitError, Supplies,
-    caches::CacheQuota,
+    caches::{CacheQuota, CacheStore},
     deliveries::Batch,
     launch,
     outbox::{LaneKey, Performed},
@@ -115,6 +115,7 @@ pub(crate) struct Tools {
     pub(crate) handle: Handle,
     pub(crate) layout: Arc<Layout>,
     pub(crate) cache_quota: Option<CacheQuota>,
+    pub(crate) cache_stores: Arc<[Arc<dyn CacheStore>]>,
 }
 
 impl Tools {

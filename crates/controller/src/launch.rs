@@ -1,18 +1,22 @@
 //! Composes what a backend is told of an attempt: the plan's node, filled in.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use pipekeeper_backend::{
-    CacheMount, InputArtifact, Launch, LaunchError, LaunchScript, LaunchService, LaunchStep, Placement,
-    SourceInput, Tier, VolumeAccess, VolumeMount,
+    CACHE_FILE, CacheMount, InputArtifact, Launch, LaunchError, LaunchScript, LaunchService, LaunchStep,
+    Placement, SourceInput, Tier, VolumeAccess, VolumeMount,
 };
 use pipekeeper_engine::{Origin, ResolveError, Resolved, Run, RunRequest, resolve};
 use pipekeeper_model::{
-    AttemptId, Digest, Name, NodeId,
+    AttemptId, Digest, Name, NodeId, Timestamp,
     plan::{Body, CacheMode, Checkout, Node, Script, SecretTarget, Step, Work, defaults},
 };
 
-use crate::{Layout, Supplies};
+use crate::{Layout, Supplies, caches::kept_as};
 
 /// A launch that still wants its source and its caches.
 pub(crate) struct Draft {
@@ -186,16 +190,16 @@ impl Draft {
                     .join(tier.as_str())
                     .join(name.as_str())
             };
-            let own = folder(tiers.writes).join(format!("{key}.tar.zst"));
+            let own = folder(tiers.writes).join(format!("{key}{CACHE_FILE}"));
             let mut fallbacks: Vec<PathBuf> = tiers
                 .reads
                 .iter()
-                .map(|tier| folder(*tier).join(format!("{key}.tar.zst")))
+                .map(|tier| folder(*tier).join(format!("{key}{CACHE_FILE}")))
                 .filter(|path| *path != own)
                 .collect();
             for prefix in &cache.restore {
                 for tier in &tiers.reads {
-                    fallbacks.extend(newest_first(folder(*tier), &key_name(prefix)));
+                    fallbacks.extend(newest_first(&folder(*tier), &key_name(prefix)));
                 }
             }
             mounts.push(CacheMount {
@@ -288,19 +292,21 @@ fn key_name(key: &str) -> String {
     }
 }
 
-/// The cache files of a folder whose key starts so, the newest first; what cannot be read is no candidate.
-fn newest_first(folder: PathBuf, prefix: &str) -> Vec<PathBuf> {
+/// The files of the caches of a folder whose key starts so, the newest first, as if all were files; what cannot be read is
+/// no candidate.
+fn newest_first(folder: &Path, prefix: &str) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return Vec::new();
     };
-    let mut found: Vec<(SystemTime, PathBuf)> = entries
+    let mut found: Vec<(Timestamp, PathBuf)> = entries
         .flatten()
-        .filter(|entry| {
-            let name = entry.file_name();
-            name.to_str()
-                .is_some_and(|name| name.starts_with(prefix) && name.ends_with(".tar.zst"))
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let is_wanted = name.starts_with(prefix);
+            let metadata = is_wanted.then(|| entry.metadata().ok()).flatten()?;
+            let (key, kept) = kept_as(&name, &entry.path(), &metadata).ok()??;
+            Some((kept.created_at, folder.join(format!("{key}{CACHE_FILE}"))))
         })
-        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
         .collect();
     found.sort_by(|a, b| b.cmp(a));
     found.into_iter().map(|(_, path)| path).collect()

@@ -12,7 +12,10 @@ use pipekeeper_model::{Digest, Name, Sha, Timestamp, plan::Secret};
 use pipekeeper_store::Store;
 use tokio::sync::mpsc;
 
-use crate::{Layout, caches::CacheQuota};
+use crate::{
+    Layout,
+    caches::{CacheQuota, CacheStore},
+};
 
 /// Everything that a controller works with.
 pub struct Ports {
@@ -34,6 +37,8 @@ pub struct Ports {
     pub layout: Layout,
     /// How much archive caches may take; none where somebody else sees to that.
     pub cache_quota: Option<CacheQuota>,
+    /// The object stores that hold archive caches.
+    pub cache_stores: Vec<Arc<dyn CacheStore>>,
 }
 
 /// The time, and waiting for it.

@@ -7,6 +7,7 @@ use pipekeeper_store::{RunFilter, StoreError};
 
 use crate::{
     Controller,
+    caches::COLLECT_EVERY,
     controller::{STORE_PAUSE, SWEEP_EVERY, Timer},
     job::{Done, Job, Swept},
     runs::{live_attempts, restore},
@@ -75,11 +76,23 @@ impl Controller {
         self.sweep();
         // The quota may be smaller than before.
         self.tools
-            .trim_caches()
+            .trim_caches(self.now())
             .into_iter()
             .for_each(|job| self.start(job));
+        self.collect_caches();
         self.look_for_deliveries();
         Ok(())
+    }
+
+    /// Compares object stores with the caches that are kept, now and every hour.
+    pub(crate) fn collect_caches(&mut self) {
+        let Some(job) = self.tools.collect_caches(self.now()) else {
+            return;
+        };
+        self.start(job);
+        self.timers.retain(|(_, timer)| *timer != Timer::Collect);
+        let at = self.now() + COLLECT_EVERY;
+        self.arm(at, Timer::Collect);
     }
 
     /// Compares what store and backend have with what is in memory.

@@ -190,7 +190,7 @@ impl Controller {
         for effect in effects {
             self.add_effect(run, effect);
         }
-        if may_have_saved && let Some(job) = self.tools.trim_caches() {
+        if may_have_saved && let Some(job) = self.tools.trim_caches(self.now()) {
             self.start(job);
         }
         let (mut ended, mut made_room) = (false, false);

@@ -10,7 +10,7 @@ use std::{
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// A crate of ours and what it must never depend on directly.
-const DIRECT: [(&str, &[&str]); 12] = [
+const DIRECT: [(&str, &[&str]); 14] = [
     (
         "model",
         &["tokio", "sqlx", "kube", "axum", "chrono", "jiff", "rustix"],
@@ -60,6 +60,11 @@ const DIRECT: [(&str, &[&str]); 12] = [
     ),
     ("agent", &["pipekeeper-store", "axum", "kube", "tokio", "sqlx"]),
     (
+        "objects",
+        &["pipekeeper-store", "pipekeeper-engine", "axum", "kube", "sqlx"],
+    ),
+    ("transfer", &["tokio", "pipekeeper-objects"]),
+    (
         "forge",
         &["pipekeeper-store", "pipekeeper-engine", "sqlx", "axum"],
     ),
@@ -72,12 +77,20 @@ const DIRECT: [(&str, &[&str]); 12] = [
 ];
 
 /// A crate of ours and what it must not see however far away.
-const ANYWHERE: [(&str, &[&str]); 6] = [
+const ANYWHERE: [(&str, &[&str]); 8] = [
     ("model", &["tokio", "sqlx", "kube", "axum"]),
     ("expr", &["tokio", "sqlx", "kube", "axum"]),
     ("spec", &["pipekeeper-engine", "pipekeeper-store"]),
     ("engine", &["tokio", "sqlx", "kube", "axum", "pipekeeper-spec"]),
-    ("agent", &["pipekeeper-store", "axum", "kube", "tokio"]),
+    (
+        "agent",
+        &["pipekeeper-store", "axum", "kube", "tokio", "rustls", "ureq"],
+    ),
+    (
+        "objects",
+        &["pipekeeper-store", "pipekeeper-engine", "axum", "kube"],
+    ),
+    ("transfer", &["pipekeeper-store", "axum", "kube", "tokio"]),
     ("forge", &["pipekeeper-store", "pipekeeper-engine"]),
 ];
 

@@ -47,19 +47,28 @@ impl Site {
     }
 
     fn restore(&self, dir: &AttemptDir) -> CacheState {
-        restore(dir, &self.cache, &Interrupt::default(), &mut Vec::new())
+        restore(
+            dir,
+            &self.cache,
+            &Transfers::default(),
+            &Interrupt::default(),
+            &mut Vec::new(),
+        )
     }
 
     fn save(&self, dir: &AttemptDir, state: &mut CacheState) -> Option<u64> {
-        save(
+        self.save_as(dir, "h", state)
+    }
+
+    fn save_as(&self, dir: &AttemptDir, holder: &str, state: &mut CacheState) -> Option<u64> {
+        let saver = Saver {
             dir,
-            "h",
-            &self.cache,
-            self.most,
-            state,
-            &Interrupt::default(),
-            &mut Vec::new(),
-        );
+            holder,
+            most: self.most,
+            transfers: &Transfers::default(),
+            interrupt: &Interrupt::default(),
+        };
+        saver.save(&self.cache, state, &mut Vec::new());
         state.record.saved_bytes
     }
 }
@@ -208,16 +217,7 @@ fn readers_among_fifty_writers_of_one_key_see_whole_caches_or_misses() {
                     }
                     let mut state = site.restore(&AttemptDir::new(dir.path().join("nowhere")));
                     together.wait();
-                    save(
-                        &dir,
-                        &format!("h{number}"),
-                        &site.cache,
-                        u64::MAX,
-                        &mut state,
-                        &Interrupt::default(),
-                        &mut Vec::new(),
-                    );
-                    state.record.saved_bytes.is_some()
+                    site.save_as(&dir, &format!("h{number}"), &mut state).is_some()
                 })
             })
             .collect();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AttemptSpec, ExitRecord};
+use super::{AttemptSpec, ExitRecord, StoreAccess};
 
 /// From the controller to the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ pub enum ToAgent {
     Hold,
     /// Answer with [`FromAgent::Processes`].
     Look,
-    /// The ticket: user code may start. Repeated ones are ignored.
+    /// The ticket: user code may start. Repeated ones bring nothing but newer URLs.
     Go {
         /// The holder that the ticket was given to; another one obeys by leaving.
         holder: String,
@@ -55,6 +55,9 @@ pub enum ToAgent {
         /// Further values that the log must not show.
         #[serde(default)]
         mask: Vec<SecretText>,
+        /// Where its caches are in an object store; what comes later is good for longer.
+        #[serde(default)]
+        store: StoreAccess,
     },
     /// The ticket is another's: leave without running anything.
     Exit,
@@ -181,7 +184,10 @@ impl fmt::Debug for SecretText {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::protocol::{CacheUrls, FetchUrl};
 
     #[test]
     fn newer_messages_and_fields_are_ignored() {
@@ -203,9 +209,22 @@ mod tests {
                 file: None,
                 value: value.clone(),
             }],
-            mask: vec![value],
+            mask: vec![value.clone()],
+            store: StoreAccess {
+                ca: None,
+                caches: BTreeMap::from([(
+                    "deps".into(),
+                    CacheUrls {
+                        fetch: Some(FetchUrl {
+                            url: value.clone(),
+                            bytes: 1,
+                        }),
+                        keep: Some(value),
+                    },
+                )]),
+            },
         };
         assert!(!format!("{go:?}").contains("hunter2"));
-        assert!(serde_json::to_string(&go).unwrap().contains("hunter2"));
+        assert_eq!(serde_json::to_string(&go).unwrap().matches("hunter2").count(), 4);
     }
 }

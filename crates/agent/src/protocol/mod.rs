@@ -10,6 +10,7 @@ mod limits;
 mod message;
 mod record;
 mod spec;
+mod transfer;
 
 pub use crate::outputs::is_output_key;
 pub use bulk::{Answer, Offer, Wanted};
@@ -25,6 +26,7 @@ pub use spec::{
     ArtifactSpec, AttemptSpec, CacheCandidate, CacheSpec, InputSpec, KeepWorkspace, Orphan, PodSpec, Script,
     Shell, StepSpec, ValueSpec, WorkspaceSpec,
 };
+pub use transfer::{CacheUrls, FetchUrl, StoreAccess, Transfer, TransferOrder};
 
 /// Why a step failed whose container ended under it; the container's host may know more.
 pub const CONTAINER_ENDED: &str = "its container ended";

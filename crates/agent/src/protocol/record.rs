@@ -132,6 +132,9 @@ pub struct CacheRecord {
     pub restored_exact: Option<bool>,
     /// Size of the archive saved; none if none was.
     pub saved_bytes: Option<u64>,
+    /// Whether that is in the object store already, and no file of the attempt's.
+    #[serde(default)]
+    pub in_store: bool,
 }
 
 /// What the steps used, as far as the kernel told.

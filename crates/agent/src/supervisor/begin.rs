@@ -16,7 +16,7 @@ use crate::link::Link;
 use crate::log::LogSink;
 use crate::mask::Masker;
 use crate::pod::crew::Crew;
-use crate::protocol::{AttemptDir, AttemptSpec, FileError, FromAgent, RecordOutcome};
+use crate::protocol::{AttemptDir, AttemptSpec, FileError, FromAgent, RecordOutcome, StoreAccess};
 use crate::signals::Signals;
 use crate::spare;
 use crate::workspace;
@@ -127,6 +127,7 @@ impl Supervisor {
             log: LogSink::open(&spec.log, spec.log_limit).map_err(os("open the log"))?,
             output,
             ticket: Ticket::Awaited,
+            store: StoreAccess::default(),
             begun: Begun::No,
             secrets: Vec::new(),
             secret_files: Vec::new(),
@@ -210,8 +211,8 @@ impl Supervisor {
     pub(super) fn prepare(&mut self) -> Result<(), String> {
         workspace::make_folders(&self.dir).map_err(|error| crate::error_text(&error))?;
         if workspace::has_content(&self.spec) {
-            let (dir, spec) = (self.dir.clone(), Arc::clone(&self.spec));
-            let filled = self.beside(move |interrupt| workspace::fill(&dir, &spec, interrupt));
+            let (dir, spec, transfers) = (self.dir.clone(), Arc::clone(&self.spec), self.transfers());
+            let filled = self.beside(move |interrupt| workspace::fill(&dir, &spec, &transfers, interrupt));
             let prepared = filled
                 .map_err(|Panicked| "filling the workspace went wrong".to_owned())?
                 .map_err(|error| crate::error_text(&error))?;

@@ -47,9 +47,10 @@ impl Supervisor {
         self.interrupt.clear();
         self.shell = None;
         let (dir, spec, holder) = (self.dir.clone(), Arc::clone(&self.spec), self.holder.clone());
+        let transfers = self.transfers();
         let mut caches = std::mem::take(&mut self.caches);
         let kept = self.beside(move |interrupt| {
-            let kept = finish::keep(&dir, &spec, &holder, after, &mut caches, interrupt);
+            let kept = finish::keep(&dir, &spec, &holder, after, &mut caches, &transfers, interrupt);
             (kept, caches)
         });
         let Ok((kept, caches)) = kept.map_err(|Panicked| ()) else {

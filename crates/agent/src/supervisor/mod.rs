@@ -31,8 +31,10 @@ use crate::log::LogSink;
 use crate::pod::crew::Crew;
 use crate::protocol::{
     AttemptDir, AttemptSpec, ExitRecord, FromAgent, RecordOutcome, SecretText, SecretValue, StepRecord,
+    StoreAccess,
 };
 use crate::signals::Signals;
+use crate::transfer::Transfers;
 
 /// The supervisor of one attempt.
 pub(crate) struct Supervisor {
@@ -48,6 +50,8 @@ pub(crate) struct Supervisor {
     log: LogSink,
     output: OutputPipe,
     ticket: Ticket,
+    /// Where its caches are in an object store, as was said last.
+    store: StoreAccess,
     begun: Begun,
     secrets: Vec<SecretValue>,
     /// Files below the folder that hold secrets.
@@ -285,6 +289,11 @@ impl Supervisor {
         self.link.send(&FromAgent::LogGrew {
             bytes: self.log.len(),
         });
+    }
+
+    /// What it may fetch from an object store and keep there, as far as there is time.
+    fn transfers(&self) -> Transfers {
+        Transfers::new(self.store.clone(), self.time_limit())
     }
 
     fn grace(&self) -> Duration {

@@ -110,7 +110,11 @@ impl Supervisor {
                 holder,
                 secrets,
                 mask,
+                store,
             } => {
+                if holder == self.holder {
+                    self.store = store;
+                }
                 if matches!(self.ticket, Ticket::Awaited) {
                     self.ticket = if holder == self.holder {
                         Ticket::Granted { secrets, mask }
@@ -234,7 +238,7 @@ impl Supervisor {
     }
 
     /// When the step's or the attempt's time is over.
-    fn time_limit(&self) -> Option<Instant> {
+    pub(super) fn time_limit(&self) -> Option<Instant> {
         if self.stop.is_some() || self.record.is_some() {
             return None;
         }

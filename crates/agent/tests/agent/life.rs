@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use pipekeeper_agent::protocol::{FromAgent, Orphan, RecordOutcome, ToAgent};
+use pipekeeper_agent::protocol::{FromAgent, Orphan, RecordOutcome, StoreAccess, ToAgent};
 use rustix::process::Signal;
 
 use crate::support::{Attempt, is_alive, make_gate, open_gate, wait_at};
@@ -32,6 +32,7 @@ fn without_its_ticket_nothing_starts() {
         holder: "another".into(),
         secrets: Vec::new(),
         mask: Vec::new(),
+        store: StoreAccess::default(),
     };
     for message in [ToAgent::Exit, wrong, ToAgent::Stop { grace_ms: 0 }] {
         let attempt = Attempt::script("echo ran >> @/side").localized();

@@ -8,3 +8,4 @@ mod output;
 mod pod;
 mod processes;
 mod support;
+mod transfers;

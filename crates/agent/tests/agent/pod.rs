@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use pipekeeper_agent::protocol::{
     AttemptDir, AttemptSpec, ExitRecord, FromAgent, Incoming, PodSpec, RecordOutcome, SecretText, StepSpec,
-    ToAgent, ValueSpec, try_decode_incoming, write_frame,
+    StoreAccess, ToAgent, ValueSpec, try_decode_incoming, write_frame,
 };
 use tempfile::TempDir;
 
@@ -15,13 +15,14 @@ use crate::support::step;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Pod {
+pub(crate) struct Pod {
+    program: PathBuf,
     root: TempDir,
     processes: Vec<Child>,
 }
 
 /// A controller that reads the log.
-struct Reader {
+pub(crate) struct Reader {
     stream: UnixStream,
     buffer: Vec<u8>,
     log: Vec<u8>,
@@ -29,7 +30,13 @@ struct Reader {
 
 impl Pod {
     fn start(containers: usize) -> Self {
+        Self::start_program(Path::new(env!("CARGO_BIN_EXE_pipekeeper-agent")), containers)
+    }
+
+    /// A pod whose image has this program.
+    pub(crate) fn start_program(program: &Path, containers: usize) -> Self {
         let mut pod = Self {
+            program: program.to_owned(),
             root: tempfile::tempdir().unwrap(),
             processes: Vec::new(),
         };
@@ -41,7 +48,7 @@ impl Pod {
     }
 
     fn spawn(&mut self, arguments: &[&str]) {
-        let child = Command::new(env!("CARGO_BIN_EXE_pipekeeper-agent"))
+        let child = Command::new(&self.program)
             .args(arguments)
             .env("PIPE_POD_ROOT", self.root.path())
             .env("PIPE_HOLDER", "pod-uid")
@@ -54,11 +61,11 @@ impl Pod {
         self.processes.push(child);
     }
 
-    fn dir(&self) -> AttemptDir {
+    pub(crate) fn dir(&self) -> AttemptDir {
         AttemptDir::in_pod(self.root.path())
     }
 
-    fn spec(&self, steps: Vec<StepSpec>) -> Box<AttemptSpec> {
+    pub(crate) fn spec(&self, steps: Vec<StepSpec>) -> Box<AttemptSpec> {
         let dir = self.dir();
         let containers = steps.iter().map(|step| step.container + 1).max().unwrap_or(0);
         let pod = PodSpec {
@@ -104,7 +111,7 @@ impl Pod {
         assert_eq!(self.dir().read_record().unwrap(), None);
     }
 
-    fn connect(&self) -> Reader {
+    pub(crate) fn connect(&self) -> Reader {
         Reader {
             stream: connect(&self.dir().socket()),
             buffer: Vec::new(),
@@ -138,7 +145,7 @@ impl Drop for Pod {
 }
 
 impl Reader {
-    fn tell(&mut self, message: &ToAgent) {
+    pub(crate) fn tell(&mut self, message: &ToAgent) {
         write_frame(&mut self.stream, message).unwrap();
     }
 
@@ -167,10 +174,11 @@ impl Reader {
 
     /// Gives it the attempt and the ticket.
     fn begin(&mut self, spec: Box<AttemptSpec>) {
-        self.begin_with(spec, Vec::new());
+        self.begin_with(spec, Vec::new(), StoreAccess::default());
     }
 
-    fn begin_with(&mut self, spec: Box<AttemptSpec>, mask: Vec<SecretText>) {
+    /// The same, with what the log must not show and with caches in an object store.
+    pub(crate) fn begin_with(&mut self, spec: Box<AttemptSpec>, mask: Vec<SecretText>, store: StoreAccess) {
         loop {
             let message = self.next();
             if let FromAgent::Ready { holder, .. } = &message {
@@ -183,6 +191,7 @@ impl Reader {
                     holder,
                     secrets: Vec::new(),
                     mask,
+                    store,
                 });
             }
         }
@@ -220,7 +229,20 @@ impl Reader {
         }
     }
 
-    fn finished(&mut self) -> ExitRecord {
+    /// What came of the log so far.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8(self.log.clone()).unwrap()
+    }
+
+    pub(crate) fn step_started(&mut self) {
+        while !matches!(self.next(), FromAgent::StepStarted { .. }) {}
+    }
+
+    pub(crate) fn pong(&mut self) {
+        while self.next() != FromAgent::Pong {}
+    }
+
+    pub(crate) fn finished(&mut self) -> ExitRecord {
         loop {
             if let FromAgent::Finished { record } = self.next() {
                 return *record;
@@ -439,6 +461,8 @@ fn a_record_that_is_there_outlives_the_word_that_its_pod_ends() {
     second.tell(&ToAgent::PodEnds);
     second.tell(&ToAgent::ReadLog { from: 0 });
     assert_eq!(second.finished(), record);
+    // It is told once more behind the log.
+    assert_eq!(second.finished(), record);
     let log = String::from_utf8(second.log.clone()).unwrap();
     assert!(log.contains("all of it"), "{log}");
     second.tell(&ToAgent::Leave);
@@ -600,7 +624,7 @@ fn what_may_not_be_held_leaves() {
         let mut spec = pod.spec(vec![in_container(0, text)]);
         spec.pod.as_mut().unwrap().holds = may_be_held;
         let mut reader = pod.connect();
-        reader.begin_with(spec, mask);
+        reader.begin_with(spec, mask, StoreAccess::default());
         reader.finished();
         assert!(!reader.holds(), "{text}");
     }

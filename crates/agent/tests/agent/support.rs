@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pipekeeper_agent::protocol::{
     AttemptDir, AttemptSpec, ExitRecord, FromAgent, RecordOutcome, Script, SecretValue, Shell, StepSpec,
-    ToAgent, read_frame, write_frame,
+    StoreAccess, ToAgent, read_frame, write_frame,
 };
 use tempfile::TempDir;
 
@@ -196,6 +196,7 @@ impl Controller {
             holder,
             secrets,
             mask: Vec::new(),
+            store: StoreAccess::default(),
         });
     }
 

@@ -11,8 +11,11 @@ mod evictions;
 mod held;
 mod leaks;
 mod nodes;
+mod objects;
 mod proxy;
 mod restarts;
+#[path = "../../../objects/tests/objects/server.rs"]
+mod s3;
 mod scene;
 mod starts;
 mod tenancy;

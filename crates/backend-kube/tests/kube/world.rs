@@ -23,6 +23,7 @@ use pipekeeper_backend::{
 };
 use pipekeeper_backend_kube::{ClusterOptions, KubeHost, Namespaces, Patience, Profile, Profiles};
 use pipekeeper_model::{AttemptId, plan::Resources};
+use pipekeeper_objects::ObjectStore;
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -37,6 +38,7 @@ pub(crate) struct KubeWorld {
     pub(crate) namespace: String,
     pub(crate) pool: Option<PoolOptions>,
     pub(crate) hold: Option<HoldOptions>,
+    pub(crate) objects: Option<Arc<ObjectStore>>,
     pub(crate) streams: StreamLimit,
 }
 
@@ -153,6 +155,7 @@ impl KubeWorld {
             options,
             pool: None,
             hold: None,
+            objects: None,
             streams: StreamLimit::default(),
             namespace,
         })
@@ -181,6 +184,7 @@ impl KubeWorld {
             root: self.folder.path().join("root"),
             artifacts: self.folder.path().join("artifacts"),
             default_image: Some(image("busybox:1")),
+            objects: self.objects.clone(),
             features: BTreeSet::new(),
             limits: FileLimits::default(),
             pool: self.pool,

@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use pipekeeper_agent::protocol::{AttemptSpec, ExitRecord, FromAgent, ToAgent};
+use pipekeeper_agent::protocol::{AttemptSpec, ExitRecord, FromAgent, StoreAccess, ToAgent};
 use pipekeeper_model::{AttemptId, Holder, Millis};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -160,7 +160,8 @@ impl Lane {
     async fn answer(&mut self, holder: &Holder, ticket: Ticket) -> io::Result<()> {
         let connected = matches!(self.link, Link::Up(_));
         let stale = connected && self.seen.holder.as_ref() != Some(holder);
-        if stale || self.tell(&to_answer(holder, ticket)).await {
+        let answer = to_answer(holder, ticket, StoreAccess::default());
+        if stale || self.tell(&answer).await {
             return Ok(());
         }
         self.reach(Purpose::Observe).await

@@ -10,6 +10,7 @@ use std::{
 use async_trait::async_trait;
 use pipekeeper_agent::protocol::FileLimits;
 use pipekeeper_model::{AttemptId, Holder, Millis, Name, plan::Feature};
+use pipekeeper_objects::ObjectStore;
 use tokio::{
     sync::{Semaphore, SemaphorePermit, mpsc, oneshot},
     task::{AbortHandle, JoinSet},
@@ -41,6 +42,8 @@ pub struct PodOptions {
     pub artifacts: PathBuf,
     /// The image of steps that name none.
     pub default_image: Option<String>,
+    /// Where archive caches are kept; none means here.
+    pub objects: Option<Arc<ObjectStore>>,
     /// What plans may ask of it.
     pub features: BTreeSet<Feature>,
     /// How large what is fetched from a pod may be.

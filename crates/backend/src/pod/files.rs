@@ -23,8 +23,9 @@ use tokio::{
 
 use super::{
     PodStream,
+    caches::is_cache,
     mirror::{Mirror, beside},
-    order::{Order, is_cache},
+    order::Order,
     patient::Patient,
 };
 
@@ -231,10 +232,10 @@ fn reports(mirror: &Mirror, record: &ExitRecord) -> impl Iterator<Item = File> {
         })
 }
 
-/// The caches that it saved; one that is too large is none.
+/// The caches that it saved and that are here to be fetched; one that is too large is none.
 fn saved(order: &Order, record: &ExitRecord) -> impl Iterator<Item = File> {
     record.caches.iter().filter_map(move |cache| {
-        let most = cache.saved_bytes?;
+        let most = cache.saved_bytes.filter(|_| !cache.in_store)?;
         let target = order.caches.get(&cache.name)?.clone();
         (most <= order.spec.limits.cache).then(|| File {
             name: format!("caches/{}", cache.name),

@@ -276,7 +276,7 @@ pub(super) fn beside(path: &Path) -> PathBuf {
 }
 
 /// Writes a file that is there whole or not at all.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = beside(path);
     let mut file = fs::File::create(&temporary)?;
     file.write_all(bytes)?;

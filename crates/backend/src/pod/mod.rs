@@ -12,6 +12,7 @@
 //! ```
 
 mod backend;
+mod caches;
 mod debug;
 mod files;
 mod held;
@@ -20,6 +21,7 @@ mod keeper;
 mod lane;
 mod link;
 mod mirror;
+mod objects;
 mod order;
 mod patient;
 mod pool;
@@ -30,6 +32,8 @@ mod wire;
 pub use backend::{PodBackend, PodOptions};
 pub use held::HoldOptions;
 pub use host::{Cause, LogOf, OpenError, Opened, PodHost, PodSharing, PodState, PodStream, StreamRole, Why};
+pub(crate) use mirror::write_whole;
+pub use objects::maker_of;
 pub use order::{PodContainer, PodPlan, paths};
 pub use pipekeeper_agent::protocol::FileLimits;
 pub use pool::PoolOptions;

@@ -1,4 +1,4 @@
-//! From a launch to the pod that is made and the spec that its supervisor is given. Pure.
+//! From a launch to the pod that is made and the spec that its supervisor is given. It looks at files and makes none.
 
 use std::{
     collections::BTreeMap,
@@ -6,7 +6,7 @@ use std::{
 };
 
 use pipekeeper_agent::protocol::{
-    AttemptDir, AttemptSpec, CacheCandidate, CacheSpec, InputSpec, PodSpec, ToAgent, WorkspaceSpec, encode,
+    AttemptDir, AttemptSpec, InputSpec, PodSpec, ToAgent, WorkspaceSpec, encode,
 };
 use pipekeeper_model::{
     AttemptId, Digest, Millis, Name,
@@ -14,6 +14,7 @@ use pipekeeper_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::{PodOptions, caches::Caches, objects::CacheObjects};
 use crate::{
     Launch, LaunchError, LaunchScript, LaunchService, Placement, SourceInput, VolumeAccess, VolumeMount,
     artifact_path, blob_path,
@@ -96,6 +97,9 @@ pub(super) struct Order {
     pub(super) uploads: BTreeMap<String, PathBuf>,
     /// Where caches are saved on this side, by their names.
     pub(super) caches: BTreeMap<String, PathBuf>,
+    /// What of its caches is in an object store or may come there, by their names.
+    #[serde(default)]
+    pub(super) objects: BTreeMap<String, CacheObjects>,
     /// What stands beside the steps.
     #[serde(default)]
     pub(super) services: Vec<Name>,
@@ -113,24 +117,16 @@ pub(super) struct Order {
 /// The time that an ended pod may wait for a server to fetch what it made.
 const LINGER: Millis = Millis::hours(24);
 
-/// What the names of uploaded caches begin with.
-const CACHE: &str = "cache-";
-
-/// Whether an upload is an archive cache, which the supervisor can do without.
-pub(super) fn is_cache(upload: &str) -> bool {
-    upload.starts_with(CACHE)
-}
-
 /// Plans the pod of an attempt. `source` is the archive of a folder that the workspace is to be a copy of.
 pub(super) fn plan(
     launch: &Launch,
-    artifacts: &Path,
-    default_image: Option<&str>,
+    options: &PodOptions,
     source: Option<PathBuf>,
 ) -> Result<(PodPlan, Order), LaunchError> {
     let dir = AttemptDir::in_pod(Path::new(paths::ROOT));
     let mut spec = to_spec(launch, dir.path().join("log"));
-    let containers = containers(launch, default_image, &mut spec)?;
+    let artifacts = &options.artifacts;
+    let containers = containers(launch, options.default_image.as_deref(), &mut spec)?;
     let mut uploads = BTreeMap::new();
     let archive = match &launch.source {
         SourceInput::Empty => None,
@@ -156,27 +152,7 @@ pub(super) fn plan(
     for digest in launch.output_files().into_values() {
         uploads.insert(value_name(digest), blob_path(artifacts, digest));
     }
-    let mut saved = BTreeMap::new();
-    for cache in &launch.caches {
-        let candidates = std::iter::once(&cache.exact).chain(&cache.fallbacks);
-        let found = candidates.into_iter().find(|path| path.is_file());
-        let name = format!("{CACHE}{}", cache.name);
-        let key = cache.exact.file_name().unwrap_or_default();
-        spec.caches.push(CacheSpec {
-            name: cache.name.to_string(),
-            key: key.to_string_lossy().into_owned(),
-            restore: (found.iter())
-                .map(|path| CacheCandidate {
-                    path: dir.incoming().join(&name),
-                    exact: **path == cache.exact,
-                })
-                .collect(),
-            paths: cache.paths.clone(),
-            save_to: (cache.save_to.as_ref()).map(|_| dir.path().join("caches").join(cache.name.as_str())),
-        });
-        uploads.extend(found.map(|path| (name, path.clone())));
-        saved.extend(cache.save_to.clone().map(|path| (cache.name.to_string(), path)));
-    }
+    let caches = Caches::plan(launch, options.objects.as_deref(), &dir, &mut spec, &mut uploads)?;
     spec.pod = Some(as_seen(launch, containers.len()));
     check_size(&spec)?;
     let pod = PodPlan {
@@ -194,7 +170,8 @@ pub(super) fn plan(
         spec,
         log: launch.log.clone(),
         uploads,
-        caches: saved,
+        caches: caches.saved,
+        objects: caches.objects,
         services: launch
             .services
             .iter()

@@ -135,6 +135,7 @@ impl World for EngineWorld {
             root: self.folder.path().join("root"),
             artifacts: self.artifacts(),
             default_image: Some(image("busybox:1")),
+            objects: None,
             features: BTreeSet::new(),
             limits: FileLimits::default(),
             pool: None,

@@ -2,17 +2,25 @@
 
 use std::io;
 
+use pipekeeper_model::Timestamp;
+
 use super::{CacheQuota, Removed, trim};
 use crate::job::{Done, Job, Tools};
 
 impl Tools {
     /// Makes room among the archive caches if they take more than they may.
-    pub(crate) fn trim_caches(&self) -> Option<Job> {
+    pub(crate) fn trim_caches(&self, now: Timestamp) -> Option<Job> {
         let (caches, quota) = (self.layout.caches(), self.cache_quota?);
+        let tools = self.clone();
         Some(Box::pin(async move {
             let trimmed = tokio::task::spawn_blocking(move || trim(&[caches], quota)).await;
             match trimmed.unwrap_or_else(|error| Err(io::Error::other(error))) {
-                Ok(removed) => tell_removed(&removed, quota),
+                Ok(removed) => {
+                    tell_removed(&removed, quota);
+                    if let Some(collect) = tools.collect_caches(now).filter(|_| !removed.gone.is_empty()) {
+                        return collect.await;
+                    }
+                }
                 Err(error) => tracing::warn!("cannot make room among the caches: {error}"),
             }
             Done::Quiet

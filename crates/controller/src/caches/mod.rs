@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! caches/PROJECT/TIER/NAME/KEY.tar.zst     whole, or not there: made beside and renamed
+//!                          KEY.ref         stands for one whose bytes are in an object store
 //! ```
 //! A file's date of change says when it was saved, its date of access when it was used last; whoever restores one sets the
 //! latter, which costs one system call and works on file systems that keep no such date themselves. Whoever reads one
 //! holds a shared lock on it, so that nothing in use is removed; a file that goes between two looks is a miss.
-//! Entry function: [`list`].
+//! A reference says both in its own way ([`CacheRef`]). Entry function: [`list`].
 
+mod collect;
 mod job;
 mod quota;
 mod remove;
@@ -19,13 +21,13 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use pipekeeper_backend::{CACHE_FILE, CACHE_REF, CacheRef};
 use pipekeeper_model::{Bytes, Name, Timestamp};
 
+pub(crate) use collect::COLLECT_EVERY;
+pub use collect::{CacheStore, StoredCache};
 pub use quota::{CacheQuota, trim};
 pub use remove::{CacheWish, Removed, remove};
-
-/// What the name of a cache's file ends in.
-pub(crate) const EXTENSION: &str = ".tar.zst";
 
 /// One archive cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,17 +56,14 @@ pub struct CacheEntry {
 pub fn list(caches: &Path) -> io::Result<Vec<CacheEntry>> {
     let mut found = Vec::new();
     for file in files(caches)? {
-        let Some(key) = file.file.strip_suffix(EXTENSION).map(str::to_owned) else {
-            continue;
-        };
-        let created_at = to_timestamp(file.metadata.modified()?);
-        let used_at = file
-            .metadata
-            .accessed()
-            .map_or(created_at, to_timestamp)
-            .max(created_at);
+        let Some((key, kept)) = kept(&file)? else { continue };
+        let Kept {
+            bytes,
+            created_at,
+            used_at,
+        } = kept;
         found.push(CacheEntry {
-            bytes: Bytes(file.metadata.len()),
+            bytes,
             project: file.project,
             tier: file.tier,
             name: file.name,
@@ -84,6 +83,58 @@ pub fn list(caches: &Path) -> io::Result<Vec<CacheEntry>> {
     };
     found.sort_by_key(place);
     Ok(found)
+}
+
+/// Every reference below a folder of caches.
+fn references(caches: &Path) -> io::Result<Vec<CacheRef>> {
+    let mut found = Vec::new();
+    for file in files(caches)? {
+        if file.file.ends_with(CACHE_REF) {
+            found.extend(CacheRef::read(&file.path)?);
+        }
+    }
+    Ok(found)
+}
+
+/// How large a cache is, and its dates.
+pub(crate) struct Kept {
+    bytes: Bytes,
+    pub(crate) created_at: Timestamp,
+    used_at: Timestamp,
+}
+
+/// The key of a file that is a cache or stands for one.
+fn kept(file: &Found) -> io::Result<Option<(String, Kept)>> {
+    kept_as(&file.file, &file.path, &file.metadata)
+}
+
+/// What a file is as a cache, with its key; none if it is none.
+pub(crate) fn kept_as(
+    name: &str,
+    path: &Path,
+    metadata: &fs::Metadata,
+) -> io::Result<Option<(String, Kept)>> {
+    let changed_at = to_timestamp(metadata.modified()?);
+    if let Some(key) = name.strip_suffix(CACHE_FILE) {
+        let used_at = metadata.accessed().map_or(changed_at, to_timestamp);
+        let kept = Kept {
+            bytes: Bytes(metadata.len()),
+            created_at: changed_at,
+            used_at: used_at.max(changed_at),
+        };
+        return Ok(Some((key.to_owned(), kept)));
+    }
+    let Some(key) = name.strip_suffix(CACHE_REF) else {
+        return Ok(None);
+    };
+    Ok(CacheRef::read(path)?.map(|reference| {
+        let kept = Kept {
+            bytes: reference.bytes,
+            created_at: reference.saved_at,
+            used_at: changed_at.max(reference.saved_at),
+        };
+        (key.to_owned(), kept)
+    }))
 }
 
 /// A file in the place of a cache.

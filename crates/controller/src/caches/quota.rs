@@ -11,7 +11,7 @@ use std::{
 use pipekeeper_backend::Tier;
 use pipekeeper_model::{Bytes, Name};
 
-use super::{CacheEntry, EXTENSION, Removed, files, list, remove::remove_all};
+use super::{CacheEntry, Removed, files, kept, list, remove::remove_all};
 
 /// A half-written cache that nobody wrote to for so long has no writer any more.
 const STALE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -88,7 +88,7 @@ fn remove_leftovers(caches: &Path) -> io::Result<()> {
         age.is_some_and(|age| age > STALE)
     };
     for file in files(caches)? {
-        if !file.file.ends_with(EXTENSION) && is_stale(&file.metadata) {
+        if is_stale(&file.metadata) && kept(&file)?.is_none() {
             tracing::info!("removes a cache that was never finished: {}", file.path.display());
             fs::remove_file(&file.path)?;
         }

@@ -101,3 +101,43 @@ fn a_quota_evicts_what_nobody_reads_and_tidies_up_after_killed_writers() {
     assert_eq!(keys(&trim(&[temp.path()], quota).unwrap().gone), ["oldest"]);
     assert!(trim(&[temp.path()], quota).unwrap().gone.is_empty());
 }
+
+/// A reference to an object of so many bytes, saved and used so many seconds ago.
+fn refer(caches: &Path, place: &str, bytes: u64, (saved, used): (u64, u64)) -> PathBuf {
+    let path = caches.join(place);
+    let ago = |seconds: u64| SystemTime::now() - Duration::from_secs(seconds);
+    CacheRef::new("http://s3/ci", "object", Bytes(bytes), to_timestamp(ago(saved)))
+        .write(&path)
+        .unwrap();
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_modified(ago(used)).unwrap();
+    path
+}
+
+#[test]
+fn references_are_caches_too() {
+    let temp = tempfile::tempdir().unwrap();
+    put(temp.path(), "web/branches/cargo/file.tar.zst", 40, 250);
+    let old = refer(temp.path(), "web/branches/cargo/old.ref", 40, (500, 300));
+    refer(temp.path(), "web/branches/cargo/used.ref", 40, (900, 10));
+    let odd = temp.path().join("web/branches/cargo/odd.ref");
+    fs::write(&odd, "{").unwrap();
+    let found = list(temp.path()).unwrap();
+    assert_eq!(keys(&found), ["file", "old", "used"]);
+    assert_eq!(found[2].bytes, Bytes(40));
+    assert_eq!(found[2].used_at.since(found[2].created_at).0 / 1000, 890);
+    // Looking is no use.
+    assert_eq!(list(temp.path()).unwrap(), found);
+    let quota = CacheQuota {
+        project: Bytes(80),
+        total: Bytes(1_000),
+    };
+    assert_eq!(keys(&trim(&[temp.path()], quota).unwrap().gone), ["old"]);
+    assert!(!old.exists() && odd.exists());
+    let wish = CacheWish {
+        key: Some("us".to_owned()),
+        ..CacheWish::default()
+    };
+    assert_eq!(keys(&remove(temp.path(), &wish).unwrap().gone), ["used"]);
+    assert_eq!(keys(&list(temp.path()).unwrap()), ["file"]);
+}

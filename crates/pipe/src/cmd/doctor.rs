@@ -9,6 +9,8 @@ use std::{
 
 use clap::Args;
 use pipekeeper_backend_kube::NamespaceState;
+use pipekeeper_model::Name;
+use pipekeeper_objects::{ObjectStore, StoreOptions};
 use serde_json::json;
 
 use crate::{
@@ -210,6 +212,9 @@ async fn clusters(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     for cluster in &config.clusters {
         let name = &cluster.options.name;
+        if let Some(options) = &cluster.object_store {
+            findings.push(object_store(name, options).await);
+        }
         let bad = |text: String, hint: String| Finding::bad("cluster", Verdict::Fail, text, hint);
         let namespaces = match server::inspect(config, cluster).await {
             Ok(namespaces) => namespaces,
@@ -239,6 +244,23 @@ async fn clusters(config: &Config) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether an object store answers, and knows bucket and key.
+async fn object_store(cluster: &Name, options: &StoreOptions) -> Finding {
+    let listed = match ObjectStore::new(options) {
+        Ok(store) => store.list().await.map(drop),
+        Err(error) => Err(error),
+    };
+    match listed {
+        Ok(()) => Finding::ok("store", format!("{cluster}: the object store is open to us")),
+        Err(error) => Finding::bad(
+            "store",
+            Verdict::Fail,
+            format!("{cluster}: failed to {error}"),
+            "see that its bucket is there, and that its key may put, get, list and remove objects",
+        ),
+    }
 }
 
 fn writable(folder: &Path) -> Finding {

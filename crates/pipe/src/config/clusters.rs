@@ -8,9 +8,10 @@ use pipekeeper_backend_kube::{
     VolumeSource, is_label, pinned,
 };
 use pipekeeper_model::{Millis, Name, ParseMillisError, plan::Resources};
+use pipekeeper_objects::StoreOptions;
 
 use super::{
-    PlaceConfig, ProjectConfig,
+    PlaceConfig, ProjectConfig, object_store,
     raw::{RawCluster, RawHold, RawLimits, RawPool, RawProfile, RawVolume},
 };
 use crate::failure::Failure;
@@ -40,6 +41,8 @@ pub(crate) struct ClusterConfig {
     pub(crate) pool: Option<PoolOptions>,
     /// How the pods of failed actions are held for people; none means that they are not.
     pub(crate) hold: Option<HoldOptions>,
+    /// Where archive caches are kept; none means with this server. `prefix` lacks the instance.
+    pub(crate) object_store: Option<StoreOptions>,
     /// Everything else; `instance` is still empty.
     pub(crate) options: ClusterOptions,
 }
@@ -86,7 +89,9 @@ fn cluster(text: &str, mut raw: RawCluster) -> Result<ClusterConfig, Failure> {
         ))
         .hint("write it like `mirrors = { \"docker.io\" = \"harbor.example.org/hub\" }`"));
     }
+    let object_store = raw.object_store.map(object_store::options).transpose();
     Ok(ClusterConfig {
+        object_store: object_store.map_err(of_cluster)?,
         kubeconfig: raw.kubeconfig,
         context: raw.context,
         default_image: raw.default_image,

@@ -3,6 +3,7 @@
 //! Precedence: flag > environment > file > default. Unknown keys are errors with their place.
 
 mod clusters;
+mod object_store;
 mod overlay;
 mod raw;
 #[cfg(test)]

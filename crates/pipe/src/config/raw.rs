@@ -102,6 +102,7 @@ pub(super) struct RawCluster {
     pub(super) pod_allow: BTreeSet<PodField>,
     pub(super) pool: Option<RawPool>,
     pub(super) hold: Option<RawHold>,
+    pub(super) object_store: Option<RawObjectStore>,
 }
 
 /// `hold` of a cluster: pods that stay when their action failed.
@@ -110,6 +111,22 @@ pub(super) struct RawCluster {
 pub(super) struct RawHold {
     pub(super) failed: Option<String>,
     pub(super) max: Option<usize>,
+}
+
+/// `[clusters.NAME.object_store]`: where archive caches of its pods are kept.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawObjectStore {
+    pub(super) url: Option<String>,
+    pub(super) pods_url: Option<String>,
+    pub(super) bucket: Option<String>,
+    pub(super) region: Option<String>,
+    pub(super) prefix: Option<String>,
+    pub(super) path_style: Option<bool>,
+    pub(super) access_key: Option<String>,
+    pub(super) secret_key: Option<String>,
+    pub(super) secret_key_file: Option<PathBuf>,
+    pub(super) ca: Option<PathBuf>,
 }
 
 /// `pool` of a cluster: pods that stand by.

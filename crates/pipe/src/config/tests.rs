@@ -67,6 +67,15 @@ fn the_example_is_valid_and_complete() {
         "pod_allow",
         "pool",
         "hold",
+        "url",
+        "pods_url",
+        "bucket",
+        "region",
+        "prefix",
+        "path_style",
+        "access_key",
+        "secret_key_file",
+        "ca",
         "max",
         "project",
         "total",
@@ -308,6 +317,78 @@ fn a_cluster_makes_namespaces_only_if_it_is_told_to() {
     assert_eq!(made.limits.pods, Some(40));
     assert_eq!(made.limits.container.memory.as_deref(), Some("4Gi"));
     assert_eq!(made.deny, ["10.0.0.1/32".parse().unwrap()]);
+}
+
+const STORE: &str =
+    "[clusters.dev.object_store]\nurl = \"http://10.0.0.1:9000\"\nbucket = \"ci\"\naccess_key = \"pipe\"\n";
+
+#[test]
+fn an_object_store_has_defaults_and_hides_its_key() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "hunter2\n").unwrap();
+    let text = format!(
+        "{CLUSTER}{STORE}secret_key_file = \"{}\"\n",
+        file.path().display()
+    );
+    let config = parse(&text, &[]).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let store = config.clusters.into_iter().next().unwrap().object_store.unwrap();
+    assert_eq!(
+        (store.region.as_str(), store.prefix.as_str()),
+        ("us-east-1", "pipekeeper")
+    );
+    assert_eq!(store.style, pipekeeper_objects::UrlStyle::Path);
+    assert_eq!(store.secret_key, pipekeeper_objects::SecretKey::new("hunter2"));
+    assert_eq!((store.others_url, store.ca), (None, None));
+    let config = parse(CLUSTER, &[]).unwrap();
+    assert_eq!(config.clusters[0].object_store, None);
+}
+
+#[test]
+fn an_object_store_that_cannot_be_used_is_refused() {
+    let key = "secret_key = \"hunter2\"\n";
+    let without = |name: &str| {
+        let lines = STORE.lines().filter(|line| !line.starts_with(name));
+        let rest: String = lines.map(|line| format!("{line}\n")).collect();
+        format!("{rest}{key}")
+    };
+    let with = |line: &str| format!("{STORE}{key}{line}\n");
+    let cases = [
+        (without("url"), "`dev` has no `object_store.url`"),
+        (without("bucket"), "`dev` has no `object_store.bucket`"),
+        (without("access_key"), "`dev` has no `object_store.access_key`"),
+        (STORE.to_owned(), "`dev` has no `object_store.secret_key`"),
+        (
+            with("secret_key_file = \"/no/such\""),
+            "has both `object_store.secret_key` and `object_store.secret_key_file`",
+        ),
+        (
+            format!("{STORE}secret_key_file = \"/no/such\"\n"),
+            "has an `object_store.secret_key_file` that cannot be read: `/no/such`",
+        ),
+        (
+            with("ca = \"/no/such.pem\""),
+            "has an `object_store.ca` that cannot be read",
+        ),
+        (
+            with("ca = \"/dev/null\""),
+            "failed to read the certificates to trust: there is none",
+        ),
+        (
+            with("prefix = \"a/../b\""),
+            "has the `object_store.prefix` `a/../b`",
+        ),
+        (
+            with("pods_url = \"s3.example.org\""),
+            "failed to use `s3.example.org` as the address",
+        ),
+        (with("paths = true"), "unknown field `paths`"),
+    ];
+    for (keys, wanted) in cases {
+        let error = parse(&format!("{CLUSTER}{keys}"), &[]).unwrap_err();
+        assert!(error.message.contains(wanted), "{keys}: {}", error.message);
+        assert!(!error.message.contains("hunter2"), "{keys}: {}", error.message);
+    }
 }
 
 #[test]

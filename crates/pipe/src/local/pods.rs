@@ -135,6 +135,7 @@ impl Containers {
             root,
             artifacts: layout.artifacts(),
             default_image: None,
+            objects: None,
             features: BTreeSet::from(FEATURES),
             // The disk is the user's own.
             limits: FileLimits::default(),

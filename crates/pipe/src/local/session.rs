@@ -175,6 +175,7 @@ async fn compose(
         rules: Arc::new(EngineRules),
         layout,
         cache_quota: None,
+        cache_stores: Vec::new(),
     });
     Ok((controller, handle, mark))
 }

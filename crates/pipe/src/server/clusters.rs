@@ -15,7 +15,7 @@ use pipekeeper_controller::Layout;
 use pipekeeper_model::{Name, plan::Feature};
 use tokio::sync::mpsc;
 
-use super::tokens;
+use super::{objects::Stores, tokens};
 use crate::{
     config::{ClusterConfig, Config, PlaceConfig, ProjectConfig},
     failure::{Failure, OrFail},
@@ -38,6 +38,7 @@ pub(super) async fn router(
     config: &Config,
     layout: &Layout,
     local: Arc<dyn Backend>,
+    stores: &Stores,
     on_observation: &mpsc::UnboundedSender<Observation>,
 ) -> Result<Router, Failure> {
     let mut router = Router::new();
@@ -53,6 +54,7 @@ pub(super) async fn router(
                 root: config.data_dir.join("pods").join(name.as_str()),
                 artifacts: layout.artifacts(),
                 default_image: cluster.default_image.clone(),
+                objects: stores.get(&name).cloned(),
                 features: BTreeSet::from(FEATURES),
                 limits: limits(config),
                 pool: cluster.pool,

@@ -23,7 +23,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{address, clusters, secrets::FileSecrets, tokens, trees::SentTrees};
+use super::{address, clusters, objects, secrets::FileSecrets, tokens, trees::SentTrees};
 use crate::{
     clock::SystemClock,
     config::{Config, ProjectConfig},
@@ -138,7 +138,8 @@ async fn controller(
         host_env: host_variables(),
         on_observation: on_observation.clone(),
     });
-    let backend = clusters::router(config, layout, Arc::new(local), &on_observation).await?;
+    let stores = objects::open(config)?;
+    let backend = clusters::router(config, layout, Arc::new(local), &stores, &on_observation).await?;
     let secrets = Arc::new(FileSecrets::new(&config.projects));
     let projects = Arc::new(Projects::new(
         config.projects.iter().map(|one| one.project.clone()),
@@ -160,6 +161,7 @@ async fn controller(
         rules: Arc::new(EngineRules),
         layout: layout.clone(),
         cache_quota: Some(config.caches),
+        cache_stores: objects::keepers(&stores),
     }))
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod address;
 mod clusters;
 mod compose;
+mod objects;
 mod secrets;
 pub(crate) mod tokens;
 mod trees;

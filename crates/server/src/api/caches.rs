@@ -129,6 +129,9 @@ pub(crate) async fn remove(
             entry.name, entry.key, entry.tier, app.admin(),
         );
     }
+    if !gone.is_empty() {
+        app.parts.handle.caches_removed();
+    }
     Ok(Json(RemovedResponse {
         removed: gone.into_iter().map(CacheItem::from).collect(),
         in_use: in_use.into_iter().map(CacheItem::from).collect(),

@@ -182,6 +182,7 @@ impl TestServer {
             rules: Arc::new(EngineRules),
             layout: layout.clone(),
             cache_quota: None,
+            cache_stores: Vec::new(),
         });
         tokio::spawn(controller.run());
         let admin_token = AccessToken::generate().unwrap();

@@ -176,6 +176,7 @@ impl Simulation {
             rules,
             layout: Layout::new("/nowhere"),
             cache_quota: None,
+            cache_stores: Vec::new(),
         };
         let (controller, handle) = Controller::new(ports);
         self.world.set_handle(Some(handle));

@@ -7,10 +7,14 @@ use pipekeeper_agent::protocol::{
     ArtifactRecord, ArtifactSpec, CacheRecord, FileLimits, LargeOutput, PROTOCOL_VERSION, RecordOutcome,
     Usage, write_frame,
 };
-use pipekeeper_model::{AttemptId, Digest, NodeId, RunId};
+use pipekeeper_model::{AttemptId, Bytes, Digest, NodeId, RunId, Timestamp};
 use tokio::io::{DuplexStream, duplex};
 
 use super::*;
+use crate::{
+    CacheRef, cache_ref_path,
+    pod::objects::{settle, tests::store},
+};
 
 /// A stream into a pod, and the pod's end of it.
 fn stream() -> (Patient, DuplexStream) {
@@ -91,6 +95,7 @@ fn attempt(folder: &Path) -> (Mirror, Order, ExitRecord) {
         log: folder.join("log"),
         uploads: BTreeMap::new(),
         caches: BTreeMap::new(),
+        objects: BTreeMap::new(),
         services: Vec::new(),
         home: None,
         wants_alone: false,
@@ -154,6 +159,7 @@ async fn a_cache_is_kept_once_and_only_a_damaged_one_gives_way() {
         name: "deps".to_owned(),
         restored_exact: None,
         saved_bytes: Some(43),
+        in_store: false,
     }];
     let (first, second) = (cache_of(b"one"), cache_of(b"two"));
     let fetch = async |content: &[u8]| {
@@ -168,6 +174,36 @@ async fn a_cache_is_kept_once_and_only_a_damaged_one_gives_way() {
     assert_eq!(fetch(&second).await, 1);
     assert_eq!(read(&place).unwrap(), second);
     assert_eq!(entries(place.parent().unwrap()), 1);
+    assert!(names_any(&mirror, &order, &record));
+    record.caches[0].in_store = true;
+    assert!(!names_any(&mirror, &order, &record), "it is not in the pod");
+}
+
+#[tokio::test]
+async fn a_key_that_another_saved_in_a_store_meanwhile_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("caches/key.tar.zst");
+    let reference = cache_ref_path(&place);
+    let (mirror, mut order, mut record) = attempt(folder.path());
+    order.caches = BTreeMap::from([("deps".to_owned(), place)]);
+    let keep = serde_json::json!({ "object": "p/i/own", "reference": &reference });
+    order.objects = serde_json::from_value(serde_json::json!({ "deps": { "keep": keep } })).unwrap();
+    let mut names_any_after = async |in_store| {
+        record.caches = vec![CacheRecord {
+            name: "deps".to_owned(),
+            restored_exact: None,
+            saved_bytes: Some(43),
+            in_store,
+        }];
+        settle(&store(), ATTEMPT, &order, &mut record).await;
+        names_any(&mirror, &order, &record)
+    };
+    assert!(names_any_after(false).await, "it goes to the server");
+    let first = CacheRef::new(store().name(), "p/i/first", Bytes(1), Timestamp(1));
+    first.write(&reference).unwrap();
+    assert!(!names_any_after(false).await);
+    assert!(!names_any_after(true).await);
+    assert_eq!(CacheRef::read(&reference).unwrap(), Some(first));
 }
 
 #[test]
@@ -212,6 +248,7 @@ fn of_sizes(folder: &Path, artifact: u64, cache: u64, output: u64) -> (Mirror, O
         name: "deps".to_owned(),
         restored_exact: None,
         saved_bytes: Some(cache),
+        in_store: false,
     }];
     let large = LargeOutput {
         sha256: String::new(),

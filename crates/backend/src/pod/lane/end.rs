@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{Job, LAST_WORDS, Lane, hear::most_of_log, leave::Stay};
 use crate::{
     What,
-    pod::{PodHost, PodState, StreamRole, files, link::Link, mirror::Ticketed, order::Order},
+    pod::{PodHost, PodState, StreamRole, files, link::Link, mirror::Ticketed, objects, order::Order},
     record::collect,
 };
 
@@ -59,19 +59,24 @@ impl Lane {
 
     /// Fetches what the record names.
     fn fetch(&mut self, pause: Duration) -> io::Result<()> {
-        let (Some(record), Some(order)) = (self.record.clone(), self.order()?) else {
+        let (Some(mut record), Some(order)) = (self.record.clone(), self.order()?) else {
             return Ok(());
         };
         let (shared, attempt, mirror) = (Arc::clone(&self.shared), self.attempt, self.mirror.clone());
         self.jobs.spawn(async move {
             sleep(pause).await;
             let end = end_of_container(&*shared.host, attempt, &order, &record).await;
+            if let Some(store) = &shared.options.objects {
+                objects::settle(store, attempt, &order, &mut record).await;
+            }
             if !files::names_any(&mirror, &order, &record) {
                 return Job::Got(Ok(()), end);
             }
             let got = async {
                 let (_permit, stream) = shared.open_bulk(attempt, StreamRole::Get).await?;
-                files::get(stream, &mirror, &order, &record).await
+                files::get(stream, &mirror, &order, &record).await?;
+                objects::drop_replaced(attempt, &order, &record);
+                Ok(())
             };
             Job::Got(got.await, end)
         });

@@ -13,6 +13,7 @@ use crate::{
         PodPlan, PodState,
         link::{Link, Tries},
         mirror::{Ticketed, beside},
+        objects::access,
         order::plan,
         pool::Warm,
     },
@@ -73,15 +74,7 @@ impl Lane {
             .archive_source(&launch)
             .await
             .map_err(|error| self.explain(&error))?;
-        let (pod, mut order) = {
-            let options = &self.shared.options;
-            plan(
-                &launch,
-                &options.artifacts,
-                options.default_image.as_deref(),
-                source,
-            )?
-        };
+        let (pod, mut order) = plan(&launch, &self.shared.options, source)?;
         let sharing = self.shared.options.pool.and(self.shared.host.sharing());
         let may_share = launch.may_share && order.services.is_empty() && !order.wants_alone;
         let sharing = sharing.filter(|_| may_share);
@@ -281,9 +274,13 @@ impl Lane {
         let ticketed = self.mirror.ticket(&wish).map_err(|error| self.explain(&error))?;
         match ticketed {
             Ticketed::Pod(known) if known == *holder => {
-                if let Ticket::Go { .. } = &ticket
-                    && !self.tell(&to_answer(holder, ticket)).await
-                {
+                if let Ticket::Exit = &ticket {
+                    return Ok(());
+                }
+                let order = self.order().map_err(|error| self.explain(&error))?;
+                let store = order.map(|order| access(self.shared.options.objects.as_ref(), &order));
+                let answer = to_answer(holder, ticket, store.unwrap_or_default());
+                if !self.tell(&answer).await {
                     return self.observe().await;
                 }
                 Ok(())
