@@ -44,7 +44,7 @@ pub(crate) fn restore(
                 cache.name
             ));
         }
-        match restore_file(dir, &candidate.path, interrupt) {
+        match restore_file(dir, &candidate.path, transfers.digest(&cache.name), interrupt) {
             Ok(()) => {
                 state.record.restored_exact = Some(candidate.exact);
                 let from = if candidate.exact {
@@ -73,11 +73,16 @@ pub(crate) fn restore(
     state
 }
 
-fn restore_file(dir: &AttemptDir, path: &Path, interrupt: &Interrupt) -> Result<(), ArchiveError> {
+fn restore_file(
+    dir: &AttemptDir,
+    path: &Path,
+    digest: Option<&str>,
+    interrupt: &Interrupt,
+) -> Result<(), ArchiveError> {
     let mut file = File::open(path).map_err(ArchiveError::io(path))?;
     // Who makes room leaves alone what is read; where there are no locks, an open file outlives its removal.
     drop(file.lock_shared());
-    let body = checked_length(&mut file).map_err(ArchiveError::Damaged)?;
+    let body = checked_length(&mut file, digest).map_err(ArchiveError::Damaged)?;
     file.seek(SeekFrom::Start(0)).map_err(ArchiveError::io(path))?;
     let rules = Rules {
         dates: Dates::Kept,
@@ -90,8 +95,8 @@ fn restore_file(dir: &AttemptDir, path: &Path, interrupt: &Interrupt) -> Result<
     Ok(())
 }
 
-/// The length of the archive in a cache file whose digest is right.
-fn checked_length(file: &mut File) -> io::Result<u64> {
+/// The length of the archive in a cache file whose digest is right, and this one if one is known.
+fn checked_length(file: &mut File, known: Option<&str>) -> io::Result<u64> {
     let damaged = || {
         io::Error::new(
             io::ErrorKind::InvalidData,
@@ -102,7 +107,8 @@ fn checked_length(file: &mut File) -> io::Result<u64> {
     let digest = sha256_of(&mut Read::by_ref(file).take(body))?;
     let mut trailer = Vec::new();
     file.read_to_end(&mut trailer)?;
-    if trailer == [digest.as_slice(), MARK].concat() {
+    let is_known = known.is_none_or(|known| known == hex::encode(digest));
+    if is_known && trailer == [digest.as_slice(), MARK].concat() {
         Ok(body)
     } else {
         Err(damaged())
@@ -111,7 +117,7 @@ fn checked_length(file: &mut File) -> io::Result<u64> {
 
 /// Whether a cache's file is there and undamaged.
 pub fn is_whole_cache(path: &Path) -> bool {
-    File::open(path).is_ok_and(|mut file| checked_length(&mut file).is_ok())
+    File::open(path).is_ok_and(|mut file| checked_length(&mut file, None).is_ok())
 }
 
 /// What saves the caches of an attempt.
@@ -136,8 +142,9 @@ impl Saver<'_> {
         let temporary = target.with_extension(format!("tmp-{}", self.holder));
         match self.write(cache, target, &temporary, notes) {
             Ok(None) => notes.push(format!("cache `{}` holds no file and is not saved", cache.name)),
-            Ok(Some(bytes)) => {
+            Ok(Some((bytes, digest))) => {
                 state.record.saved_bytes = Some(bytes);
+                state.record.digest = Some(digest);
                 let place = self.send(cache, target, bytes, state, notes);
                 notes.push(format!("cache `{}` saved{place}, {bytes} bytes", cache.name));
             }
@@ -157,7 +164,7 @@ impl Saver<'_> {
         target: &Path,
         temporary: &Path,
         notes: &mut Vec<String>,
-    ) -> Result<Option<u64>, ArchiveError> {
+    ) -> Result<Option<(u64, String)>, ArchiveError> {
         let (dir, interrupt) = (self.dir.path(), self.interrupt);
         let globs = cache
             .paths
@@ -189,7 +196,7 @@ impl Saver<'_> {
             .and_then(|()| file.sync_all())
             .and_then(|()| fs::rename(temporary, target))
             .map_err(ArchiveError::io(target))?;
-        Ok(Some(bytes + TRAILER))
+        Ok(Some((bytes + TRAILER, hex::encode(digest))))
     }
 
     /// Sends an archive to the object store, if it goes to one; where it is, in words.

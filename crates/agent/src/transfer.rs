@@ -53,7 +53,7 @@ impl Transfers {
         file: &Path,
         interrupt: &Interrupt,
     ) -> Option<Result<(), String>> {
-        let FetchUrl { url, bytes } = self.store.caches.get(cache)?.fetch.as_ref()?;
+        let FetchUrl { url, bytes, .. } = self.store.caches.get(cache)?.fetch.as_ref()?;
         let order = TransferOrder {
             what: Transfer::Get { most: *bytes },
             url: url.clone(),
@@ -64,6 +64,12 @@ impl Transfers {
             total_ms: self.time_for(*bytes),
         };
         Some(run(&order, interrupt))
+    }
+
+    /// The digest that the candidate of a cache must have; none if it comes from no store.
+    pub(crate) fn digest(&self, cache: &str) -> Option<&str> {
+        let fetch = self.store.caches.get(cache)?.fetch.as_ref()?;
+        Some(&fetch.digest)
     }
 
     /// Keeps the archive of a cache; none if it goes into no store.

@@ -16,7 +16,7 @@ use std::{
 };
 
 use pipekeeper_agent::is_whole_cache;
-use pipekeeper_model::{Bytes, Timestamp};
+use pipekeeper_model::{Bytes, Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::pod::write_whole;
@@ -38,6 +38,8 @@ pub struct CacheRef {
     pub object: String,
     /// Its size.
     pub bytes: Bytes,
+    /// The SHA-256 of what it holds, without its own trailer.
+    pub digest: Digest,
     /// When it was saved.
     pub saved_at: Timestamp,
 }
@@ -47,7 +49,7 @@ impl CacheRef {
     pub fn new(
         store: impl Into<String>,
         object: impl Into<String>,
-        bytes: Bytes,
+        (bytes, digest): (Bytes, Digest),
         saved_at: Timestamp,
     ) -> Self {
         Self {
@@ -55,6 +57,7 @@ impl CacheRef {
             store: store.into(),
             object: object.into(),
             bytes,
+            digest,
             saved_at,
         }
     }
@@ -81,7 +84,7 @@ impl CacheRef {
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let file = sibling(path, CACHE_REF, CACHE_FILE);
         if is_whole_cache(&file) {
-            return Ok(());
+            return remove_if_there(path);
         }
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
@@ -127,8 +130,6 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use pipekeeper_model::Digest;
-
     use super::*;
 
     #[test]
@@ -138,7 +139,7 @@ mod tests {
         let path = cache_ref_path(&file);
         assert_eq!(path, folder.path().join("web/branches/deps/1.2.ref"));
         assert_eq!(CacheRef::read(&path).unwrap(), None);
-        let reference = CacheRef::new("http://s3/ci", "p/i/k", Bytes(7), Timestamp(5));
+        let reference = CacheRef::new("http://s3/ci", "p/i/k", (Bytes(7), Digest::of(b"")), Timestamp(5));
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, "archive").unwrap();
         reference.write(&path).unwrap();
@@ -148,6 +149,7 @@ mod tests {
         drop_ref(&file).unwrap();
         assert_eq!(CacheRef::read(&path).unwrap(), None);
         let digest = hex::decode(Digest::of(b"archive").to_hex()).unwrap();
+        reference.write(&path).unwrap();
         fs::write(&file, [b"archive".as_slice(), &digest, b"PKCACHE1"].concat()).unwrap();
         reference.write(&path).unwrap();
         assert!(file.exists());
@@ -158,12 +160,13 @@ mod tests {
     fn what_is_damaged_or_newer_is_no_cache() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key.ref");
-        let newer = r#"{"version":2,"store":"s","object":"o","bytes":1,"saved_at":1}"#;
-        for text in ["", "{", "{}", newer] {
+        let newer = CacheRef::new("s", "o", (Bytes(1), Digest::of(b"")), Timestamp(1));
+        let known = serde_json::to_string(&newer).unwrap();
+        let newer = known.replace(r#""version":1"#, r#""version":2"#);
+        for text in ["", "{", "{}", &newer] {
             fs::write(&path, text).unwrap();
             assert_eq!(CacheRef::read(&path).unwrap(), None, "{text}");
         }
-        let known = newer.replace('2', "1");
         fs::write(&path, known).unwrap();
         assert!(CacheRef::read(&path).unwrap().is_some());
     }

@@ -114,6 +114,7 @@ impl Controller {
             layout: Arc::new(ports.layout.clone()),
             cache_quota: ports.cache_quota,
             cache_stores: ports.cache_stores.clone().into(),
+            collecting: Arc::default(),
         };
         let controller = Self {
             ports,

@@ -116,6 +116,8 @@ pub(crate) struct Tools {
     pub(crate) layout: Arc<Layout>,
     pub(crate) cache_quota: Option<CacheQuota>,
     pub(crate) cache_stores: Arc<[Arc<dyn CacheStore>]>,
+    /// Held by who looks at them.
+    pub(crate) collecting: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Tools {

@@ -112,7 +112,7 @@ impl ObjectStore {
             reason,
         };
         let mut objects = Vec::new();
-        let mut token: Option<String> = None;
+        let (mut before, mut token): (Option<String>, Option<String>) = (None, None);
         loop {
             let mut action = self.bucket.list_objects_v2(Some(&self.credentials));
             action.with_prefix(self.prefix.as_str());
@@ -133,10 +133,14 @@ impl ObjectStore {
                     key: object.key,
                 });
             }
-            token = page.next_continuation_token;
-            if token.is_none() {
+            let next = page.next_continuation_token;
+            if next.is_none() {
                 return Ok(objects);
             }
+            if next == before {
+                return Err(odd("its list has no end".to_owned()));
+            }
+            (before, token) = (next.clone(), next);
         }
     }
 

@@ -218,6 +218,7 @@ mod tests {
                         fetch: Some(FetchUrl {
                             url: value.clone(),
                             bytes: 1,
+                            digest: String::new(),
                         }),
                         keep: Some(value),
                     },

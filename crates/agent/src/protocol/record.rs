@@ -132,6 +132,9 @@ pub struct CacheRecord {
     pub restored_exact: Option<bool>,
     /// Size of the archive saved; none if none was.
     pub saved_bytes: Option<u64>,
+    /// The SHA-256 of what was saved, without its own trailer, in hex.
+    #[serde(default)]
+    pub digest: Option<String>,
     /// Whether that is in the object store already, and no file of the attempt's.
     #[serde(default)]
     pub in_store: bool,

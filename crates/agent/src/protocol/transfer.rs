@@ -32,6 +32,8 @@ pub struct FetchUrl {
     pub url: SecretText,
     /// The archive's size.
     pub bytes: u64,
+    /// The SHA-256 of what was saved, without its own trailer, in hex: another archive is none of this server's.
+    pub digest: String,
 }
 
 /// What the transfer program finds on its standard input. It ends with success, or says why not in one line.

@@ -30,6 +30,8 @@ esac
 struct Site {
     programs: tempfile::TempDir,
     pod: Pod,
+    /// Of the object, as its server knows it.
+    digest: String,
 }
 
 impl Site {
@@ -44,7 +46,11 @@ impl Site {
         fs::write(programs.path().join("get"), get).unwrap();
         fs::write(programs.path().join("put"), put).unwrap();
         let pod = Pod::start_program(&agent, 1);
-        Self { programs, pod }
+        Self {
+            programs,
+            pod,
+            digest: String::new(),
+        }
     }
 
     fn told(&self, name: &str) -> String {
@@ -80,19 +86,20 @@ impl Site {
 
     fn run_spec(&self, spec: Box<AttemptSpec>) -> (ExitRecord, String) {
         let mut reader = self.pod.connect();
-        reader.begin_with(spec, Vec::new(), access());
+        reader.begin_with(spec, Vec::new(), access(&self.digest));
         let record = reader.finished();
         reader.tell(&ToAgent::Leave);
         (record, reader.log())
     }
 }
 
-fn access() -> StoreAccess {
+fn access(digest: &str) -> StoreAccess {
     let url = |what: &str| SecretText::new(format!("http://s3/{what}?X-Amz-Signature=c4n4ry"));
     let urls = CacheUrls {
         fetch: Some(FetchUrl {
             url: url("get"),
             bytes: 1_000,
+            digest: digest.to_owned(),
         }),
         keep: Some(url("put")),
     };
@@ -118,13 +125,27 @@ fn a_cache_goes_to_the_store_and_comes_from_there() {
     assert!(log.contains("cache `deps` saved in the object store"), "{log}");
     let object = first.programs.path().join("object");
 
-    let second = Site::new(&format!("cp {} \"$file\"", object.display()), "exit 1");
+    let digest = record.caches[0].digest.clone().unwrap();
+    let fetch = format!("cp {} \"$file\"", object.display());
+    let second = Site {
+        digest,
+        ..Site::new(&fetch, "exit 1")
+    };
     let (record, log) = second.run(FILL);
     succeeded(&record);
     assert_eq!(record.caches[0].restored_exact, Some(true));
     assert!(log.contains("\ncontent\n"), "{log}");
     assert!(second.told("orders").contains(r#""most":1000"#));
     assert_eq!(second.told("orders").lines().count(), 1, "it is not saved again");
+
+    // Whole, and not what the server took for this cache.
+    let third = Site {
+        digest: "00".repeat(32),
+        ..Site::new(&fetch, "true")
+    };
+    let (record, log) = third.run(FILL);
+    assert_eq!(record.caches[0].restored_exact, None);
+    assert!(log.contains("does not match its digest"), "{log}");
 }
 
 #[test]
@@ -202,7 +223,7 @@ fn a_transfer_ends_with_its_attempt() {
     let hang = "echo $$ > \"$here/pid.new\"; mv \"$here/pid.new\" \"$here/pid\"; exec sleep 1000";
     let site = Site::new(hang, "true");
     let mut reader = site.pod.connect();
-    reader.begin_with(site.spec("echo ran"), Vec::new(), access());
+    reader.begin_with(site.spec("echo ran"), Vec::new(), access(""));
     let pid = await_file(&site.programs.path().join("pid"));
     reader.tell(&ToAgent::Stop { grace_ms: 0 });
     let record = reader.finished();
@@ -220,9 +241,9 @@ fn a_later_ticket_brings_newer_urls() {
         "mkdir deps; touch deps/a; until [ -e {} ]; do sleep 0.01; done",
         gate.display()
     );
-    reader.begin_with(site.spec(&text), Vec::new(), access());
+    reader.begin_with(site.spec(&text), Vec::new(), access(""));
     reader.step_started();
-    let mut newer = access();
+    let mut newer = access("");
     let urls = newer.caches.get_mut("deps").unwrap();
     urls.keep = Some(SecretText::new("http://s3/newer?X-Amz-Signature=c4n4ry"));
     reader.tell(&ToAgent::Go {

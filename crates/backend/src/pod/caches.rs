@@ -73,11 +73,10 @@ impl<'a> Candidate<'a> {
     fn best(cache: &'a CacheMount, store: Option<&ObjectStore>) -> Option<(&'a Path, Self)> {
         let candidates = std::iter::once(&cache.exact).chain(&cache.fallbacks);
         candidates.into_iter().find_map(|path| {
-            let object = store.and_then(|store| objects::find(store, path));
-            let found = match object {
-                Some(object) => Self::Object(object),
-                None if path.is_file() => Self::File(path),
-                None => return None,
+            let found = if path.is_file() {
+                Self::File(path)
+            } else {
+                Self::Object(objects::find(store?, path)?)
             };
             Some((path.as_path(), found))
         })

@@ -48,6 +48,9 @@ pub(super) async fn small(uploads: &BTreeMap<String, PathBuf>) -> io::Result<Opt
             return Ok(None);
         };
         left = rest;
+        if is_cache(name) {
+            note_use(open(path).await?.into_std().await);
+        }
         messages.push(ToAgent::File {
             name: name.clone(),
             content: hex::encode(content),

@@ -29,6 +29,8 @@ const READY: Duration = Duration::from_secs(6);
 const REOPENING: Duration = Duration::from_secs(50);
 /// The pause before a supervisor is reached for again, and before a pod is looked at again.
 const AGAIN: Duration = Duration::from_secs(2);
+/// What a session that had its time may still say.
+const LAST_WORDS: Duration = Duration::from_secs(60);
 /// How long a pod that was removed may take to go.
 const GONE: Duration = Duration::from_secs(60);
 
@@ -59,7 +61,7 @@ pub(super) async fn enter(shared: &Arc<Shared>, order: EnterOrder) -> Result<Ent
     let attempt = order.attempt;
     let Some(entrance) = shared
         .held
-        .enter(attempt, Instant::now() + order.limit.to_duration())?
+        .enter(attempt, Instant::now() + order.limit.to_duration() + LAST_WORDS)?
     else {
         return Ok(Entered::NotHeld);
     };

@@ -155,13 +155,22 @@ enum Alone {
 enum Job {
     Opened(Result<Reached, OpenError>),
     Put(io::Result<()>),
-    Got(io::Result<()>, Option<String>),
+    Got(Got),
     Looked(Result<PodState, LaunchError>),
     /// Who has what it must have to itself.
     Asked(Result<Option<String>, LaunchError>),
     Removed,
     /// Something of ours is wrong; which work it was is not known.
     Broke(JoinError),
+}
+
+/// What came of fetching what a record names.
+struct Got {
+    result: io::Result<()>,
+    /// How the container of a step ended that failed, as the cluster tells.
+    end: Option<String>,
+    /// For the attempt's log.
+    notes: Vec<String>,
 }
 
 enum Happening {
@@ -295,7 +304,7 @@ impl Lane {
                 tracing::error!(attempt.id = %self.attempt, "looking after an attempt broke: {error}");
                 return self.begin_again();
             }
-            Job::Got(result, end) => return self.was_fetched(result, end).await,
+            Job::Got(got) => return self.was_fetched(got).await,
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use pipekeeper_agent::protocol::{CacheUrls, ExitRecord, FetchUrl, SecretText, St
 use pipekeeper_model::{AttemptId, Bytes, Digest, Timestamp};
 use pipekeeper_objects::{ObjectStore, PresignedUrl};
 use serde::{Deserialize, Serialize};
+use tokio::time::{sleep, timeout};
 
 use super::order::Order;
 use crate::{
@@ -23,8 +24,13 @@ use crate::{
     cache_ref::{cache_ref_path, drop_ref},
 };
 
-/// A cache is fetched right after the ticket.
-const FETCH_LIFETIME: Duration = Duration::from_secs(15 * 60);
+/// Caches are fetched one after the other once the ticket is there: what that may take beyond the time of their bytes, and
+/// how fast those come at least.
+const FETCH_MARGIN: Duration = Duration::from_secs(15 * 60);
+const LEAST_BYTES_PER_SECOND: u64 = 1 << 20;
+/// How long a store is asked for an object before what it answers then counts, and the pause between.
+const HEAD_PATIENCE: Duration = Duration::from_secs(10);
+const HEAD_AGAIN: Duration = Duration::from_secs(1);
 /// What packing and sending may take beyond the time of the steps.
 const KEEP_MARGIN: Duration = Duration::from_secs(3600);
 
@@ -42,6 +48,7 @@ pub(super) struct CacheObjects {
 pub(super) struct FetchObject {
     object: String,
     bytes: u64,
+    digest: Digest,
     reference: PathBuf,
 }
 
@@ -59,6 +66,7 @@ pub(super) fn find(store: &ObjectStore, file: &Path) -> Option<FetchObject> {
     Some(FetchObject {
         object: read.object,
         bytes: read.bytes.0,
+        digest: read.digest,
         reference,
     })
 }
@@ -119,11 +127,18 @@ pub(super) fn access(store: Option<&Arc<ObjectStore>>, order: &Order) -> StoreAc
     let secret = |url: PresignedUrl| SecretText::new(url.reveal());
     let steps = order.spec.timeout_ms.unwrap_or(u64::MAX);
     let keep_lifetime = Duration::from_millis(steps.saturating_add(order.spec.grace_ms)) + KEEP_MARGIN;
+    let fetched = order
+        .objects
+        .values()
+        .filter_map(|objects| objects.fetch.as_ref());
+    let bytes: u64 = fetched.map(|fetch| fetch.bytes).sum();
+    let fetch_lifetime = FETCH_MARGIN + Duration::from_secs(bytes / LEAST_BYTES_PER_SECOND);
     let caches = order.objects.iter().map(|(name, objects)| {
         let urls = CacheUrls {
             fetch: objects.fetch.as_ref().map(|fetch| FetchUrl {
-                url: secret(store.url_to_get(&fetch.object, FETCH_LIFETIME)),
+                url: secret(store.url_to_get(&fetch.object, fetch_lifetime)),
                 bytes: fetch.bytes,
+                digest: fetch.digest.to_hex(),
             }),
             keep: (objects.keep.as_ref()).map(|keep| secret(store.url_to_put(&keep.object, keep_lifetime))),
         };
@@ -136,8 +151,14 @@ pub(super) fn access(store: Option<&Arc<ObjectStore>>, order: &Order) -> StoreAc
 }
 
 /// Takes in what a record tells of its objects, and strikes out what nobody needs to fetch. Nothing of this is worth an
-/// attempt: what does not work is told in the log.
-pub(super) async fn settle(store: &ObjectStore, attempt: AttemptId, order: &Order, record: &mut ExitRecord) {
+/// attempt: what does not work is said, for the attempt's log.
+pub(super) async fn settle(
+    store: &ObjectStore,
+    attempt: AttemptId,
+    order: &Order,
+    record: &mut ExitRecord,
+) -> Vec<String> {
+    let mut notes = Vec::new();
     for cache in &mut record.caches {
         let Some(objects) = order.objects.get(&cache.name) else {
             continue;
@@ -150,12 +171,15 @@ pub(super) async fn settle(store: &ObjectStore, attempt: AttemptId, order: &Orde
         };
         if objects.is_saved(store, keep) {
             cache.saved_bytes = None;
-        } else if cache.in_store
-            && let Err(reason) = refer(store, keep, bytes, order.spec.limits.cache).await
-        {
-            tracing::warn!(attempt.id = %attempt, "the cache `{}` is not kept: {reason}", cache.name);
+        } else if cache.in_store {
+            let told = (bytes, cache.digest.as_deref());
+            if let Err(reason) = refer(store, keep, told, order.spec.limits.cache).await {
+                tracing::warn!(attempt.id = %attempt, "the cache `{}` is not kept: {reason}", cache.name);
+                notes.push(format!("cache `{}` is not kept after all: {reason}", cache.name));
+            }
         }
     }
+    notes
 }
 
 impl CacheObjects {
@@ -168,27 +192,60 @@ impl CacheObjects {
 }
 
 /// Makes an object a cache, if it is there as it was told unless its key is there as a file.
-async fn refer(store: &ObjectStore, keep: &KeepObject, told: u64, most: u64) -> Result<(), String> {
+async fn refer(
+    store: &ObjectStore,
+    keep: &KeepObject,
+    (told, digest): (u64, Option<&str>),
+    most: u64,
+) -> Result<(), String> {
     if told > most {
         return Err(format!(
             "it has {told} bytes, more than the {most} that are kept of one"
         ));
     }
-    let found = store.head(&keep.object).await;
-    let found = found.map_err(|error| format!("failed to {error}"))?;
-    if found != Some(told) {
-        return Err(format!(
-            "the object store has {found:?} bytes of it, and its pod told of {told}"
-        ));
+    let digest = digest.and_then(|digest| digest.parse::<Digest>().ok());
+    let digest = digest.ok_or("its pod told no digest of it")?;
+    let found = match timeout(HEAD_PATIENCE, head(store, &keep.object)).await {
+        Ok(found) => found,
+        Err(_) => store
+            .head(&keep.object)
+            .await
+            .map_err(|error| format!("failed to {error}"))?,
+    };
+    match found {
+        Some(found) if found == told => {}
+        Some(found) => {
+            return Err(format!(
+                "the object store has {found} bytes of it, and its pod told of {told}"
+            ));
+        }
+        None => {
+            return Err(
+                "the object store does not have it: do pods and server reach the same one?".to_owned(),
+            );
+        }
     }
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-    let made = CacheRef::new(store.name(), keep.object.as_str(), Bytes(told), now);
+    let made = CacheRef::new(store.name(), keep.object.as_str(), (Bytes(told), digest), now);
     let path = keep.reference.clone();
     let written = tokio::task::spawn_blocking(move || made.write(&path)).await;
     written
         .unwrap_or_else(|error| Err(io::Error::other(error)))
         .map_err(|error| format!("its reference cannot be written: {error}"))
+}
+
+/// The size of an object, asked again as long as the store does not say.
+async fn head(store: &ObjectStore, object: &str) -> Option<u64> {
+    loop {
+        match store.head(object).await {
+            Ok(found) => return found,
+            Err(error) => {
+                tracing::debug!("asks again: failed to {error}");
+                sleep(HEAD_AGAIN).await;
+            }
+        }
+    }
 }
 
 /// Removes the references of caches whose files came instead.
@@ -240,7 +297,7 @@ pub(super) mod tests {
         let mut objects = CacheObjects::default();
         assert!(!is_saved(&objects));
         let refer = |store: &str, object: &str| {
-            let made = CacheRef::new(store, object, Bytes(1), Timestamp(1));
+            let made = CacheRef::new(store, object, (Bytes(1), Digest::of(b"")), Timestamp(1));
             made.write(&keep.reference).unwrap();
         };
         for (store, object) in [("http://other/ci", "p/i/first"), (STORE, "elsewhere/first")] {
@@ -262,7 +319,7 @@ pub(super) mod tests {
             object: "p/i/own".to_owned(),
             reference: folder.path().join("key.ref"),
         };
-        let refused = refer(&store(), &keep, 11, 10).await.unwrap_err();
+        let refused = refer(&store(), &keep, (11, None), 10).await.unwrap_err();
         assert_eq!(refused, "it has 11 bytes, more than the 10 that are kept of one");
     }
 }

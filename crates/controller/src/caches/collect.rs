@@ -53,8 +53,13 @@ impl Tools {
     pub(crate) fn collect_caches(&self, now: Timestamp) -> Option<Job> {
         let stores: Vec<Arc<dyn CacheStore>> = self.cache_stores.to_vec();
         let (caches, backend) = (self.layout.caches(), Arc::clone(&self.backend));
+        let collecting = Arc::clone(&self.collecting);
         (!stores.is_empty()).then(|| -> Job {
             Box::pin(async move {
+                // What a look under way does not find is found by the next.
+                let Ok(_one) = collecting.try_lock() else {
+                    return Done::Quiet;
+                };
                 for store in stores {
                     match collect(store.as_ref(), backend.as_ref(), &caches, now).await {
                         Ok(0) => {}
@@ -86,26 +91,32 @@ async fn collect(
     let mut stored = store.list().await?;
     stored.retain(|one| now.since(one.stored_at) >= LEAST_AGE);
     stored.retain(|one| !maker_of(&one.object).is_some_and(|attempt| backend.knows(attempt)));
-    let (folder, name) = (caches.to_owned(), store.name().to_owned());
-    let named = tokio::task::spawn_blocking(move || named(&folder, &name)).await;
+    let folder = caches.to_owned();
+    let named = tokio::task::spawn_blocking(move || named(&folder)).await;
     let named = named
         .unwrap_or_else(|error| Err(io::Error::other(error)))
         .map_err(|error| format!("the references to caches cannot be read: {error}"))?;
     // Of another size than is counted it is no cache, whoever stored it once more.
     stored.retain(|one| named.get(&one.object) != Some(&one.bytes));
+    let (mut gone, mut first) = (0, None);
     for one in &stored {
-        store.delete(&one.object).await?;
+        // One that may not be removed keeps none of the others.
+        match store.delete(&one.object).await {
+            Ok(()) => gone += 1,
+            Err(reason) => {
+                first.get_or_insert(reason);
+            }
+        }
     }
-    Ok(stored.len())
+    first.map_or(Ok(gone), |reason| {
+        Err(format!("{} of {}: {reason}", stored.len() - gone, stored.len()))
+    })
 }
 
-/// The objects of a store that are caches, and their sizes.
-fn named(caches: &Path, store: &str) -> io::Result<BTreeMap<String, Bytes>> {
+/// The objects that are caches, and their sizes; of any store, as two may be one by two addresses.
+fn named(caches: &Path) -> io::Result<BTreeMap<String, Bytes>> {
     let all = references(caches)?.into_iter();
-    Ok(all
-        .filter(|reference| reference.store == store)
-        .map(|reference| (reference.object, reference.bytes))
-        .collect())
+    Ok(all.map(|reference| (reference.object, reference.bytes)).collect())
 }
 
 #[cfg(test)]

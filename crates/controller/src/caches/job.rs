@@ -4,7 +4,7 @@ use std::io;
 
 use pipekeeper_model::Timestamp;
 
-use super::{CacheQuota, Removed, trim};
+use super::{CacheQuota, Removed, remove::remove_strays, trim};
 use crate::job::{Done, Job, Tools};
 
 impl Tools {
@@ -13,7 +13,16 @@ impl Tools {
         let (caches, quota) = (self.layout.caches(), self.cache_quota?);
         let tools = self.clone();
         Some(Box::pin(async move {
-            let trimmed = tokio::task::spawn_blocking(move || trim(&[caches], quota)).await;
+            let stores: Vec<String> = tools
+                .cache_stores
+                .iter()
+                .map(|store| store.name().to_owned())
+                .collect();
+            let trimmed = tokio::task::spawn_blocking(move || {
+                remove_strays(&caches, &stores)?;
+                trim(&[caches], quota)
+            })
+            .await;
             match trimmed.unwrap_or_else(|error| Err(io::Error::other(error))) {
                 Ok(removed) => {
                     tell_removed(&removed, quota);

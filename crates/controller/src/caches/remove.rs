@@ -7,9 +7,10 @@ use std::{
     path::Path,
 };
 
+use pipekeeper_backend::{CACHE_REF, CacheRef};
 use pipekeeper_model::{Name, Timestamp};
 
-use super::{CacheEntry, list};
+use super::{CacheEntry, files, list};
 
 /// Which caches somebody wants removed: those that fit everything that is said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,6 +55,28 @@ pub struct Removed {
 pub fn remove(caches: &Path, wish: &CacheWish) -> io::Result<Removed> {
     let fitting = list(caches)?.into_iter().filter(|entry| wish.fits(entry));
     remove_all(fitting)
+}
+
+/// Removes references to what is in none of these stores: nobody can use them, and they would count.
+pub(super) fn remove_strays(caches: &Path, stores: &[String]) -> io::Result<()> {
+    for file in files(caches)? {
+        if !file.file.ends_with(CACHE_REF) {
+            continue;
+        }
+        let Some(reference) = CacheRef::read(&file.path)? else {
+            continue;
+        };
+        if !stores.contains(&reference.store) {
+            tracing::info!(
+                "forgets the cache `{}` of `{}`, which is in a store that no cluster has any more: {}",
+                file.name,
+                file.project,
+                reference.store
+            );
+            fs::remove_file(&file.path)?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn remove_all(entries: impl Iterator<Item = CacheEntry>) -> io::Result<Removed> {

@@ -4,9 +4,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use pipekeeper_model::Bytes;
+use pipekeeper_model::{Bytes, Digest};
 
-use super::*;
+use super::{remove::remove_strays, *};
 
 fn put(caches: &Path, place: &str, bytes: usize, age: u64) -> PathBuf {
     let path = caches.join(place);
@@ -106,9 +106,14 @@ fn a_quota_evicts_what_nobody_reads_and_tidies_up_after_killed_writers() {
 fn refer(caches: &Path, place: &str, bytes: u64, (saved, used): (u64, u64)) -> PathBuf {
     let path = caches.join(place);
     let ago = |seconds: u64| SystemTime::now() - Duration::from_secs(seconds);
-    CacheRef::new("http://s3/ci", "object", Bytes(bytes), to_timestamp(ago(saved)))
-        .write(&path)
-        .unwrap();
+    CacheRef::new(
+        "http://s3/ci",
+        "object",
+        (Bytes(bytes), Digest::of(b"")),
+        to_timestamp(ago(saved)),
+    )
+    .write(&path)
+    .unwrap();
     let file = File::options().write(true).open(&path).unwrap();
     file.set_modified(ago(used)).unwrap();
     path
@@ -140,4 +145,14 @@ fn references_are_caches_too() {
     };
     assert_eq!(keys(&remove(temp.path(), &wish).unwrap().gone), ["used"]);
     assert_eq!(keys(&list(temp.path()).unwrap()), ["file"]);
+}
+
+#[test]
+fn references_to_stores_that_nobody_has_any_more_count_no_more() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = refer(temp.path(), "web/branches/deps/a.ref", 10, (5, 5));
+    remove_strays(temp.path(), &["http://s3/ci".to_owned()]).unwrap();
+    assert!(path.exists());
+    remove_strays(temp.path(), &["http://s3.new/ci".to_owned()]).unwrap();
+    assert!(!path.exists());
 }

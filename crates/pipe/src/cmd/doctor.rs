@@ -249,7 +249,14 @@ async fn clusters(config: &Config) -> Vec<Finding> {
 /// Whether an object store answers, and knows bucket and key.
 async fn object_store(cluster: &Name, options: &StoreOptions) -> Finding {
     let listed = match ObjectStore::new(options) {
-        Ok(store) => store.list().await.map(drop),
+        Ok(store) => match store.list().await {
+            // Where an object may not be asked after, none becomes a cache.
+            Ok(_) => store
+                .head(&format!("{}no-such-object", store.prefix()))
+                .await
+                .map(drop),
+            Err(error) => Err(error),
+        },
         Err(error) => Err(error),
     };
     match listed {

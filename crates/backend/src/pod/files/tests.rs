@@ -159,6 +159,7 @@ async fn a_cache_is_kept_once_and_only_a_damaged_one_gives_way() {
         name: "deps".to_owned(),
         restored_exact: None,
         saved_bytes: Some(43),
+        digest: None,
         in_store: false,
     }];
     let (first, second) = (cache_of(b"one"), cache_of(b"two"));
@@ -193,13 +194,19 @@ async fn a_key_that_another_saved_in_a_store_meanwhile_stays_as_it_is() {
             name: "deps".to_owned(),
             restored_exact: None,
             saved_bytes: Some(43),
+            digest: None,
             in_store,
         }];
         settle(&store(), ATTEMPT, &order, &mut record).await;
         names_any(&mirror, &order, &record)
     };
     assert!(names_any_after(false).await, "it goes to the server");
-    let first = CacheRef::new(store().name(), "p/i/first", Bytes(1), Timestamp(1));
+    let first = CacheRef::new(
+        store().name(),
+        "p/i/first",
+        (Bytes(1), Digest::of(b"")),
+        Timestamp(1),
+    );
     first.write(&reference).unwrap();
     assert!(!names_any_after(false).await);
     assert!(!names_any_after(true).await);
@@ -248,6 +255,7 @@ fn of_sizes(folder: &Path, artifact: u64, cache: u64, output: u64) -> (Mirror, O
         name: "deps".to_owned(),
         restored_exact: None,
         saved_bytes: Some(cache),
+        digest: None,
         in_store: false,
     }];
     let large = LargeOutput {

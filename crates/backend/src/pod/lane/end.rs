@@ -6,7 +6,7 @@ use pipekeeper_agent::protocol::{CONTAINER_ENDED, ExitRecord, RecordOutcome};
 use pipekeeper_model::{AttemptId, Holder};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Job, LAST_WORDS, Lane, hear::most_of_log, leave::Stay};
+use super::{Got, Job, LAST_WORDS, Lane, hear::most_of_log, leave::Stay, recover::note_of};
 use crate::{
     What,
     pod::{PodHost, PodState, StreamRole, files, link::Link, mirror::Ticketed, objects, order::Order},
@@ -66,11 +66,13 @@ impl Lane {
         self.jobs.spawn(async move {
             sleep(pause).await;
             let end = end_of_container(&*shared.host, attempt, &order, &record).await;
-            if let Some(store) = &shared.options.objects {
-                objects::settle(store, attempt, &order, &mut record).await;
-            }
+            let notes = match &shared.options.objects {
+                Some(store) => objects::settle(store, attempt, &order, &mut record).await,
+                None => Vec::new(),
+            };
             if !files::names_any(&mirror, &order, &record) {
-                return Job::Got(Ok(()), end);
+                let result = Ok(());
+                return Job::Got(Got { result, end, notes });
             }
             let got = async {
                 let (_permit, stream) = shared.open_bulk(attempt, StreamRole::Get).await?;
@@ -78,7 +80,8 @@ impl Lane {
                 objects::drop_replaced(attempt, &order, &record);
                 Ok(())
             };
-            Job::Got(got.await, end)
+            let result = got.await;
+            Job::Got(Got { result, end, notes })
         });
         Ok(())
     }
@@ -88,11 +91,8 @@ impl Lane {
         self.fetch(FETCH_AGAIN)
     }
 
-    pub(super) async fn was_fetched(
-        &mut self,
-        result: io::Result<()>,
-        end: Option<String>,
-    ) -> io::Result<()> {
+    pub(super) async fn was_fetched(&mut self, got: Got) -> io::Result<()> {
+        let Got { result, end, notes } = got;
         if let Err(error) = &result {
             let reason = format!("what it made cannot be fetched: {error}");
             // A pod that cannot be reached may be so later; one that gives nothing away does so for ever.
@@ -125,6 +125,11 @@ impl Lane {
             self.report(What::Waiting { reason });
             self.record = Some(record);
             return self.fetch(FETCH_AGAIN);
+        }
+        for note in notes {
+            if let Err(error) = self.add_to_log(&note_of(&note, &[])) {
+                tracing::warn!(attempt.id = %self.attempt, "cannot keep a note: {error}: {note}");
+            }
         }
         let stay = self.stay(&record.outcome);
         if let Stay::Person { .. } = stay {

@@ -95,7 +95,10 @@ impl Lane {
             .await?;
             self.order = Some(Arc::new(order));
         }
-        self.shared.held.is_followed_by(self.attempt);
+        // What a person looks into is no further try.
+        if !self.shared.sessions.has(self.attempt) {
+            self.shared.held.is_followed_by(self.attempt);
+        }
         if self.take_over(&pod).await? {
             return Ok(());
         }

@@ -39,7 +39,7 @@ impl Lane {
         }
     }
 
-    fn add_to_log(&mut self, text: &[u8]) -> io::Result<()> {
+    pub(super) fn add_to_log(&mut self, text: &[u8]) -> io::Result<()> {
         let log = self.log()?;
         log.append_line(text)?;
         let bytes = log.bytes();
@@ -103,6 +103,6 @@ fn own_part(mut log: Vec<u8>, attempt: AttemptId) -> Vec<u8> {
     log
 }
 
-fn note_of(text: &str, rest: &[u8]) -> Vec<u8> {
+pub(super) fn note_of(text: &str, rest: &[u8]) -> Vec<u8> {
     [format!("pipekeeper: {text}\n").as_bytes(), rest].concat()
 }

@@ -46,33 +46,45 @@ pub(super) async fn remove_namespace(client: &Client) -> Result<()> {
     Ok(())
 }
 
+/// What a pod mounts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Volume {
+    None,
+    Empty,
+}
+
 /// A pod that runs a command, marked so that those of one kind are found.
-fn object(image: &str, (name, kind): (&str, &str), command: &[&str]) -> Result<Pod> {
-    serde_json::from_value(json!({
+fn object(image: &str, (name, kind): (&str, &str), command: &[&str], volume: Volume) -> Result<Pod> {
+    let mut pod = json!({
         "metadata": { "name": name, "labels": { "bench": kind } },
         "spec": {
             "restartPolicy": "Never",
             "automountServiceAccountToken": false,
             "containers": [{ "name": "only", "image": image, "command": command }],
         },
-    }))
-    .context("write a pod")
+    });
+    if volume == Volume::Empty {
+        pod["spec"]["volumes"] = json!([{ "name": "workspace", "emptyDir": {} }]);
+        pod["spec"]["containers"][0]["volumeMounts"] =
+            json!([{ "name": "workspace", "mountPath": "/workspace" }]);
+    }
+    serde_json::from_value(pod).context("write a pod")
 }
 
 fn pods_of(client: &Client) -> Api<Pod> {
     Api::namespaced(client.clone(), NAMESPACE)
 }
 
-/// Makes a pod that does nothing, and waits until its status says that it ended.
-pub(super) async fn pod(client: &Client, image: &str, name: &str) -> Result<()> {
-    pods(client, image, name, 1).await
-}
-
 /// Makes so many pods at once that do nothing, and waits until their status says that all ended.
-pub(super) async fn pods(client: &Client, image: &str, kind: &str, count: usize) -> Result<()> {
+pub(super) async fn pods(
+    client: &Client,
+    image: &str,
+    (kind, volume): (&str, Volume),
+    count: usize,
+) -> Result<()> {
     let pods = pods_of(client);
     let objects: Vec<Pod> = (0..count)
-        .map(|number| object(image, (&format!("{kind}-{number}"), kind), &["true"]))
+        .map(|number| object(image, (&format!("{kind}-{number}"), kind), &["true"], volume))
         .collect::<Result<_>>()?;
     let how = PostParams::default();
     let made = try_join_all(objects.iter().map(|pod| pods.create(&how, pod)));
@@ -109,7 +121,7 @@ fn phase(pod: &Pod) -> Option<&str> {
 /// Makes a pod that stays, and waits until it runs.
 pub(super) async fn stay(client: &Client, image: &str, name: &str) -> Result<()> {
     let pods = pods_of(client);
-    let pod = object(image, (name, name), &["sleep", "36000"])?;
+    let pod = object(image, (name, name), &["sleep", "36000"], Volume::None)?;
     pods.create(&PostParams::default(), &pod)
         .await
         .context("make a pod")?;

@@ -5,7 +5,11 @@ use std::time::Instant;
 use anyhow::Result;
 use kube::Client;
 
-use super::{bare, numbered, team::Team};
+use super::{
+    bare::{self, Volume},
+    numbered,
+    team::Team,
+};
 use crate::figure::{Figure, Samples, Target};
 
 const ROUNDS: usize = 3;
@@ -65,7 +69,13 @@ async fn scheduling(client: &Client, registry: &str) -> Result<Figure> {
 /// How long so many pods take that a bare client makes at once; waits until they are gone.
 async fn bare_seconds(client: &Client, registry: &str, (name, count): (&str, usize)) -> Result<f64> {
     let started = Instant::now();
-    bare::pods(client, &format!("{registry}/busybox:1"), name, count).await?;
+    bare::pods(
+        client,
+        &format!("{registry}/busybox:1"),
+        (name, Volume::None),
+        count,
+    )
+    .await?;
     let took = started.elapsed().as_secs_f64();
     bare::quiet(client).await?;
     Ok(took)

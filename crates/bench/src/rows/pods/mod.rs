@@ -10,7 +10,7 @@ use std::{env, fmt::Write as _, time::Instant};
 use anyhow::{Context as _, Result};
 use kube::{Client, Config};
 
-use self::team::Team;
+use self::{bare::Volume, team::Team};
 use crate::{
     figure::{Figure, Samples, Target},
     user::{User, millis, pipe, time},
@@ -63,23 +63,21 @@ async fn in_turns(client: &Client, registry: &str) -> Result<Vec<Figure>> {
     ))?;
     let mut cold_team = Team::start(registry, "", &chain, ROUNDS + 1)?;
     let mut warm_team = Team::start(registry, POOL, &chain, ROUNDS + 1)?;
-    let (mut bare, mut by_hand) = (Samples::default(), Samples::default());
+    let (mut bare, mut with_volume) = (Samples::default(), Samples::default());
+    let mut by_hand = Samples::default();
     let (mut cold, mut warm) = (Samples::default(), Samples::default());
     let each = |took: f64| took / ACTIONS as f64;
     for round in 0..=ROUNDS {
-        let started = Instant::now();
-        for number in 0..ACTIONS {
-            bare::pod(client, &image, &format!("bare-{round}-{number}")).await?;
-        }
         let took = [
-            millis(started.elapsed()),
+            bare_chain(client, &image, (&format!("bare-{round}"), Volume::None)).await?,
+            bare_chain(client, &image, (&format!("empty-{round}"), Volume::Empty)).await?,
             run(&user, registry)?,
             cold_team.run().await?,
             warm_team.run().await?,
         ];
         // The first round fetches images and learns.
         if round > 0 {
-            for (samples, took) in [&mut bare, &mut by_hand, &mut cold, &mut warm]
+            for (samples, took) in [&mut bare, &mut with_volume, &mut by_hand, &mut cold, &mut warm]
                 .into_iter()
                 .zip(took)
             {
@@ -89,26 +87,44 @@ async fn in_turns(client: &Client, registry: &str) -> Result<Vec<Figure>> {
     }
     cold_team.served.stop()?;
     warm_team.served.stop()?;
-    let figure = |what, ours, ratio| Figure {
+    let figure = |what, ours, target| Figure {
         what,
         unit: "ms",
         ours,
         floor: Some(("a bare pod, its end seen in its status", bare.clone())),
-        target: Target::RatioAtMost(ratio),
+        target,
     };
     Ok(vec![
         figure(
             "a server's run of 10 actions in a chain, from its webhook to its end, per action",
             cold,
-            0.7,
+            Target::RatioAtMost(0.7),
         ),
-        figure("the same with pods that stand by", warm, 0.15),
+        figure(
+            "the same with pods that stand by",
+            warm,
+            Target::RatioAtMost(0.15),
+        ),
         figure(
             "`pipe run --context`, the same chain, whole call, per action",
             by_hand,
-            0.7,
+            Target::RatioAtMost(0.7),
+        ),
+        figure(
+            "a bare pod that mounts one empty volume, as every workspace is",
+            with_volume,
+            Target::None,
         ),
     ])
+}
+
+/// How long bare pods take one after the other, in milliseconds.
+async fn bare_chain(client: &Client, image: &str, (name, volume): (&str, Volume)) -> Result<f64> {
+    let started = Instant::now();
+    for number in 0..ACTIONS {
+        bare::pods(client, image, (&format!("{name}-{number}"), volume), 1).await?;
+    }
+    Ok(millis(started.elapsed()))
 }
 
 /// Actions that run a command, as a list.

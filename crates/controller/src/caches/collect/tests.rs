@@ -5,7 +5,7 @@ use std::{
 };
 
 use pipekeeper_backend::{CacheRef, Launch, LaunchError, Ticket};
-use pipekeeper_model::{AttemptId, Holder, Name, plan::Feature};
+use pipekeeper_model::{AttemptId, Digest, Holder, Name, plan::Feature};
 
 use super::*;
 
@@ -105,27 +105,28 @@ async fn only_what_nobody_names_and_nobody_can_name_any_more_goes() {
     let place = folder.path().join("web/branches/deps");
     fs::create_dir_all(&place).unwrap();
     let refer = |file: &str, store: &str, object: &str, bytes| {
-        CacheRef::new(store, object, Bytes(bytes), OLD)
+        CacheRef::new(store, object, (Bytes(bytes), Digest::of(b"")), OLD)
             .write(&place.join(file))
             .unwrap();
     };
     refer("a.ref", "http://s3/ci", "p/named/r1-n1-a1-00", 1);
-    refer("b.ref", "http://other/ci", "p/of-another-store/r2-n1-a1-00", 1);
+    refer("b.ref", "http://other/ci", "p/by-another-address/r2-n1-a1-00", 1);
     refer("c.ref", "http://s3/ci", "p/of-another-size/r5-n1-a1-00", 2);
     let store = store(&[
         ("p/named/r1-n1-a1-00", OLD),
-        ("p/of-another-store/r2-n1-a1-00", OLD),
+        ("p/by-another-address/r2-n1-a1-00", OLD),
         ("p/of-another-size/r5-n1-a1-00", OLD),
         ("p/replaced/r3-n1-a1-00", OLD),
         ("p/of-a-live-attempt/r7-n1-a1-00", OLD),
         ("p/young/r4-n1-a1-00", YOUNG),
         ("p/odd", OLD),
     ]);
-    assert_eq!(collected(&store, folder.path()).await, Ok(4));
+    assert_eq!(collected(&store, folder.path()).await, Ok(3));
     let left: Vec<String> = store.objects.lock().unwrap().keys().cloned().collect();
     assert_eq!(
         left,
         [
+            "p/by-another-address/r2-n1-a1-00",
             "p/named/r1-n1-a1-00",
             "p/of-a-live-attempt/r7-n1-a1-00",
             "p/young/r4-n1-a1-00"
@@ -138,7 +139,7 @@ async fn only_what_nobody_names_and_nobody_can_name_any_more_goes() {
 async fn a_cache_that_is_removed_takes_its_object_along() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("web/branches/deps/a.ref");
-    CacheRef::new("http://s3/ci", "p/r1-n1-a1-00", Bytes(1), OLD)
+    CacheRef::new("http://s3/ci", "p/r1-n1-a1-00", (Bytes(1), Digest::of(b"")), OLD)
         .write(&path)
         .unwrap();
     let store = store(&[("p/r1-n1-a1-00", OLD)]);
