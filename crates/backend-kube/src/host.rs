@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::AsyncReadExt;
-use k8s_openapi::{NamespaceResourceScope, api::core::v1::Pod, jiff::Timestamp};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::core::v1::{Namespace, Pod},
+    jiff::Timestamp,
+};
 use kube::{
     Api, Client, Config, ResourceExt,
     api::{DeleteParams, LogParams},
@@ -136,13 +140,26 @@ impl KubeHost {
         for namespace in self.known.listings.expected() {
             let listed = watch::list(&self.known, &self.watched(&namespace)).await;
             let state = match listed {
-                Ok(_) => Ok(NamespaceState::Open),
+                Ok(_) => self.stands(&namespace).await,
                 Err(_) if self.known.listings.is_absent(&namespace) => Ok(NamespaceState::Absent),
                 Err(error) => Err(refusal::of_call(&self.cluster.name, &error)),
             };
             states.push((namespace, state));
         }
         states
+    }
+
+    /// How a namespace stands whose pods are listed: one that is not there has none, for whoever may list all.
+    async fn stands(&self, namespace: &str) -> Result<NamespaceState, LaunchError> {
+        let all: Api<Namespace> = Api::all(self.client.clone());
+        match self.calls.bounded(all.get_opt(namespace)).await {
+            Ok(None) if self.tenancy.is_some() => Ok(NamespaceState::Absent),
+            Ok(None) => Err(LaunchError::Terminal {
+                reason: format!("the cluster `{}` has no such namespace", self.cluster.name),
+            }),
+            // Who may not ask would not have been let list either, were it not there.
+            Ok(Some(_)) | Err(_) => Ok(NamespaceState::Open),
+        }
     }
 
     /// Where an attempt's pod is, as far as we see. One that nothing is known of yet is looked for in all namespaces that

@@ -229,6 +229,10 @@ fn is_of_program(message: &str) -> bool {
 fn blamed(message: &str) -> Cow<'_, str> {
     if is_of_program(message) {
         Cow::Owned(format!("`agent_image` is not the supervisor's image: {message}"))
+    } else if message.contains("exec: \"sh\"") {
+        Cow::Owned(format!(
+            "it has no shell, which `run:` needs: write `command:`, or name another image: {message}"
+        ))
     } else {
         Cow::Borrowed(message)
     }

@@ -222,8 +222,14 @@ impl Handle {
     /// # Errors
     /// If somebody looks into it.
     pub async fn release(&self, attempt: AttemptId) -> Result<bool, LaunchError> {
-        self.ask_backend(|reply| Command::Release { attempt, reply })
-            .await
+        let was_held = self
+            .ask_backend(|reply| Command::Release { attempt, reply })
+            .await?;
+        if was_held {
+            // It goes, though it may take its time.
+            self.held.note(attempt, None);
+        }
+        Ok(was_held)
     }
 
     /// Gives an input to a run and waits until its consequences are stored.

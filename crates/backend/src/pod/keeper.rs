@@ -85,7 +85,9 @@ pub(super) async fn enter(shared: &Arc<Shared>, order: EnterOrder) -> Result<Ent
     Ok(Entered::Open(Terminal {
         stream,
         sizes,
-        afterwards: format!("its pod is held until {until}; `pipe debug --release` lets it go before"),
+        afterwards: format!(
+            "its pod is held until {until}; `pipe debug --release` with the same name lets it go before"
+        ),
         keep: Box::new(visit),
     }))
 }
@@ -118,6 +120,9 @@ impl Shared {
             return Some(wire);
         }
         let until = self.held.is_ready(attempt);
+        if let Some(until) = until {
+            tracing::info!(attempt.id = %attempt, "its pod is held until {}", until.time_of_day());
+        }
         self.tell_held(attempt, until);
         while let Some(due) = self.held.due(attempt, Instant::now()) {
             let beat = wire.due();
@@ -182,6 +187,7 @@ impl Shared {
         // Whoever waits for its room finds it only then.
         let _ = timeout(GONE, self.is_away(attempt)).await;
         self.held.is_gone(attempt);
+        tracing::info!(attempt.id = %attempt, "its pod is held no more");
         self.tell_held(attempt, None);
     }
 

@@ -203,7 +203,7 @@ async fn refer(
             "it has {told} bytes, more than the {most} that are kept of one"
         ));
     }
-    let digest = digest.and_then(|digest| digest.parse::<Digest>().ok());
+    let digest = digest.and_then(|digest| format!("sha256:{digest}").parse::<Digest>().ok());
     let digest = digest.ok_or("its pod told no digest of it")?;
     let found = match timeout(HEAD_PATIENCE, head(store, &keep.object)).await {
         Ok(found) => found,

@@ -238,7 +238,7 @@ fn show(answer: Value) -> Result<(), Failure> {
     let items: Vec<Item> = part(&answer, "caches")?;
     let quota: Quota = part(&answer, "quota")?;
     if items.is_empty() {
-        term::note("no caches");
+        term::note("no caches here; `--server URL` asks a server for its own");
         return Ok(());
     }
     let ago = |at: Timestamp| format!("{} ago", words::length(clock::now().since(at)));

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use pipekeeper_backend::pod::{HoldOptions, PoolOptions};
+use pipekeeper_backend::pod::{HoldOptions, PoolOptions, thousandths};
 use pipekeeper_backend_kube::{
     Block, ClusterOptions, Limits, Making, Namespaces, Patience, Profile, Profiles, ROLE, Volume,
     VolumeSource, is_label, pinned,
@@ -12,7 +12,7 @@ use pipekeeper_objects::StoreOptions;
 
 use super::{
     PlaceConfig, ProjectConfig, object_store,
-    raw::{RawCluster, RawHold, RawLimits, RawPool, RawProfile, RawVolume},
+    raw::{RawCluster, RawHold, RawLimits, RawPool, RawProfile, RawResources, RawVolume},
 };
 use crate::failure::Failure;
 
@@ -80,6 +80,7 @@ fn cluster(text: &str, mut raw: RawCluster) -> Result<ClusterConfig, Failure> {
             .hint("write for example `namespaces = { protected = \"ci-${project}\" }`")
     })?;
     let volumes = volumes(raw.volumes).map_err(of_cluster)?;
+    let default_resources = resources(raw.resources).map_err(of_cluster)?;
     if let Some(name) = raw.env.keys().find(|name| !is_variable(name)) {
         return Err(wrong(format!("has a variable `{name}`, which is no name of one")));
     }
@@ -125,13 +126,25 @@ fn cluster(text: &str, mut raw: RawCluster) -> Result<ClusterConfig, Failure> {
             env: raw.env,
             pod_allow: raw.pod_allow,
             volumes,
-            default_resources: Resources {
-                cpu: raw.resources.cpu,
-                memory: raw.resources.memory,
-            },
+            default_resources,
             making,
             patience: Patience::default(),
         },
+    })
+}
+
+fn resources(raw: RawResources) -> Result<Resources, Failure> {
+    for (name, asked) in [("cpu", &raw.cpu), ("memory", &raw.memory)] {
+        if let Some(asked) = asked.as_ref().filter(|asked| thousandths(asked).is_none()) {
+            return Err(Failure::usage(format!(
+                "has a wrong `resources.{name}`: `{asked}` is no quantity"
+            ))
+            .hint("write CPUs like `2`, `0.5` or `500m`, and memory like `512Mi` or `4Gi`"));
+        }
+    }
+    Ok(Resources {
+        cpu: raw.cpu,
+        memory: raw.memory,
     })
 }
 

@@ -214,6 +214,11 @@ fn a_cluster_that_cannot_be_used_is_refused() {
             "has a wrong `hold.failed`: no pod is held for more than 12h",
         ),
         ("hold = { idle = \"1m\" }", "unknown field `idle`"),
+        ("hold = { max = 21 }", "has a wrong `hold.max`: at most 20"),
+        (
+            "resources = { cpu = \"lots\" }",
+            "has a wrong `resources.cpu`: `lots`",
+        ),
         ("limits = { pod = 4 }", "unknown field `pod`"),
         ("pod_allow = [\"hostNetwork\"]", "unknown variant `hostNetwork`"),
         (

@@ -54,7 +54,8 @@ fn what_a_killed_run_left_goes_with_the_next_and_a_live_one_stays() {
     kubectl(&[
         "wait",
         "--for=delete",
-        "--timeout=60s",
+        // Some kubelets end a pod that had just begun only with their next look at it.
+        "--timeout=150s",
         "--namespace",
         namespace.name(),
         &left,

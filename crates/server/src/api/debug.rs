@@ -106,7 +106,7 @@ pub(crate) async fn release(
     let released = app.parts.handle.release(attempt).await;
     let was_held = released.map_err(|error| ApiError::new(Problem::Conflict, error.to_string()))?;
     if !was_held {
-        let detail = format!("no pod of `{node}` is held");
+        let detail = format!("no pod of `{node}` is held: `pipe debug {run}/{node}` makes a new one");
         return Err(ApiError::new(Problem::Conflict, detail));
     }
     let actor = app.admin();
