@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::interrupt::Interrupt;
-use crate::protocol::{FetchUrl, StoreAccess, Transfer, TransferOrder};
+use crate::protocol::{FetchUrl, SecretText, StoreAccess, Transfer, TransferOrder};
 
 /// The program, beside this one.
 const PROGRAM: &str = "pipekeeper-transfer";
@@ -54,15 +54,7 @@ impl Transfers {
         interrupt: &Interrupt,
     ) -> Option<Result<(), String>> {
         let FetchUrl { url, bytes, .. } = self.store.caches.get(cache)?.fetch.as_ref()?;
-        let order = TransferOrder {
-            what: Transfer::Get { most: *bytes },
-            url: url.clone(),
-            file: file.to_owned(),
-            ca: self.store.ca.clone(),
-            connect_ms: CONNECT_MS,
-            still_ms: STILL_MS,
-            total_ms: self.time_for(*bytes),
-        };
+        let order = self.order(Transfer::Get { most: *bytes }, (url, file), *bytes);
         Some(run(&order, interrupt))
     }
 
@@ -81,16 +73,20 @@ impl Transfers {
         interrupt: &Interrupt,
     ) -> Option<Result<(), String>> {
         let url = self.store.caches.get(cache)?.keep.as_ref()?;
-        let order = TransferOrder {
-            what: Transfer::Put,
+        let order = self.order(Transfer::Put, (url, file), bytes);
+        Some(run(&order, interrupt))
+    }
+
+    fn order(&self, what: Transfer, (url, file): (&SecretText, &Path), bytes: u64) -> TransferOrder {
+        TransferOrder {
+            what,
             url: url.clone(),
             file: file.to_owned(),
             ca: self.store.ca.clone(),
             connect_ms: CONNECT_MS,
             still_ms: STILL_MS,
             total_ms: self.time_for(bytes),
-        };
-        Some(run(&order, interrupt))
+        }
     }
 
     fn time_for(&self, bytes: u64) -> u64 {

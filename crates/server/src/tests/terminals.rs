@@ -170,6 +170,12 @@ async fn who_may_not_stand_there_is_told_why() {
     assert!(response.text().await.unwrap().contains("it has not ended"));
 }
 
+/// Asks again until the answer is so.
+async fn until(server: &TestServer, path: &str, is: impl Fn(&str) -> bool) {
+    let asking = async { while !is(&server.text(path).await) {} };
+    timeout(DEADLINE, asking).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_held_pod_is_entered_unless_a_new_one_is_wanted_and_goes_when_it_is_released() {
     let fails = |_| Play {
@@ -181,7 +187,7 @@ async fn a_held_pod_is_entered_unless_a_new_one_is_wanted_and_goes_when_it_is_re
     let why = format!("/api/v1/runs/{run}/why?node=build");
     server.backend.hold(first_attempt(run, 0), Timestamp(50_700_000));
     let held = format!("its pod is held until 14:05 UTC: `pipe debug {run}/build`");
-    while !server.text(&why).await.contains(&held) {}
+    until(&server, &why, |text| text.contains(&held)).await;
     let page = server.text(&format!("/runs/{run}")).await;
     assert!(page.contains("its pod is held until 14:05 UTC"), "{page}");
 
@@ -201,7 +207,7 @@ async fn a_held_pod_is_entered_unless_a_new_one_is_wanted_and_goes_when_it_is_re
     assert_eq!(released.status(), StatusCode::OK);
     let again = server.post(&release, &json!({})).await;
     assert_eq!(again.status(), StatusCode::CONFLICT);
-    while server.text(&why).await.contains("its pod") {}
+    until(&server, &why, |text| !text.contains("its pod")).await;
     let mut late = Person::come(&server, run, "build").await;
     assert_eq!(
         late.hears().await,
