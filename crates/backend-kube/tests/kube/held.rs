@@ -202,6 +202,11 @@ async fn a_held_pod_that_somebody_deletes_or_whose_server_dies_is_not_held() {
     scene.delete_pod(first).await;
     scene.let_go(first).await;
     scene.is_not_held(first).await;
+    // It is let go as soon as it has ended; the kubelet takes its object away up to ten seconds later.
+    eventually("the first pod's end", async || {
+        (pods(&scene).await == 0).then_some(())
+    })
+    .await;
     let second = failing(&scene, 2);
     let (second, _) = scene.ended(second).await;
     scene.held(second).await;
