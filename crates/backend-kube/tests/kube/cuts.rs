@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use k8s_openapi::api::core::v1::ContainerStatus;
 use pipekeeper_backend::{Backend as _, LaunchError, VolumeAccess, VolumeMount, pod::StreamLimit};
 use pipekeeper_backend_kube::{Volume, VolumeSource};
 
@@ -120,6 +121,9 @@ async fn a_silent_network_does_not_hide_that_a_pod_is_gone() {
     };
     let attempt = scene.launch(scene.plain(1, "exec sleep 1000")).await;
     scene.log_says(attempt, "starts").await;
+    // A kubelet of 1.20 that has not seen its containers run yet ends a deleted pod only a minute later.
+    let runs = |status: &ContainerStatus| status.state.as_ref().is_some_and(|state| state.running.is_some());
+    scene.container_is(attempt, "step-0", runs).await;
     proxy.swallow_present();
     scene.delete_pod(attempt).await;
     let deleted = Instant::now();
