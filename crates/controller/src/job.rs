@@ -1,6 +1,6 @@
 //! Work that the loop does not wait for: each job is a future that ends in one [`Done`].
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use pipekeeper_backend::{Backend, DebugOrder, EnterOrder, Entered, LaunchError, Terminal, Ticket, Told};
@@ -359,7 +359,7 @@ impl Tools {
         like: Option<&RunRequest>,
     ) -> Result<Vec<RunSummary>, SubmitError> {
         let filter = RunFilter {
-            project: like.map(|request| request.project.clone()),
+            projects: like.map(|request| BTreeSet::from([request.project.clone()])),
             pipeline: like.map(|request| request.plan.pipeline.clone()),
             active: true,
             group,

@@ -5,6 +5,7 @@
 mod error;
 mod memory;
 mod records;
+mod registry;
 mod sqlite;
 
 use async_trait::async_trait;
@@ -16,6 +17,10 @@ pub use memory::MemoryStore;
 pub use records::{
     Accepted, Commit, Delivery, DeliveryId, DeliveryOutcome, DeliverySettlement, NewDelivery, RefMove,
     Refusal, RunFilter, RunStamp, RunSummary, StoredEffect, StoredRun,
+};
+pub use registry::{
+    AuditEntry, AuditFilter, Change, ChangeError, Expected, NewRecord, Record, RecordKind, RecordVersion,
+    Registry, StoredAudit,
 };
 pub use sqlite::{OpenError, SqliteStore};
 

@@ -1,6 +1,7 @@
 //! The store in memory: for `pipe run` and the simulator. It keeps nothing beyond the process; entry: [`MemoryStore`].
 
 mod data;
+mod registry;
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,

@@ -205,8 +205,8 @@ pub struct StoredEffect {
 /// Which runs a list shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunFilter {
-    /// Only this project's.
-    pub project: Option<Name>,
+    /// Only those of these projects.
+    pub projects: Option<BTreeSet<Name>>,
     /// Only this pipeline's.
     pub pipeline: Option<Name>,
     /// Only those of this commit.
@@ -217,6 +217,16 @@ pub struct RunFilter {
     pub group: Option<String>,
     /// Only those with a smaller number: the cursor of the next page.
     pub before: Option<RunId>,
+}
+
+impl RunFilter {
+    /// Those of one project.
+    pub fn of(project: Name) -> Self {
+        Self {
+            projects: Some(BTreeSet::from([project])),
+            ..Self::default()
+        }
+    }
 }
 
 /// Refuses a list of commits that names a run twice: the second would be decided on a state that the first changes.

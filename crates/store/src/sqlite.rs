@@ -9,6 +9,7 @@ mod failure;
 mod job;
 mod open;
 mod read;
+mod registry;
 mod rows;
 mod runs;
 mod writer;

@@ -10,7 +10,18 @@ use std::{
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// A crate of ours and what it must never depend on directly.
-const DIRECT: [(&str, &[&str]); 14] = [
+const DIRECT: [(&str, &[&str]); 15] = [
+    (
+        "access",
+        &[
+            "tokio",
+            "sqlx",
+            "kube",
+            "axum",
+            "pipekeeper-store",
+            "pipekeeper-engine",
+        ],
+    ),
     (
         "model",
         &["tokio", "sqlx", "kube", "axum", "chrono", "jiff", "rustix"],

@@ -116,9 +116,8 @@ impl GitIntake {
             return Ok(Vec::new());
         };
         let filter = RunFilter {
-            project: Some(project.name.clone()),
             pipeline: Some(plan.pipeline.clone()),
-            ..RunFilter::default()
+            ..RunFilter::of(project.name.clone())
         };
         let runs = self.store.runs(&filter, HISTORY).await.map_err(transient)?;
         let last = runs

@@ -1,6 +1,9 @@
 //! Reading runs: lists, one run, why.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use axum::{Json, extract::State};
 use pipekeeper_controller::Layout;
@@ -39,7 +42,7 @@ impl RunsQuery {
     pub(crate) fn to_filter(&self) -> Result<RunFilter, ApiError> {
         let sha = self.sha.as_deref().filter(|sha| !sha.is_empty());
         Ok(RunFilter {
-            project: name_of(self.project.as_deref())?,
+            projects: name_of(self.project.as_deref())?.map(|project| BTreeSet::from([project])),
             pipeline: name_of(self.pipeline.as_deref())?,
             sha: sha
                 .map(str::parse::<Sha>)

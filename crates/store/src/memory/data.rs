@@ -13,6 +13,8 @@ use crate::{
     RunFilter, RunStamp, RunSummary, StoredEffect, StoredRun, records::REFUSALS_KEPT,
 };
 
+use super::registry::Records;
+
 #[derive(Debug, Default)]
 pub(super) struct Data {
     deliveries: BTreeMap<DeliveryId, Delivery>,
@@ -27,6 +29,7 @@ pub(super) struct Data {
     /// The last run of a store before this one.
     last_run_before: u64,
     successes: BTreeMap<Digest, AdoptedNode>,
+    pub(super) records: Records,
 }
 
 #[derive(Debug)]
@@ -360,14 +363,16 @@ impl RunData {
 
 fn matches(filter: &RunFilter, summary: &RunSummary) -> bool {
     let RunFilter {
-        project,
+        projects,
         pipeline,
         sha,
         active,
         group,
         before: _,
     } = filter;
-    project.as_ref().is_none_or(|project| summary.project == *project)
+    projects
+        .as_ref()
+        .is_none_or(|projects| projects.contains(&summary.project))
         && pipeline
             .as_ref()
             .is_none_or(|pipeline| summary.pipeline == *pipeline)

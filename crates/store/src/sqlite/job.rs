@@ -1,13 +1,13 @@
 //! What callers ask of the writer task: typed operations with a place for the answer.
 
 use pipekeeper_engine::{AdoptedNode, EffectKey};
-use pipekeeper_model::{Digest, RunId};
+use pipekeeper_model::{Digest, RunId, Timestamp};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::{
-    Accepted, Commit, CommitError, DeliveryId, DeliverySettlement, NewDelivery, Refusal, RunSummary,
-    StoreError,
+    Accepted, AuditEntry, Change, ChangeError, Commit, CommitError, DeliveryId, DeliverySettlement,
+    NewDelivery, Refusal, RunSummary, StoreError,
 };
 
 use super::rows::to_i64;
@@ -31,6 +31,8 @@ pub(super) enum Job {
     SettleEffects(Ask<Vec<EffectKey>, ()>),
     Remember(Ask<Success, ()>),
     Quarantine(Ask<Quarantine, ()>),
+    Change(Ask<Changes, (), ChangeError>),
+    Expire(Ask<Timestamp, u64>),
     Check(Ask<(), ()>),
     Close(Ask<(), ()>),
 }
@@ -47,6 +49,8 @@ impl Job {
             | Self::SettleEffects(_)
             | Self::Remember(_)
             | Self::Quarantine(_)
+            | Self::Change(_)
+            | Self::Expire(_)
             | Self::Check(_)
             | Self::Close(_) => 0,
         }
@@ -65,6 +69,13 @@ pub(super) struct Success {
 pub(super) struct Quarantine {
     pub(super) run: RunId,
     pub(super) reason: String,
+}
+
+/// Changes of records that belong together, with what the audit log says of them.
+#[derive(Debug)]
+pub(super) struct Changes {
+    pub(super) changes: Vec<Change>,
+    pub(super) audit: Vec<AuditEntry>,
 }
 
 /// A commit whose JSON is made.
@@ -146,6 +157,8 @@ impl Job {
             Self::SettleEffects(ask) => ask.send(failure),
             Self::Remember(ask) => ask.send(failure),
             Self::Quarantine(ask) => ask.send(failure),
+            Self::Change(ask) => ask.send(failure),
+            Self::Expire(ask) => ask.send(failure),
             Self::Check(ask) | Self::Close(ask) => ask.send(failure),
         }
     }

@@ -244,7 +244,7 @@ pub(super) async fn runs(
 /// The statement of [`runs`]: one of a few texts, so that each is prepared once.
 pub(super) fn runs_query(filter: &RunFilter, limit: u32) -> QueryBuilder<Sqlite> {
     let RunFilter {
-        project,
+        projects,
         pipeline,
         sha,
         active,
@@ -256,7 +256,6 @@ pub(super) fn runs_query(filter: &RunFilter, limit: u32) -> QueryBuilder<Sqlite>
     // Few runs are active: the plus keeps SQLite from walking all runs of a project to find them.
     let plus = if *active { "+" } else { "" };
     let wanted = [
-        ("project", project.as_ref().map(Name::as_str)),
         ("pipeline", pipeline.as_ref().map(Name::as_str)),
         ("sha", sha.as_ref().map(|sha| sha.as_str())),
     ];
@@ -266,6 +265,14 @@ pub(super) fn runs_query(filter: &RunFilter, limit: u32) -> QueryBuilder<Sqlite>
                 .push(format_args!(" AND {plus}{column} = "))
                 .push_bind(value.to_owned());
         }
+    }
+    if let Some(projects) = projects {
+        query.push(format_args!(" AND {plus}project IN ("));
+        let mut names = query.separated(", ");
+        for project in projects {
+            names.push_bind(project.as_str().to_owned());
+        }
+        query.push(")");
     }
     if let Some(group) = group {
         query.push(" AND group_key = ").push_bind(group.clone());

@@ -9,7 +9,7 @@ use super::{
     deliveries,
     failure::{Blame, blame, to_store_error},
     job::Job,
-    runs,
+    registry, runs,
 };
 
 /// The most operations in one transaction.
@@ -163,6 +163,11 @@ async fn apply_all(connection: &mut SqliteConnection, batch: &mut [Job]) -> Resu
             Job::Quarantine(ask) => {
                 runs::quarantine(connection, &ask.body).await?;
                 ask.answer(());
+            }
+            Job::Change(ask) => ask.answer = Some(registry::change(connection, &ask.body).await?),
+            Job::Expire(ask) => {
+                let removed = registry::expire(connection, ask.body).await?;
+                ask.answer(removed);
             }
             Job::Check(ask) => {
                 probe(connection).await?;

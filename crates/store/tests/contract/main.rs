@@ -5,6 +5,7 @@ mod data;
 mod deliveries;
 mod effects;
 mod ledger;
+mod registry;
 mod runs;
 mod successes;
 
@@ -71,6 +72,14 @@ macro_rules! suite {
                 each_digest_of_inputs_has_its_own,
                 the_newest_run_stands,
                 all_of_it_comes_back,
+            ]);
+            suite!(@cases $with, registry: [
+                a_record_is_made_changed_and_removed_in_versions,
+                kinds_with_secrets_keep_no_history,
+                changes_are_made_together_or_not_at_all,
+                records_are_listed_by_name_and_owner,
+                what_is_over_goes,
+                the_audit_log_is_searched_and_paged,
             ]);
             suite!(@cases $with, concurrency: [
                 of_many_commits_to_one_version_one_wins,

@@ -1,5 +1,7 @@
 //! Runs: optimistic commits, snapshots, terminal states, lists.
 
+use std::collections::BTreeSet;
+
 use pipekeeper_engine::{Fact, Run, Snapshot};
 use pipekeeper_model::{Actor, GitRef, NodeId, Outcome, RunId, Timestamp};
 use pipekeeper_store::{Commit, CommitError, RunFilter, RunSummary, Store};
@@ -264,14 +266,14 @@ async fn commit_six(store: &impl Store) -> TestResult {
 pub(crate) async fn lists_are_filtered(store: &impl Store) -> TestResult {
     commit_six(store).await?;
     let all = RunFilter::default;
-    let project = Some(name("mall")?);
+    let mall = BTreeSet::from([name("mall")?]);
     let group = Some("one".to_owned());
     assert_eq!(ids(store, all()).await?, [6, 5, 4, 3, 2, 1]);
     assert_eq!(
         ids(
             store,
             RunFilter {
-                project: project.clone(),
+                projects: Some(mall.clone()),
                 ..all()
             }
         )
@@ -323,7 +325,7 @@ pub(crate) async fn lists_are_filtered(store: &impl Store) -> TestResult {
         [6, 5, 4, 3]
     );
     let narrow = RunFilter {
-        project,
+        projects: Some(mall.clone()),
         pipeline: Some(name("web")?),
         sha: Some(sha('b')?),
         active: true,
@@ -331,6 +333,15 @@ pub(crate) async fn lists_are_filtered(store: &impl Store) -> TestResult {
         before: Some(RunId(6)),
     };
     assert_eq!(ids(store, narrow).await?, [4]);
+    let mut several = mall;
+    several.insert(name("shop")?);
+    for (projects, shown) in [(several, 6), (BTreeSet::new(), 0)] {
+        let filter = RunFilter {
+            projects: Some(projects),
+            ..all()
+        };
+        assert_eq!(ids(store, filter).await?.len(), shown);
+    }
     Ok(())
 }
 

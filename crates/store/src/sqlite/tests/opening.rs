@@ -1,6 +1,6 @@
 //! Opening: one server to a file, durable settings, statements that use their indexes.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use pipekeeper_model::RunId;
 use sqlx::{Executor as _, QueryBuilder, Row as _, Sqlite};
@@ -119,7 +119,7 @@ async fn lists_of_runs_use_their_indexes() {
     SqliteStore::open(&path).await.unwrap().close().await;
     let mut connection = raw(&path).await;
     let all = RunFilter::default;
-    let project = Some("mall".parse().unwrap());
+    let projects = Some(BTreeSet::from(["mall".parse().unwrap()]));
     let pipeline = Some("web".parse().unwrap());
     let group = Some("g".to_owned());
     let sha = Some("a".repeat(40).parse().unwrap());
@@ -133,14 +133,14 @@ async fn lists_of_runs_use_their_indexes() {
         ),
         (
             RunFilter {
-                project: project.clone(),
+                projects: projects.clone(),
                 ..all()
             },
             "runs_by_project",
         ),
         (
             RunFilter {
-                project: project.clone(),
+                projects: projects.clone(),
                 pipeline,
                 ..all()
             },
@@ -164,7 +164,7 @@ async fn lists_of_runs_use_their_indexes() {
         (
             RunFilter {
                 active: true,
-                project,
+                projects,
                 ..all()
             },
             "runs_active ",
