@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    client::Credentials,
     cmd,
     config::{self, DEFAULT_LISTEN, Flags},
     failure::{Exit, Failure},
@@ -36,10 +37,11 @@ pub(crate) enum Output {
 /// How to reach a server.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Remote {
-    /// The server's address; by default the one where a server with this configuration (PIPE_CONFIG) listens
+    /// The server's address; by default the one that you logged in to last, else where a server with this configuration
+    /// (PIPE_CONFIG) listens
     #[arg(long, global = true, env = "PIPE_SERVER", value_name = "URL")]
     pub(crate) server: Option<String>,
-    /// The token; by default the one in the data folder on this machine
+    /// The token; by default that of your login, else the one in the data folder on this machine
     #[arg(
         long,
         global = true,
@@ -51,13 +53,23 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
+    /// The server at this address, or the one that is meant without any.
+    pub(crate) fn at(server: Option<String>) -> Self {
+        Self {
+            server: server.or_else(|| std::env::var("PIPE_SERVER").ok()),
+            token: None,
+        }
+    }
+
     /// The address of the server that is meant.
     pub(crate) fn address(&self) -> String {
         // A configuration that cannot be read is the server's trouble; whoever asks one may have none at all.
         let listen =
             || config::listen(&Flags::from_environment()).unwrap_or_else(|_| DEFAULT_LISTEN.to_owned());
+        let last = || Some(Credentials::read().ok()?.current()?.to_owned());
         self.server
             .clone()
+            .or_else(last)
             .unwrap_or_else(|| format!("http://{}", listen()))
     }
 }
@@ -78,8 +90,16 @@ enum Command {
     Explain(cmd::explain::Explain),
     /// Run the server
     Server(cmd::server::Server),
-    /// Print the server's admin token, or make a new one
+    /// Log in to a server
+    Login(cmd::login::Login),
+    /// Log out of a server
+    Logout(cmd::login::Logout),
+    /// Say who you are; list, add, change and remove people
+    User(cmd::user::User),
+    /// Draw, list and revoke access tokens; alone, print the server's own
     Token(cmd::token::Token),
+    /// Show who did what to what
+    Audit(cmd::audit::Audit),
     /// Start a run on the server
     Start(cmd::start::Start),
     /// List runs
@@ -130,7 +150,11 @@ impl Cli {
             Command::Schema => cmd::schema::run(),
             Command::Explain(args) => args.run(),
             Command::Server(args) => args.run(),
-            Command::Token(args) => args.run(),
+            Command::Login(args) => args.run(),
+            Command::Logout(args) => args.run(),
+            Command::User(args) => args.run(output),
+            Command::Token(args) => args.run(output),
+            Command::Audit(args) => args.run(output),
             Command::Start(args) => args.run(output),
             Command::Runs(args) => args.run(output),
             Command::Show(args) => args.run(output),

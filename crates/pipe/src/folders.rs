@@ -13,6 +13,11 @@ pub(crate) fn state() -> Result<PathBuf, Failure> {
     below_home("XDG_STATE_HOME", ".local/state")
 }
 
+/// The folder of what the user chose, such as logins.
+pub(crate) fn config() -> Result<PathBuf, Failure> {
+    below_home("XDG_CONFIG_HOME", ".config")
+}
+
 /// The folder of caches.
 pub(crate) fn cache() -> Result<PathBuf, Failure> {
     below_home("XDG_CACHE_HOME", ".cache")

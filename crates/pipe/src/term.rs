@@ -1,5 +1,7 @@
 //! The terminal: colours, size, and writing that survives a closed pipe. Data goes to stdout, all else to stderr.
 
+pub(crate) mod secret;
+
 use std::{
     env,
     fmt::Display,

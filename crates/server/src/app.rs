@@ -1,25 +1,26 @@
 //! The state that every handler shares.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::http::HeaderMap;
-use pipekeeper_model::{Actor, RunId, Timestamp};
+use pipekeeper_model::{RunId, Timestamp};
+use pipekeeper_store::AuditEntry;
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    ServerParts,
+    Exposure, ServerParts,
     error::ApiError,
     extract::BodyLimits,
     load::{Loaded, Recent},
     metrics::Metrics,
-    session::{Session, Sessions},
+    people::{Caller, OpenReads, People},
 };
 
 /// What handlers work with. No lock of it is held across an await.
 pub(crate) struct App {
     pub(crate) parts: ServerParts,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) sessions: Sessions,
+    pub(crate) people: People,
     pub(crate) hooks: Semaphore,
     pub(crate) large_hooks: Arc<Semaphore>,
     pub(crate) trees: Arc<Semaphore>,
@@ -29,6 +30,35 @@ pub(crate) struct App {
     closing: watch::Sender<Phase>,
 }
 
+/// Something that somebody does to a run, in the words of the audit log.
+pub(crate) struct Deed {
+    pub(crate) run: RunId,
+    pub(crate) verb: &'static str,
+    pub(crate) subject: String,
+    pub(crate) reason: Option<String>,
+}
+
+impl Deed {
+    pub(crate) fn of_run(verb: &'static str, run: RunId) -> Self {
+        Self {
+            run,
+            verb,
+            subject: format!("run/{run}"),
+            reason: None,
+        }
+    }
+
+    pub(crate) fn of_node(verb: &'static str, run: RunId, node: &str) -> Self {
+        Self {
+            subject: format!("run/{run}/{node}"),
+            ..Self::of_run(verb, run)
+        }
+    }
+}
+
+/// How often rights are looked at again while something is open.
+const RIGHTS_CHECKED: Duration = Duration::from_secs(15);
+
 /// How far the server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -37,11 +67,19 @@ enum Phase {
 }
 
 impl App {
-    pub(crate) fn new(parts: ServerParts) -> Result<Arc<Self>, getrandom::Error> {
+    pub(crate) fn new(parts: ServerParts) -> Result<Arc<Self>, ApiError> {
         let limits = &parts.limits;
+        let people = People::new(
+            Arc::clone(&parts.registry),
+            parts.admin_token.clone(),
+            match parts.exposure {
+                Exposure::Loopback => OpenReads::UntilThereArePeople,
+                Exposure::Proxied { .. } => OpenReads::Never,
+            },
+        )?;
         Ok(Arc::new(Self {
             metrics: Metrics::new(),
-            sessions: Sessions::new()?,
+            people,
             hooks: Semaphore::new(limits.hooks),
             large_hooks: Arc::new(Semaphore::new(limits.large_hooks)),
             trees: Arc::new(Semaphore::new(limits.trees)),
@@ -62,13 +100,29 @@ impl App {
         self.parts.clock.now()
     }
 
-    /// The one whom the token stands for, until there are users.
-    pub(crate) fn admin(&self) -> Actor {
-        Actor::user("admin")
+    /// Whether browsers reach it over TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        match self.parts.exposure {
+            Exposure::Loopback => false,
+            Exposure::Proxied { .. } => true,
+        }
     }
 
-    pub(crate) fn session(&self, headers: &HeaderMap) -> Option<Session> {
-        self.sessions.find(headers, self.now())
+    /// Writes into the audit log what somebody is about to do; what the log cannot take is not done.
+    pub(crate) async fn note(&self, entry: AuditEntry) -> Result<(), ApiError> {
+        Ok(self.parts.registry.change(Vec::new(), vec![entry]).await?)
+    }
+
+    /// The same for something that is done to a run.
+    pub(crate) async fn note_deed(&self, caller: &Caller, deed: Deed) -> Result<(), ApiError> {
+        let summary = self.parts.store.summary(deed.run).await?;
+        let entry = caller.audit(deed.verb, deed.subject, self.now());
+        self.note(AuditEntry {
+            project: summary.map(|summary| summary.project),
+            reason: deed.reason,
+            ..entry
+        })
+        .await
     }
 
     pub(crate) fn body_limits(&self) -> BodyLimits {
@@ -83,6 +137,34 @@ impl App {
     /// Tells live streams to end.
     pub(crate) fn close(&self) {
         self.closing.send_replace(Phase::Closing);
+    }
+
+    /// Resolves when the server closes, or once whoever sent these headers may not do something any more: what stays open
+    /// for long is not open for longer than its right.
+    pub(crate) fn ends(
+        self: &Arc<Self>,
+        headers: HeaderMap,
+        may: impl Fn(&Caller) -> bool + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let closed = self.closed();
+        let app = Arc::clone(self);
+        let revoked = async move {
+            loop {
+                tokio::time::sleep(RIGHTS_CHECKED).await;
+                match app.people.caller(&headers, app.now()).await {
+                    Ok(Some(caller)) if may(&caller) => {}
+                    Ok(Some(_) | None) => return,
+                    Err(error) if error.is_ours() => {}
+                    Err(_) => return,
+                }
+            }
+        };
+        async move {
+            tokio::select! {
+                () = closed => {}
+                () = revoked => {}
+            }
+        }
     }
 
     /// Resolves when the server closes.

@@ -7,7 +7,7 @@ use axum::{
 };
 use pipekeeper_controller::{IntakeError, SubmitError};
 use pipekeeper_engine::Rejection;
-use pipekeeper_store::StoreError;
+use pipekeeper_store::{ChangeError, StoreError};
 use serde::Serialize;
 use tracing::error;
 
@@ -154,6 +154,15 @@ impl ApiError {
         self
     }
 
+    pub(crate) fn problem(&self) -> Problem {
+        self.problem
+    }
+
+    /// Whether the server is at fault, and not who asks.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.status().is_server_error()
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         self.problem.code().0
     }
@@ -239,6 +248,18 @@ impl From<StoreError> for ApiError {
                 Self::new(Problem::Unavailable, "the store does not work now")
             }
             StoreError::Corrupt { .. } => Self::internal(&cause),
+        }
+    }
+}
+
+impl From<ChangeError> for ApiError {
+    fn from(cause: ChangeError) -> Self {
+        match cause {
+            ChangeError::Store(cause) => cause.into(),
+            ChangeError::Conflict { .. } => {
+                Self::new(Problem::Conflict, "somebody else changed it at the same time")
+                    .with_hint("look at it again")
+            }
         }
     }
 }

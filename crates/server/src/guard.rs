@@ -1,20 +1,31 @@
 //! Who may do what, before any handler sees a request: the meaning of each [`Access`].
+//!
+//! A route names a verb and what it is about. Where the address tells the project (a run, a delivery, a project), the check
+//! is done here whole, so that no handler can forget it; a thing that somebody may not even look at is not there for them.
+//! For lists and for what a body names, the handler asks the [`Caller`], whose right to do it somewhere was checked here.
 
-use std::sync::Arc;
+use std::{convert::Infallible, net::IpAddr, sync::Arc};
 
 use axum::{
     body::Body,
-    extract::Request,
-    http::{HeaderMap, Method, header},
+    extract::{FromRequestParts, RawPathParams, Request},
+    http::{HeaderMap, Method, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Redirect, Response},
 };
+use pipekeeper_access::{Denied, Place, Projects, Verb, authorize};
+use pipekeeper_model::{Name, RunId};
+use pipekeeper_store::DeliveryId;
 
 use crate::{
+    Exposure,
     app::App,
     error::{ApiError, Problem},
     extract::read_body,
+    load::no_run,
     pages::PageError,
+    people::{Caller, Proof},
+    routes::failure,
 };
 
 /// What a route wants to see before it acts.
@@ -24,15 +35,38 @@ pub(crate) enum Access {
     Open,
     /// A project's address and signature, which the handler judges over the raw bytes.
     Hook,
-    /// Nothing while the server listens on loopback only; but no request that a script of another site made.
-    Read,
-    /// The access token in the header `Authorization`.
-    Write,
-    /// A session's cookie and the form's own token.
-    Form,
+    /// The right to look, however it is proved.
+    Read(Verb, On),
+    /// The right to act, proved by a token.
+    Write(Verb, On),
+    /// The right to act, proved by a session's cookie and the form's own token.
+    Form(Verb, On),
+    /// To be somebody, for what concerns oneself; proved by a token, for looking also by a cookie.
+    Own,
+    /// The same, proved by a session's cookie and the form's own token.
+    OwnForm,
 }
 
-/// Lets a request through if it has what its route wants.
+/// What a route is about, and so where its verb must be allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum On {
+    /// The whole server.
+    Server,
+    /// The run that the address names.
+    Run,
+    /// The project that the address names.
+    Project,
+    /// The delivery that the address names.
+    Delivery,
+    /// Several projects, or one that the request names elsewhere: the handler looks to it.
+    Some,
+}
+
+/// The address at the other end of a request's connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// Lets a request through if it has what its route wants; handlers find the [`Caller`] in it.
 pub(crate) async fn check(
     app: Arc<App>,
     access: Access,
@@ -40,36 +74,194 @@ pub(crate) async fn check(
     next: Next,
 ) -> Result<Response, Response> {
     let refuse = IntoResponse::into_response;
-    let request = match access {
-        Access::Hook => request,
-        Access::Open | Access::Read => {
-            same_site(request.method(), request.headers()).map_err(refuse)?;
-            request
-        }
-        Access::Write => {
-            same_site(request.method(), request.headers()).map_err(refuse)?;
-            bearer(&app, request.headers()).map_err(refuse)?;
-            request
-        }
-        Access::Form => {
-            same_site(request.method(), request.headers()).map_err(refuse)?;
-            form(&app, request).await?
-        }
+    if access == Access::Hook {
+        return Ok(next.run(request).await);
+    }
+    same_site(request.method(), request.headers()).map_err(refuse)?;
+    let (mut parts, body) = request.into_parts();
+    let from = origin(&app.parts.exposure, &parts);
+    let known = match app.people.caller(&parts.headers, app.now()).await {
+        Ok(known) => known.map(|caller| Caller { from, ..caller }),
+        // Whoever logs in may well come with something that is over.
+        Err(_) if access == Access::Open => None,
+        Err(error) => return Err(failure(&parts.uri, error)),
     };
-    Ok(next.run(request).await)
+    if access == Access::Open {
+        parts.extensions.insert(known);
+        return Ok(next.run(Request::from_parts(parts, body)).await);
+    }
+    let caller = prove(access, &parts, known).map_err(|refused| *refused)?;
+    let judged = allow(&app, access, &mut parts, &caller).await;
+    judged.map_err(|error| failure(&parts.uri, error))?;
+    let body = match access {
+        Access::Form(..) | Access::OwnForm => form(&app, &caller, &parts, body).await?,
+        Access::Open | Access::Hook | Access::Read(..) | Access::Write(..) | Access::Own => body,
+    };
+    parts.extensions.insert(Some(caller));
+    Ok(next.run(Request::from_parts(parts, body)).await)
 }
 
-/// Refuses every request that does not name this machine as its host: a page of another site whose name was pointed
-/// here cannot read anything.
-pub(crate) fn local_host(headers: &HeaderMap) -> Result<(), ApiError> {
+/// The caller, if they proved themselves as the route wants it.
+fn prove(access: Access, parts: &Parts, known: Option<Caller>) -> Result<Caller, Box<Response>> {
+    let is_enough = |proof: Proof| match access {
+        Access::Form(..) | Access::OwnForm => proof == Proof::Session,
+        Access::Write(..) => proof == Proof::Token,
+        Access::Own if !parts.method.is_safe() => proof == Proof::Token,
+        Access::Own => proof != Proof::Nothing,
+        Access::Open | Access::Hook | Access::Read(..) => true,
+    };
+    if let Some(caller) = known.filter(|caller| is_enough(caller.proof)) {
+        return Ok(caller);
+    }
+    let wants_page = match access {
+        Access::Form(..) | Access::OwnForm => {
+            return Err(Box::new(Redirect::to("/login").into_response()));
+        }
+        Access::Read(..) => crate::routes::is_page(&parts.uri),
+        Access::Open | Access::Hook | Access::Write(..) | Access::Own => false,
+    };
+    if wants_page {
+        let next = crate::pages::login::address(parts.uri.path());
+        return Err(Box::new(Redirect::to(&next).into_response()));
+    }
+    let detail = "the request brings no token";
+    let error = ApiError::new(Problem::Unauthorized, detail);
+    Err(Box::new(failure(&parts.uri, error)))
+}
+
+/// Whether the caller may do there what the route is for.
+async fn allow(app: &App, access: Access, parts: &mut Parts, caller: &Caller) -> Result<(), ApiError> {
+    let (Access::Read(verb, on) | Access::Write(verb, on) | Access::Form(verb, on)) = access else {
+        return Ok(());
+    };
+    let params = RawPathParams::from_request_parts(parts, &()).await;
+    let params = params.map_err(|error| ApiError::internal(&error))?;
+    let param = |name: &str| {
+        params
+            .iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value)
+    };
+    let nothing = || ApiError::not_found("the address names nothing");
+    match on {
+        On::Server => caller.check(verb, Place::SERVER),
+        On::Some => match caller.principal.projects(verb) {
+            Projects::Only(projects) if projects.is_empty() => caller.check(verb, Place::SERVER),
+            Projects::Only(_) | Projects::All => Ok(()),
+        },
+        On::Project => {
+            let project: Name = param("project")
+                .and_then(|text| text.parse().ok())
+                .ok_or_else(nothing)?;
+            seen(caller, verb, &project, || {
+                ApiError::not_found(format!("there is no project `{project}`"))
+            })
+        }
+        On::Run => {
+            let id = param("run")
+                .and_then(|text| text.parse().ok())
+                .map(RunId)
+                .ok_or_else(nothing)?;
+            let run = app.parts.store.summary(id).await?.ok_or_else(|| no_run(id))?;
+            seen(caller, verb, &run.project, || no_run(id))
+        }
+        On::Delivery => {
+            let id = param("delivery").and_then(|text| text.parse().ok());
+            let id = id.map(DeliveryId).ok_or_else(nothing)?;
+            let missing = || ApiError::not_found(format!("there is no delivery {}", id.0));
+            // A list leaves the body where it is.
+            let next = Some(DeliveryId(id.0.saturating_add(1)));
+            let newest = app.parts.store.deliveries(None, next, 1).await?.pop();
+            let delivery = newest.filter(|newest| newest.id == id).ok_or_else(missing)?;
+            seen(caller, verb, &delivery.received.project, missing)
+        }
+    }
+}
+
+/// Refuses with `missing` whoever may not even look.
+fn seen(
+    caller: &Caller,
+    verb: Verb,
+    project: &Name,
+    missing: impl FnOnce() -> ApiError,
+) -> Result<(), ApiError> {
+    let place = Place::project(project);
+    match authorize(&caller.principal, verb, place) {
+        Ok(()) => Ok(()),
+        Err(_) if !caller.may(Verb::ReadRuns, place) => Err(missing()),
+        Err(denied) => Err(denied.into()),
+    }
+}
+
+impl From<Denied> for ApiError {
+    fn from(denied: Denied) -> Self {
+        let hint = denied.hint();
+        Self::new(Problem::Forbidden, denied.to_string()).with_hint(hint)
+    }
+}
+
+/// Where a request comes from, as far as that is known.
+pub(crate) struct Origin(pub(crate) Option<IpAddr>);
+
+impl FromRequestParts<Arc<App>> for Origin {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Infallible> {
+        Ok(Self(origin(&app.parts.exposure, parts)))
+    }
+}
+
+/// The address that a request comes from: behind a proxy the one that it saw itself, which it writes last.
+fn origin(exposure: &Exposure, parts: &Parts) -> Option<IpAddr> {
+    let peer = parts.extensions.get::<Peer>().map(|Peer(address)| *address);
+    match exposure {
+        Exposure::Loopback => peer,
+        Exposure::Proxied { .. } => {
+            let forwarded = parts.headers.get_all("x-forwarded-for").iter().next_back();
+            let last = forwarded.and_then(|value| value.to_str().ok()?.rsplit(',').next());
+            last.and_then(|address| address.trim().parse().ok()).or(peer)
+        }
+    }
+}
+
+/// Who is signed in, on pages that everybody may see.
+pub(crate) struct Visitor(pub(crate) Option<Caller>);
+
+impl FromRequestParts<Arc<App>> for Visitor {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Infallible> {
+        Ok(Self(parts.extensions.get::<Option<Caller>>().cloned().flatten()))
+    }
+}
+
+/// The caller that the guard found; a route without one is a mistake of ours.
+impl FromRequestParts<Arc<App>> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, ApiError> {
+        let found = parts.extensions.get::<Option<Self>>().cloned().flatten();
+        found.ok_or_else(|| ApiError::internal(&"a route has no caller"))
+    }
+}
+
+/// Refuses every request that does not name this machine, or the address that people use, as its host: a page of another
+/// site whose name was pointed here cannot read anything.
+pub(crate) fn known_host(exposure: &Exposure, headers: &HeaderMap) -> Result<(), ApiError> {
     let refuse = |detail| Err(ApiError::new(Problem::ForeignHost, detail));
     let mut hosts = headers.get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
         return refuse("the request names no host, or two");
     };
-    match host.to_str().ok().and_then(host_name) {
+    let host = host.to_str().ok();
+    if let Exposure::Proxied { host: own } = exposure
+        && host.is_some_and(|host| host.eq_ignore_ascii_case(own))
+    {
+        return Ok(());
+    }
+    match host.and_then(host_name) {
         Some("localhost" | "127.0.0.1" | "[::1]") => Ok(()),
-        Some(_) | None => refuse("this server answers on loopback names only"),
+        Some(_) | None => refuse("this server does not answer to this name"),
     }
 }
 
@@ -109,34 +301,14 @@ fn same_site(method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
-fn bearer(app: &App, headers: &HeaderMap) -> Result<(), ApiError> {
-    let token = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    match token {
-        Some((_, token)) if app.parts.admin_token.is(token.trim()) => Ok(()),
-        Some(_) => Err(ApiError::new(Problem::Unauthorized, "the token is not valid")),
-        None => Err(ApiError::new(
-            Problem::Unauthorized,
-            "the request brings no token",
-        )),
-    }
-}
-
-/// Checks session and form token, and hands the form on. Who has no session is sent to the login page.
-async fn form(app: &App, request: Request) -> Result<Request, Response> {
-    let Some(session) = app.session(request.headers()) else {
-        return Err(Redirect::to("/login").into_response());
-    };
-    let path = request.uri().path().to_owned();
-    let (parts, body) = request.into_parts();
+/// Checks the form's token, and hands the form on.
+async fn form(app: &App, caller: &Caller, parts: &Parts, body: Body) -> Result<Body, Response> {
     let bytes = read_body(&parts.headers, body, app.body_limits(), |_| Ok(()))
         .await
         .map_err(IntoResponse::into_response)?;
-    if session.accepts(&path, &form_token(&bytes)) {
-        Ok(Request::from_parts(parts, Body::from(bytes)))
+    let session = caller.session.as_ref();
+    if session.is_some_and(|session| session.accepts(parts.uri.path(), &form_token(&bytes))) {
+        Ok(Body::from(bytes))
     } else {
         let error = ApiError::new(Problem::Forbidden, "the form is not one of this session")
             .with_hint("open the page again and press the button there");
@@ -156,7 +328,8 @@ fn form_token(body: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{form_token, host_name, local_host, same_site};
+    use super::{form_token, host_name, known_host, same_site};
+    use crate::Exposure;
     use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -175,11 +348,25 @@ mod tests {
             assert_ne!(host_name(bad), Some("localhost"), "{bad}");
             assert_ne!(host_name(bad), Some("[::1]"), "{bad}");
         }
-        assert!(local_host(&headers(&[("host", "127.0.0.1:1")])).is_ok());
+        assert!(known_host(&Exposure::Loopback, &headers(&[("host", "127.0.0.1:1")])).is_ok());
         for bad in ["evil.example", "127.0.0.1.evil.example:80", "localhost.evil"] {
-            assert!(local_host(&headers(&[("host", bad)])).is_err(), "{bad}");
+            assert!(
+                known_host(&Exposure::Loopback, &headers(&[("host", bad)])).is_err(),
+                "{bad}"
+            );
         }
-        assert!(local_host(&HeaderMap::new()).is_err());
+        assert!(known_host(&Exposure::Loopback, &HeaderMap::new()).is_err());
+        let own = "ci.corp:8443".to_owned();
+        let proxied = Exposure::Proxied { host: own };
+        for good in ["ci.corp:8443", "CI.corp:8443", "localhost"] {
+            assert!(
+                known_host(&proxied, &headers(&[("host", good)])).is_ok(),
+                "{good}"
+            );
+        }
+        for bad in ["ci.corp", "evil.example:8443", "ci.corp:8443.evil.example"] {
+            assert!(known_host(&proxied, &headers(&[("host", bad)])).is_err(), "{bad}");
+        }
     }
 
     #[test]

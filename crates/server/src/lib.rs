@@ -20,6 +20,7 @@ mod metrics;
 mod ops;
 mod pages;
 mod parts;
+mod people;
 mod routes;
 mod session;
 mod stall;
@@ -30,5 +31,6 @@ mod text;
 mod token;
 
 pub use listen::{ServeError, loopback_only, serve};
-pub use parts::{FixedProjects, HookProject, Limits, Projects, ServerParts, TreeError, Trees};
+pub use parts::{Exposure, FixedProjects, HookProject, Limits, Projects, ServerParts, TreeError, Trees};
+pub use people::login::first_link;
 pub use token::{AccessToken, TokenError};

@@ -1,9 +1,20 @@
 //! The listener: own accept loop, because limits come before anything else; entry: [`serve`].
 
-use std::{io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -17,14 +28,14 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use crate::{ServerParts, app::App, stall::StallGuard};
+use crate::{Exposure, ServerParts, app::App, guard::Peer, stall::StallGuard};
 
 /// A server could not serve.
 #[derive(Debug, Error)]
 pub enum ServeError {
     /// The address can be reached by others.
     #[error(
-        "listen on `{address}`: only loopback addresses are allowed until there is login; hint: use `127.0.0.1:{}` and a tunnel",
+        "listen on `{address}`: other machines reach it only through a proxy with TLS; hint: say `url` and `behind_proxy`, or use `127.0.0.1:{}`",
         address.port()
     )]
     NotLoopback {
@@ -34,9 +45,12 @@ pub enum ServeError {
     /// The listener does not tell its address.
     #[error("use the listener: {0}")]
     Listener(#[source] io::Error),
-    /// The system has no randomness.
-    #[error("draw random bytes: {0}")]
-    Random(getrandom::Error),
+    /// The system does not work.
+    #[error("start: {reason}")]
+    System {
+        /// What failed.
+        reason: String,
+    },
 }
 
 /// Refuses every address that another machine could reach.
@@ -60,9 +74,15 @@ pub async fn serve(
     parts: ServerParts,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    loopback_only(listener.local_addr().map_err(ServeError::Listener)?)?;
+    let address = listener.local_addr().map_err(ServeError::Listener)?;
+    match parts.exposure {
+        Exposure::Loopback => loopback_only(address)?,
+        Exposure::Proxied { .. } => {}
+    }
     let drain = parts.limits.drain;
-    let app = App::new(parts).map_err(ServeError::Random)?;
+    let app = App::new(parts).map_err(|error| ServeError::System {
+        reason: error.detail().to_owned(),
+    })?;
     let mut connections = Connections::new(Arc::clone(&app));
     tokio::pin!(shutdown);
     loop {
@@ -72,7 +92,7 @@ pub async fn serve(
             arrival = connections.next(&listener) => arrival,
         };
         match arrival {
-            Ok((stream, slot)) => connections.open(stream, slot),
+            Ok((stream, peer, slot)) => connections.open(stream, Peer(peer), slot),
             Err(error) => {
                 warn!(%error, "accepting a connection failed");
                 sleep(ACCEPT_PAUSE).await;
@@ -119,21 +139,25 @@ impl Connections {
         }
     }
 
-    async fn next(&self, listener: &TcpListener) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    async fn next(&self, listener: &TcpListener) -> io::Result<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
         let slot = Arc::clone(&self.slots)
             .acquire_owned()
             .await
             .map_err(io::Error::other)?;
-        let (stream, _) = listener.accept().await?;
-        Ok((stream, slot))
+        let (stream, peer) = listener.accept().await?;
+        Ok((stream, peer.ip().to_canonical(), slot))
     }
 
-    fn open(&mut self, stream: TcpStream, slot: OwnedSemaphorePermit) {
+    fn open(&mut self, stream: TcpStream, peer: Peer, slot: OwnedSemaphorePermit) {
         while self.connections.try_join_next().is_some() {}
         // Small answers must not wait for more of them.
         let _ = stream.set_nodelay(true);
         let io = TokioIo::new(StallGuard::new(stream, self.app.parts.limits.idle_timeout));
-        let service = TowerToHyperService::new(self.router.clone());
+        let router = TowerToHyperService::new(self.router.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            router.call(request)
+        });
         // One that becomes a terminal ends here, and goes on with whoever took it.
         let mut connection = self.builder.serve_connection(io, service).with_upgrades();
         let open = self.app.metrics.connection();
@@ -180,7 +204,7 @@ mod tests {
         }
         for bad in ["0.0.0.0:80", "10.0.0.1:80", "[::]:80"] {
             let error = loopback_only(bad.parse().unwrap()).unwrap_err();
-            assert!(error.to_string().contains("hint: use `127.0.0.1:80`"), "{error}");
+            assert!(error.to_string().contains("or use `127.0.0.1:80`"), "{error}");
         }
     }
 }

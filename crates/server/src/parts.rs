@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use pipekeeper_controller::{Clock, Handle, Layout, caches::CacheQuota};
 use pipekeeper_forge::{ForgeKind, HookSecret};
 use pipekeeper_model::{Millis, Name, Sha};
-use pipekeeper_store::Store;
+use pipekeeper_store::{Registry, Store};
 use sha2::{Digest as _, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 use thiserror::Error;
@@ -22,6 +22,8 @@ use crate::AccessToken;
 pub struct ServerParts {
     /// The truth.
     pub store: Arc<dyn Store>,
+    /// People, their sessions, documents, the audit log.
+    pub registry: Arc<dyn Registry>,
     /// The running controller.
     pub handle: Handle,
     /// Where logs and artifacts are.
@@ -30,8 +32,10 @@ pub struct ServerParts {
     pub projects: Arc<dyn Projects>,
     /// Where working trees that people send are kept.
     pub trees: Arc<dyn Trees>,
-    /// The token that unsafe requests want.
+    /// The token of the server's owner, who may do everything.
     pub admin_token: AccessToken,
+    /// From where it can be reached.
+    pub exposure: Exposure,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// How much archive caches may take.
@@ -40,6 +44,18 @@ pub struct ServerParts {
     pub limits: Limits,
     /// The version shown to people.
     pub version: &'static str,
+}
+
+/// From where a server can be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exposure {
+    /// From this machine alone. Until there are people, everybody on it may look.
+    Loopback,
+    /// From elsewhere, through a proxy that speaks TLS to browsers.
+    Proxied {
+        /// The host, with its port if it is another than 443, in the address that people use.
+        host: String,
+    },
 }
 
 /// The projects that this server knows.

@@ -12,13 +12,18 @@ use axum::{
     routing::{MethodFilter, MethodRouter, on},
 };
 use futures_util::FutureExt;
+use pipekeeper_access::Verb;
 
 use crate::{
-    api::{caches, commands, debug, deliveries, events, files, projects, runs, trees},
+    api::{audit, caches, commands, debug, deliveries, events, files, people, projects, runs, trees},
     app::App,
     assets,
     error::{ApiError, Problem},
-    guard::{self, Access},
+    guard::{
+        self,
+        Access::{self, Form, Read, Write},
+        On,
+    },
     hooks, live, ops, pages,
 };
 
@@ -61,81 +66,180 @@ pub(crate) fn table() -> Vec<Route> {
     let mut routes = vec![
         get(Access::Open, "/healthz", ops::health),
         get(Access::Open, "/readyz", ops::ready),
-        get(Access::Read, "/metrics", ops::metrics),
+        get(Read(Verb::ReadMetrics, On::Server), "/metrics", ops::metrics),
         get(Access::Open, "/assets/{file}", assets::serve),
         post(Access::Hook, "/hooks/{token}", hooks::receive),
     ];
     routes.extend(api());
+    routes.extend(deeds());
+    routes.extend(people_api());
     routes.extend(site());
     routes
 }
 
 fn api() -> Vec<Route> {
-    use Access::{Read, Write};
+    let look = Read(Verb::ReadRuns, On::Run);
     vec![
-        get(Read, "/api/v1/runs", runs::list),
-        get(Read, "/api/v1/runs/{run}", runs::show),
-        get(Read, "/api/v1/runs/{run}/events", events::list),
-        get(Read, "/api/v1/runs/{run}/record", live::record::stream),
-        get(Read, "/api/v1/runs/{run}/why", runs::why),
-        get(Read, "/api/v1/runs/{run}/top", runs::top),
-        get(Read, "/api/v1/runs/{run}/nodes/{node}/log", files::log),
+        get(Read(Verb::ReadRuns, On::Some), "/api/v1/runs", runs::list),
+        get(look, "/api/v1/runs/{run}", runs::show),
+        get(look, "/api/v1/runs/{run}/events", events::list),
+        get(look, "/api/v1/runs/{run}/record", live::record::stream),
+        get(look, "/api/v1/runs/{run}/why", runs::why),
+        get(look, "/api/v1/runs/{run}/top", runs::top),
+        get(look, "/api/v1/runs/{run}/nodes/{node}/log", files::log),
         get(
-            Read,
+            look,
             "/api/v1/runs/{run}/nodes/{node}/artifacts/{artifact}",
             files::artifact,
         ),
         get(
-            Read,
+            look,
             "/api/v1/runs/{run}/nodes/{node}/outputs/{output}",
             files::output,
         ),
-        get(Read, "/api/v1/runs/{run}/nodes/{node}/tests", runs::tests),
-        get(Read, "/api/v1/live", live::stream),
-        get(Read, "/api/v1/deliveries", deliveries::list),
-        get(Read, "/api/v1/deliveries/{delivery}", deliveries::show),
-        get(Read, "/api/v1/refusals", deliveries::refusals),
-        get(Read, "/api/v1/projects", projects::list),
-        get(Read, "/api/v1/caches", caches::list),
-        post(Write, "/api/v1/caches/remove", caches::remove),
-        post(Write, "/api/v1/projects/{project}/trees", trees::take),
-        post(Write, "/api/v1/runs", commands::start_run),
-        post(Write, "/api/v1/runs/{run}/cancel", commands::cancel),
-        post(Write, "/api/v1/runs/{run}/retry", commands::retry),
+        get(look, "/api/v1/runs/{run}/nodes/{node}/tests", runs::tests),
+        get(Read(Verb::ReadRuns, On::Some), "/api/v1/live", live::stream),
+        get(
+            Read(Verb::ReadDeliveries, On::Some),
+            "/api/v1/deliveries",
+            deliveries::list,
+        ),
+        get(
+            Read(Verb::ReadDeliveries, On::Delivery),
+            "/api/v1/deliveries/{delivery}",
+            deliveries::show,
+        ),
+        get(
+            Read(Verb::ReadDeliveries, On::Some),
+            "/api/v1/refusals",
+            deliveries::refusals,
+        ),
+        get(Read(Verb::ReadRuns, On::Some), "/api/v1/projects", projects::list),
+        get(Read(Verb::ReadCaches, On::Some), "/api/v1/caches", caches::list),
+    ]
+}
+
+/// What acts on runs, deliveries and caches.
+fn deeds() -> Vec<Route> {
+    vec![
         post(
-            Write,
+            Write(Verb::RemoveCaches, On::Some),
+            "/api/v1/caches/remove",
+            caches::remove,
+        ),
+        post(
+            Write(Verb::SendTree, On::Project),
+            "/api/v1/projects/{project}/trees",
+            trees::take,
+        ),
+        post(
+            Write(Verb::StartRun, On::Some),
+            "/api/v1/runs",
+            commands::start_run,
+        ),
+        post(
+            Write(Verb::CancelRun, On::Run),
+            "/api/v1/runs/{run}/cancel",
+            commands::cancel,
+        ),
+        post(
+            Write(Verb::RetryRun, On::Run),
+            "/api/v1/runs/{run}/retry",
+            commands::retry,
+        ),
+        post(
+            Write(Verb::Decide, On::Run),
             "/api/v1/runs/{run}/nodes/{node}/approve",
             commands::approve,
         ),
-        post(Write, "/api/v1/runs/{run}/nodes/{node}/reject", commands::reject),
         post(
-            Write,
+            Write(Verb::Decide, On::Run),
+            "/api/v1/runs/{run}/nodes/{node}/reject",
+            commands::reject,
+        ),
+        post(
+            Write(Verb::StartAction, On::Run),
             "/api/v1/runs/{run}/nodes/{node}/start",
             commands::start_node,
         ),
-        post(Write, "/api/v1/runs/{run}/nodes/{node}/debug", debug::open),
-        post(Write, "/api/v1/runs/{run}/nodes/{node}/release", debug::release),
-        post(Write, "/api/v1/deliveries/{delivery}/replay", deliveries::replay),
+        post(
+            Write(Verb::OpenTerminal, On::Run),
+            "/api/v1/runs/{run}/nodes/{node}/debug",
+            debug::open,
+        ),
+        post(
+            Write(Verb::OpenTerminal, On::Run),
+            "/api/v1/runs/{run}/nodes/{node}/release",
+            debug::release,
+        ),
+        post(
+            Write(Verb::ReplayDelivery, On::Delivery),
+            "/api/v1/deliveries/{delivery}/replay",
+            deliveries::replay,
+        ),
+    ]
+}
+
+fn people_api() -> Vec<Route> {
+    let manage = Write(Verb::ManageUsers, On::Server);
+    vec![
+        post(Access::Open, "/api/v1/login", people::login),
+        get(Access::Own, "/api/v1/me", people::me),
+        get(Access::Own, "/api/v1/tokens", people::tokens),
+        post(Access::Own, "/api/v1/tokens", people::draw_token),
+        post(Access::Own, "/api/v1/tokens/{id}/revoke", people::revoke_token),
+        get(Read(Verb::ReadUsers, On::Server), "/api/v1/users", people::users),
+        post(manage, "/api/v1/users/{user}/add", people::add_user),
+        post(manage, "/api/v1/users/{user}", people::change_user),
+        post(manage, "/api/v1/users/{user}/remove", people::remove_user),
+        get(Read(Verb::ReadAudit, On::Some), "/api/v1/audit", audit::list),
     ]
 }
 
 fn site() -> Vec<Route> {
-    use Access::{Form, Open, Read};
+    let look = Read(Verb::ReadRuns, On::Run);
     vec![
-        get(Read, "/", pages::root),
-        get(Read, "/runs", pages::runs::show),
-        get(Read, "/runs/{run}", pages::run::show),
-        get(Read, "/runs/{run}/history", pages::history::show),
-        get(Read, "/runs/{run}/nodes/{node}", pages::log::show),
-        get(Read, "/deliveries", pages::deliveries::show),
-        get(Open, "/login", pages::login::show),
-        post(Open, "/login", pages::login::enter),
-        post(Form, "/logout", pages::login::leave),
-        post(Form, "/runs/{run}/cancel", pages::forms::cancel),
-        post(Form, "/runs/{run}/retry", pages::forms::retry),
-        post(Form, "/runs/{run}/nodes/{node}/decide", pages::forms::decide),
-        post(Form, "/runs/{run}/nodes/{node}/start", pages::forms::start),
-        post(Form, "/deliveries/{delivery}/replay", pages::forms::replay),
+        get(Access::Open, "/", pages::root),
+        get(Read(Verb::ReadRuns, On::Some), "/runs", pages::runs::show),
+        get(look, "/runs/{run}", pages::run::show),
+        get(look, "/runs/{run}/history", pages::history::show),
+        get(look, "/runs/{run}/nodes/{node}", pages::log::show),
+        get(
+            Read(Verb::ReadDeliveries, On::Some),
+            "/deliveries",
+            pages::deliveries::show,
+        ),
+        get(Read(Verb::ReadAudit, On::Some), "/audit", pages::audit::show),
+        get(Access::Open, "/login", pages::login::show),
+        post(Access::Open, "/login", pages::login::enter),
+        get(Access::Open, "/setup", pages::setup::show),
+        post(Access::Open, "/setup", pages::setup::enter),
+        post(Access::OwnForm, "/logout", pages::login::leave),
+        post(
+            Form(Verb::CancelRun, On::Run),
+            "/runs/{run}/cancel",
+            pages::forms::cancel,
+        ),
+        post(
+            Form(Verb::RetryRun, On::Run),
+            "/runs/{run}/retry",
+            pages::forms::retry,
+        ),
+        post(
+            Form(Verb::Decide, On::Run),
+            "/runs/{run}/nodes/{node}/decide",
+            pages::forms::decide,
+        ),
+        post(
+            Form(Verb::StartAction, On::Run),
+            "/runs/{run}/nodes/{node}/start",
+            pages::forms::start,
+        ),
+        post(
+            Form(Verb::ReplayDelivery, On::Delivery),
+            "/deliveries/{delivery}/replay",
+            pages::forms::replay,
+        ),
     ]
 }
 
@@ -183,7 +287,8 @@ pub(crate) fn failure(uri: &Uri, error: ApiError) -> Response {
     }
 }
 
-fn is_page(uri: &Uri) -> bool {
+/// Whether a person asks with a browser.
+pub(crate) fn is_page(uri: &Uri) -> bool {
     !uri.path().starts_with("/api/") && !uri.path().starts_with("/hooks/")
 }
 
@@ -195,7 +300,7 @@ async fn around(app: Arc<App>, request: Request, next: Next) -> Response {
         .extensions()
         .get::<MatchedPath>()
         .map(|path| path.as_str().to_owned());
-    let mut response = match guard::local_host(request.headers()) {
+    let mut response = match guard::known_host(&app.parts.exposure, request.headers()) {
         Err(error) => error.into_response(),
         Ok(()) => AssertUnwindSafe(next.run(request))
             .catch_unwind()

@@ -1,130 +1,115 @@
-//! Browser sessions: in memory, opened with the token, gone with the process.
-
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+//! Browser sessions: a secret in a cookie, whose hash names a record in the registry; and the tokens of a session's forms.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use hmac::{Hmac, KeyInit, Mac};
-use pipekeeper_model::{Millis, Timestamp};
-use sha2::{Digest as _, Sha256};
+use pipekeeper_model::Millis;
+use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-const COOKIE: &str = "pipe_session";
-const LIFE: Millis = Millis::hours(12);
-const MOST: usize = 1_000;
+use crate::{
+    error::{ApiError, Problem},
+    people::hashed,
+};
 
-/// The open sessions. Only hashes of their ids are kept.
-pub(crate) struct Sessions {
-    key: [u8; 64],
-    open: Mutex<HashMap<[u8; 32], Timestamp>>,
-}
+/// Over plain HTTP, and over TLS, where the prefix keeps other hosts of the same domain from setting it.
+const COOKIES: [&str; 2] = ["pipe_session", "__Host-pipe_session"];
+/// How long a session is open.
+pub(crate) const LIFE: Millis = Millis::hours(12);
+/// What sets the key of form tokens apart from all else that is made of the secret.
+const FORMS: &[u8] = b"pipekeeper form tokens v1";
 
-/// A request's session; its forms are signed with it.
+/// The secret of one session; its forms are signed with it, so that every replica knows them.
 #[derive(Clone)]
 pub(crate) struct Session {
-    id: String,
-    key: [u8; 64],
-}
-
-impl Sessions {
-    pub(crate) fn new() -> Result<Self, getrandom::Error> {
-        let mut key = [0; 64];
-        getrandom::fill(&mut key)?;
-        Ok(Self {
-            key,
-            open: Mutex::default(),
-        })
-    }
-
-    /// Opens a session and gives the cookie that carries it.
-    pub(crate) fn open(&self, now: Timestamp) -> Result<HeaderValue, getrandom::Error> {
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes)?;
-        let id = hex::encode(bytes);
-        let mut open = self.lock();
-        open.retain(|_, expires| *expires > now);
-        if open.len() >= MOST
-            && let Some(oldest) = open
-                .iter()
-                .min_by_key(|(_, expires)| **expires)
-                .map(|(id, _)| *id)
-        {
-            open.remove(&oldest);
-        }
-        open.insert(hashed(&id), now + LIFE);
-        Ok(cookie(&id, LIFE))
-    }
-
-    /// The session that a request brings.
-    pub(crate) fn find(&self, headers: &HeaderMap, now: Timestamp) -> Option<Session> {
-        let id = cookie_value(headers)?;
-        let expires = *self.lock().get(&hashed(id))?;
-        (expires > now).then(|| Session {
-            id: id.to_owned(),
-            key: self.key,
-        })
-    }
-
-    /// Ends a request's session and gives the cookie that removes it.
-    pub(crate) fn close(&self, headers: &HeaderMap) -> HeaderValue {
-        if let Some(id) = cookie_value(headers) {
-            self.lock().remove(&hashed(id));
-        }
-        cookie("", Millis(0))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], Timestamp>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    secret: String,
 }
 
 impl Session {
+    /// Draws a new one.
+    pub(crate) fn draw() -> Result<Self, ApiError> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes)
+            .map_err(|_| ApiError::new(Problem::Unavailable, "the system gives no random bytes"))?;
+        Ok(Self {
+            secret: hex::encode(bytes),
+        })
+    }
+
+    /// The secret itself.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.secret
+    }
+
+    /// The name of its record.
+    pub(crate) fn hash(&self) -> String {
+        hashed(&self.secret)
+    }
+
+    /// The cookie that carries it.
+    pub(crate) fn cookie(&self, is_secure: bool) -> HeaderValue {
+        cookie(&self.secret, LIFE, is_secure)
+    }
+
     /// What a form that posts to `path` carries.
     pub(crate) fn form_token(&self, path: &str) -> String {
-        hex::encode(self.mac(path).finalize().into_bytes())
+        let mac = <Hmac<Sha256> as KeyInit>::new_from_slice(self.secret.as_bytes());
+        // A key of any length is taken.
+        mac.map_or_else(
+            |_| String::new(),
+            |mac| {
+                let mac = mac
+                    .chain_update(FORMS)
+                    .chain_update([0])
+                    .chain_update(path.as_bytes());
+                hex::encode(mac.finalize().into_bytes())
+            },
+        )
     }
 
     /// Whether a form brought its token, in constant time.
     pub(crate) fn accepts(&self, path: &str, token: &str) -> bool {
         let wanted = self.form_token(path);
-        wanted.as_bytes().ct_eq(token.as_bytes()).into()
-    }
-
-    fn mac(&self, path: &str) -> Hmac<Sha256> {
-        let mac = <Hmac<Sha256> as KeyInit>::new(&self.key.into());
-        mac.chain_update(self.id.as_bytes())
-            .chain_update([0])
-            .chain_update(path.as_bytes())
+        !wanted.is_empty() && bool::from(wanted.as_bytes().ct_eq(token.as_bytes()))
     }
 }
 
-fn hashed(id: &str) -> [u8; 32] {
-    Sha256::digest(id.as_bytes()).into()
+/// The session that a request brings, which may be over.
+pub(crate) fn of(headers: &HeaderMap) -> Option<Session> {
+    let pairs = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'));
+    let mut values = pairs.filter_map(|pair| {
+        let (name, value) = pair.trim().split_once('=')?;
+        COOKIES.contains(&name).then_some(value)
+    });
+    let secret = values.next()?.to_owned();
+    Some(Session { secret })
 }
 
-fn cookie(value: &str, life: Millis) -> HeaderValue {
+/// What removes the cookie.
+pub(crate) fn no_cookie(is_secure: bool) -> HeaderValue {
+    cookie("", Millis(0), is_secure)
+}
+
+fn cookie(value: &str, life: Millis, is_secure: bool) -> HeaderValue {
     let seconds = life.0 / 1_000;
-    let text = format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={seconds}");
+    let [plain, prefixed] = COOKIES;
+    let (name, secure) = if is_secure {
+        (prefixed, "; Secure")
+    } else {
+        (plain, "")
+    };
+    let text = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}");
     // Hex digits and fixed words are always a header value.
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-fn cookie_value(headers: &HeaderMap) -> Option<&str> {
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{LIFE, Sessions};
+    use super::{Session, no_cookie, of};
     use axum::http::{HeaderMap, HeaderValue, header};
-    use pipekeeper_model::Timestamp;
 
     fn with_cookie(set: &HeaderValue) -> HeaderMap {
         let pair = set.to_str().unwrap().split(';').next().unwrap().to_owned();
@@ -133,25 +118,26 @@ mod tests {
     }
 
     #[test]
-    fn a_session_lives_until_it_expires_or_is_closed() {
-        let sessions = Sessions::new().unwrap();
-        let headers = with_cookie(&sessions.open(Timestamp(0)).unwrap());
-        assert!(sessions.find(&headers, Timestamp(1)).is_some());
-        assert!(sessions.find(&headers, Timestamp(0) + LIFE).is_none());
-        assert!(sessions.find(&HeaderMap::new(), Timestamp(1)).is_none());
-        sessions.close(&headers);
-        assert!(sessions.find(&headers, Timestamp(1)).is_none());
+    fn a_cookie_carries_its_session() {
+        let session = Session::draw().unwrap();
+        for is_secure in [false, true] {
+            let cookie = session.cookie(is_secure);
+            assert_eq!(of(&with_cookie(&cookie)).unwrap().hash(), session.hash());
+            let text = cookie.to_str().unwrap();
+            assert!(text.contains("; HttpOnly; SameSite=Lax"), "{text}");
+            assert_eq!(
+                text.starts_with("__Host-") && text.ends_with("; Secure"),
+                is_secure
+            );
+            assert!(no_cookie(is_secure).to_str().unwrap().contains("Max-Age=0"));
+        }
+        assert!(of(&HeaderMap::new()).is_none());
+        assert!(!session.hash().contains(session.reveal()));
     }
 
     #[test]
     fn a_form_token_fits_one_session_and_one_path() {
-        let sessions = Sessions::new().unwrap();
-        let one = sessions
-            .find(&with_cookie(&sessions.open(Timestamp(0)).unwrap()), Timestamp(1))
-            .unwrap();
-        let other = sessions
-            .find(&with_cookie(&sessions.open(Timestamp(0)).unwrap()), Timestamp(1))
-            .unwrap();
+        let [one, other] = [Session::draw().unwrap(), Session::draw().unwrap()];
         let token = one.form_token("/runs/1/cancel");
         assert!(one.accepts("/runs/1/cancel", &token));
         assert!(!one.accepts("/runs/2/cancel", &token));

@@ -1,5 +1,6 @@
 //! The client of a server's API: one request each, problems as errors with hints.
 
+pub(crate) mod credentials;
 mod target;
 mod views;
 
@@ -13,6 +14,7 @@ use serde_json::Value;
 use tokio_util::io::ReaderStream;
 
 pub(crate) use self::{
+    credentials::Credentials,
     target::{Target, find_run, find_run_to_change, run_number},
     views::{Artifact, DeliveryView, Node, RunItem, RunView, TestDetailsView, TestView, TestsView},
 };
@@ -59,21 +61,20 @@ struct Problem {
 impl Client {
     /// A client of the server that the user means.
     pub(crate) fn new(remote: &Remote) -> Result<Self, Failure> {
-        let token = match &remote.token {
-            Some(token) => Some(token.clone()),
-            None => local_token(),
-        };
-        Self::with_token(&remote.address(), token)
+        let server = remote.address();
+        let kept = || Some(Credentials::read().ok()?.of(&server)?.token.clone());
+        let token = remote.token.clone().or_else(kept).or_else(local_token);
+        Self::with_token(&server, token)
     }
 
     /// A client with this token.
     pub(crate) fn with_token(server: &str, token: Option<String>) -> Result<Self, Failure> {
         let base = Url::parse(server)
             .ok()
-            .filter(|url| url.scheme() == "http" && url.has_host())
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
             .ok_or_else(|| {
                 Failure::usage(format!("`{server}` is no address of a server"))
-                    .hint("write it like http://127.0.0.1:8080")
+                    .hint("write it like https://ci.example.org, or http://127.0.0.1:8080")
             })?;
         Ok(Self {
             base,

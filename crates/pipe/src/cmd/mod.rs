@@ -1,6 +1,7 @@
 //! One module for each command.
 
 pub(crate) mod approve;
+pub(crate) mod audit;
 pub(crate) mod cache;
 pub(crate) mod cancel;
 pub(crate) mod check;
@@ -12,6 +13,7 @@ pub(crate) mod explain;
 pub(crate) mod hook_post;
 pub(crate) mod hooks;
 pub(crate) mod init;
+pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod retry;
 pub(crate) mod run;
@@ -22,6 +24,7 @@ pub(crate) mod show;
 pub(crate) mod start;
 pub(crate) mod token;
 pub(crate) mod top;
+pub(crate) mod user;
 pub(crate) mod why;
 
 use std::{env, path::PathBuf};

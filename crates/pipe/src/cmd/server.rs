@@ -72,6 +72,12 @@ fn greet(started: &server::Started) {
             started.layout.root().display()
         ),
     );
+    if let Some(key) = &started.first_link {
+        line(
+            "first",
+            format!("{}/setup?key={key}  (makes the first admin, once)", started.url()),
+        );
+    }
     for (project, path) in &started.hooks {
         line("webhook", format!("{}{path}  ({project})", started.url()));
     }

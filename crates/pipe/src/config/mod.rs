@@ -20,6 +20,7 @@ use pipekeeper_backend::Tier;
 use pipekeeper_controller::{Patterns, Project, caches::CacheQuota};
 use pipekeeper_forge::HookSecret;
 use pipekeeper_model::{Bytes, Name};
+use pipekeeper_server::Exposure;
 use pipekeeper_source::{PlainHttp, Repository, RepositoryUrl};
 use serde::Deserialize;
 
@@ -41,6 +42,8 @@ pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 pub(crate) struct Config {
     /// The address to listen on.
     pub(crate) listen: SocketAddr,
+    /// From where it can be reached.
+    pub(crate) exposure: Exposure,
     /// The folder of database, mirrors, logs and artifacts.
     pub(crate) data_dir: PathBuf,
     /// How it logs.
@@ -186,11 +189,13 @@ impl Raw {
                 .hint(format!("write it like `{DEFAULT_LISTEN}`"))
         })?;
         let data_dir = self.data_dir()?;
+        let exposure = exposure(self.url.as_deref(), self.behind_proxy)?;
         let clusters = clusters::clusters(self.clusters)?;
         let projects = projects(self.projects, &clusters)?;
         clusters::check_namespaces(&clusters, &projects)?;
         Ok(Config {
             listen,
+            exposure,
             data_dir,
             log: Log {
                 format: self.log.format.unwrap_or_default(),
@@ -358,4 +363,36 @@ fn secret(text: Option<String>, file: Option<PathBuf>) -> Result<HookSecret, Fai
     }
     HookSecret::new(&text)
         .map_err(|error| Failure::usage(format!("has a wrong `hook_secret`: failed to {error}")))
+}
+
+/// What `url` and `behind_proxy` say together.
+fn exposure(url: Option<&str>, is_behind_proxy: bool) -> Result<Exposure, Failure> {
+    const HINT: &str = "write it like `url = \"https://ci.example.org\"`, with `behind_proxy = true`";
+    let Some(url) = url else {
+        if is_behind_proxy {
+            let text = "`behind_proxy` is set, and `url` is not: browsers are answered under that name alone";
+            return Err(Failure::usage(text).hint(HINT));
+        }
+        return Ok(Exposure::Loopback);
+    };
+    if !is_behind_proxy {
+        let text = "`url` is set, and `behind_proxy` is not: the server itself speaks no TLS";
+        return Err(Failure::usage(text).hint(HINT));
+    }
+    let host = url
+        .strip_prefix("https://")
+        .map(|rest| rest.trim_end_matches('/'));
+    let is_host = |host: &&str| {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "-.:[]".contains(c);
+        !host.is_empty() && host.chars().all(is_part)
+    };
+    let host = host.filter(is_host).ok_or_else(|| {
+        Failure::usage(format!(
+            "`url` is `{url}`, which is no `https://` address of a host"
+        ))
+        .hint(HINT)
+    })?;
+    Ok(Exposure::Proxied {
+        host: host.to_owned(),
+    })
 }

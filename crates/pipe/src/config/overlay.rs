@@ -21,6 +21,14 @@ pub(super) fn apply(raw: &mut Raw, vars: impl Iterator<Item = (String, String)>)
 fn set(raw: &mut Raw, path: &[&str], value: String) -> Result<(), String> {
     match path {
         ["listen"] => raw.listen = Some(value),
+        ["url"] => raw.url = Some(value),
+        ["behind_proxy"] => {
+            raw.behind_proxy = match value.as_str() {
+                "true" => true,
+                "false" => false,
+                other => return Err(format!("is `{other}`, neither `true` nor `false`")),
+            };
+        }
         ["data_dir"] => raw.data_dir = Some(value.into()),
         ["log", "format"] => {
             raw.log.format = Some(match value.as_str() {

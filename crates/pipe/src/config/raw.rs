@@ -17,6 +17,8 @@ use crate::failure::Failure;
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Raw {
     pub(super) listen: Option<String>,
+    pub(super) url: Option<String>,
+    pub(super) behind_proxy: bool,
     pub(super) data_dir: Option<PathBuf>,
     pub(super) log: RawLog,
     pub(super) artifacts: RawArtifacts,

@@ -15,6 +15,7 @@ use std::{
 use pipekeeper_controller::{News, Patterns, Project, caches::CacheQuota};
 use pipekeeper_engine::Fact;
 use pipekeeper_forge::{ForgeKind, HookSecret};
+use pipekeeper_server::Exposure;
 use pipekeeper_source::{Repository, RepositoryUrl};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -195,6 +196,7 @@ fn config(options: &Demo, root: &Path, bare: &Path, secret: &str) -> Result<Conf
     let main = "main".to_owned();
     Ok(Config {
         listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), options.port),
+        exposure: Exposure::Loopback,
         data_dir: root.join("server"),
         log: Log::default(),
         artifact_limit: ARTIFACT_LIMIT,

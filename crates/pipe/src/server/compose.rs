@@ -11,12 +11,14 @@ use std::{
 
 use pipekeeper_backend::{LocalBackend, LocalOptions};
 use pipekeeper_controller::{
-    Controller, EngineRules, GitIntake, GitSupplies, Handle, Layout, News, Ports, Projects,
+    Clock as _, Controller, EngineRules, GitIntake, GitSupplies, Handle, Layout, News, Ports, Projects,
 };
 use pipekeeper_model::Name;
-use pipekeeper_server::{AccessToken, FixedProjects, HookProject, Limits, ServeError, ServerParts, serve};
+use pipekeeper_server::{
+    AccessToken, Exposure, FixedProjects, HookProject, Limits, ServeError, ServerParts, first_link, serve,
+};
 use pipekeeper_source::{GitSource, Source};
-use pipekeeper_store::{OpenError, SqliteStore, Store, StoreError};
+use pipekeeper_store::{OpenError, Registry, SqliteStore, Store, StoreError};
 use tokio::{
     net::TcpListener,
     sync::{broadcast, mpsc},
@@ -43,6 +45,8 @@ pub(crate) struct Started {
     pub(crate) admin: AccessToken,
     /// The file of that token.
     pub(crate) admin_file: PathBuf,
+    /// The key of the link that makes the first admin, as long as there is nobody.
+    pub(crate) first_link: Option<String>,
     /// The path of each project's webhook address.
     pub(crate) hooks: BTreeMap<Name, String>,
     /// Where its files are.
@@ -56,7 +60,7 @@ pub(crate) struct Started {
 
 /// Opens everything that the configuration names; whatever is wrong with it is found here.
 pub(crate) async fn start(config: &Config) -> Result<Started, Failure> {
-    let listener = address::bind(config.listen).await?;
+    let listener = address::bind(config.listen, &config.exposure).await?;
     let address = listener.local_addr().or_fail("find the address")?;
     folders::make(&config.data_dir)?;
     let store = Arc::new(open_store(&config.data_dir).await?);
@@ -71,8 +75,13 @@ pub(crate) async fn start(config: &Config) -> Result<Started, Failure> {
     let trees = Arc::new(SentTrees::open(&config.data_dir.join("trees"), &config.projects)?);
     let sources = (source, trees.source());
     let (controller, handle) = controller(config, &store, sources, &layout).await?;
+    let first_link = first_link(store.as_ref(), SystemClock.now())
+        .await
+        .or_fail("make the link for the first admin")?;
     let parts = ServerParts {
         store: Arc::clone(&store) as Arc<dyn Store>,
+        registry: Arc::clone(&store) as Arc<dyn Registry>,
+        exposure: config.exposure.clone(),
         handle: handle.clone(),
         layout: layout.clone(),
         projects: Arc::new(FixedProjects::new(hook_projects(config, &hook_tokens))),
@@ -95,6 +104,7 @@ pub(crate) async fn start(config: &Config) -> Result<Started, Failure> {
         address,
         admin,
         admin_file: tokens::admin_file(&config.data_dir),
+        first_link,
         hooks,
         layout,
         parts,
@@ -181,7 +191,10 @@ fn hook_projects(config: &Config, tokens: &BTreeMap<Name, String>) -> Vec<(Strin
 impl Started {
     /// The address of its pages, without a slash at the end.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        match &self.parts.exposure {
+            Exposure::Loopback => format!("http://{}", self.address),
+            Exposure::Proxied { host } => format!("https://{host}"),
+        }
     }
 
     /// What happens from now on.

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
+use pipekeeper_access::{Place, Verb};
 use pipekeeper_controller::caches::{self, CacheEntry, CacheQuota, CacheWish, Removed};
 use pipekeeper_model::{Bytes, Millis, Name, Timestamp};
+use pipekeeper_store::AuditEntry;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -12,6 +14,7 @@ use crate::{
     error::ApiError,
     extract::{ApiJson, ApiQuery, name_of},
     load::blocking,
+    people::Caller,
 };
 
 /// One archive cache.
@@ -71,12 +74,17 @@ pub(crate) struct CachesQuery {
 /// `GET /api/v1/caches`
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiQuery(query): ApiQuery<CachesQuery>,
 ) -> Result<Json<CachesResponse>, ApiError> {
-    let project = name_of(query.project.as_deref())?;
+    let projects = caller.narrow(Verb::ReadCaches, name_of(query.project.as_deref())?)?;
     let folder = app.parts.layout.caches();
     let found = blocking(move || caches::list(&folder)).await?;
-    let is_wanted = |entry: &CacheEntry| project.as_ref().is_none_or(|name| *name == entry.project);
+    let is_wanted = |entry: &CacheEntry| {
+        projects
+            .as_ref()
+            .is_none_or(|projects| projects.contains(&entry.project))
+    };
     Ok(Json(CachesResponse {
         caches: found.into_iter().filter(is_wanted).map(CacheItem::from).collect(),
         quota: app.parts.cache_quota.into(),
@@ -96,6 +104,11 @@ pub(crate) struct RemoveRequest {
     all: bool,
 }
 
+fn removed_subject(body: &RemoveRequest) -> String {
+    let part = |name: &Option<Name>| name.as_ref().map_or("*".to_owned(), Name::to_string);
+    format!("cache/{}/{}", part(&body.project), part(&body.name))
+}
+
 #[derive(Serialize)]
 pub(crate) struct RemovedResponse {
     removed: Vec<CacheItem>,
@@ -106,6 +119,7 @@ pub(crate) struct RemovedResponse {
 /// `POST /api/v1/caches/remove`
 pub(crate) async fn remove(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiJson(body): ApiJson<RemoveRequest>,
 ) -> Result<Json<RemovedResponse>, ApiError> {
     if body.name.is_none() && body.older_than.is_none() && !body.all {
@@ -113,6 +127,17 @@ pub(crate) async fn remove(
             "say which caches go: `name`, `older_than` or `all`",
         ));
     }
+    let place = Place {
+        project: body.project.as_ref(),
+        environment: None,
+    };
+    caller.check(Verb::RemoveCaches, place)?;
+    let entry = caller.audit("cache.remove", removed_subject(&body), app.now());
+    app.note(AuditEntry {
+        project: body.project.clone(),
+        ..entry
+    })
+    .await?;
     let ago = |age: Millis| Timestamp(app.now().0.saturating_sub_unsigned(age.0));
     let wish = CacheWish {
         project: body.project,
@@ -126,7 +151,7 @@ pub(crate) async fn remove(
         tracing::info!(
             project.name = %entry.project,
             "removed the cache `{}` (key `{}`, {}) on request of {}",
-            entry.name, entry.key, entry.tier, app.admin(),
+            entry.name, entry.key, entry.tier, caller.actor(),
         );
     }
     if !gone.is_empty() {

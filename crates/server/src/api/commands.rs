@@ -3,15 +3,18 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Json, extract::State, http::StatusCode};
+use pipekeeper_access::{Place, Verb};
 use pipekeeper_controller::{RetryWhich, SubmitError, Wish, WishOf};
 use pipekeeper_engine::{CancelReason, Earlier, Input, Look, Verdict};
 use pipekeeper_model::{Digest, Name, RunId, Sha};
+use pipekeeper_store::AuditEntry;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    app::App,
+    app::{App, Deed},
     error::ApiError,
     extract::{ApiJson, ApiPath},
+    people::Caller,
 };
 
 /// The run that a request led to.
@@ -63,8 +66,10 @@ impl From<ReuseRequest> for Earlier {
 
 pub(crate) async fn start_run(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiJson(body): ApiJson<StartRunRequest>,
 ) -> Result<(StatusCode, Json<RunRef>), ApiError> {
+    caller.check(Verb::StartRun, Place::project(&body.project))?;
     let of = match (body.revision, body.tree) {
         (Some(_), Some(_)) => {
             return Err(ApiError::bad_request(
@@ -82,7 +87,16 @@ pub(crate) async fn start_run(
         actions: body.actions,
         earlier: body.reuse.into(),
     };
-    let actor = app.admin();
+    let entry = AuditEntry {
+        project: Some(wish.project.clone()),
+        ..caller.audit(
+            "run.start",
+            format!("project/{}/{}", wish.project, wish.pipeline),
+            app.now(),
+        )
+    };
+    app.note(entry).await?;
+    let actor = caller.actor();
     let handle = app.parts.handle.clone();
     let run = detached(async move { handle.wish(actor, wish).await }).await?;
     Ok((StatusCode::CREATED, Json(RunRef { run })))
@@ -91,10 +105,17 @@ pub(crate) async fn start_run(
 /// `POST /api/v1/runs/{run}/cancel`
 pub(crate) async fn cancel(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath(run): ApiPath<RunId>,
 ) -> Result<Json<RunRef>, ApiError> {
-    submit(&app, run, Input::CancelRequested(CancelReason::Asked)).await?;
+    cancel_run(&app, &caller, run).await?;
     Ok(Json(RunRef { run }))
+}
+
+/// Asks a run to end.
+pub(crate) async fn cancel_run(app: &App, caller: &Caller, run: RunId) -> Result<(), ApiError> {
+    let deed = Deed::of_run("run.cancel", run);
+    submit(app, caller, deed, Input::CancelRequested(CancelReason::Asked)).await
 }
 
 /// `POST /api/v1/runs/{run}/retry`
@@ -116,25 +137,27 @@ pub(crate) enum WhichRequest {
 
 pub(crate) async fn retry(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath(run): ApiPath<RunId>,
     ApiJson(body): ApiJson<RetryRequest>,
 ) -> Result<(StatusCode, Json<RunRef>), ApiError> {
-    let run = retry_run(&app, run, body.which, body.reuse).await?;
+    let run = retry_run(&app, &caller, run, (body.which, body.reuse)).await?;
     Ok((StatusCode::CREATED, Json(RunRef { run })))
 }
 
 /// Makes a new run of a finished one.
 pub(crate) async fn retry_run(
     app: &App,
+    caller: &Caller,
     run: RunId,
-    which: WhichRequest,
-    reuse: ReuseRequest,
+    (which, reuse): (WhichRequest, ReuseRequest),
 ) -> Result<RunId, ApiError> {
     let which = match which {
         WhichRequest::All => RetryWhich::All,
         WhichRequest::Failed => RetryWhich::Failed,
     };
-    let actor = app.admin();
+    app.note_deed(caller, Deed::of_run("run.retry", run)).await?;
+    let actor = caller.actor();
     let handle = app.parts.handle.clone();
     detached(async move { handle.retry(run, actor, which, reuse.into()).await }).await
 }
@@ -149,40 +172,70 @@ pub(crate) struct DecisionRequest {
 
 pub(crate) async fn approve(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath((run, node)): ApiPath<(RunId, String)>,
     ApiJson(body): ApiJson<DecisionRequest>,
 ) -> Result<Json<RunRef>, ApiError> {
-    decide(&app, run, &node, Verdict::Approve, body.subject, body.comment).await?;
+    let decision = Decision {
+        verdict: Verdict::Approve,
+        subject: body.subject,
+        comment: body.comment,
+    };
+    decide(&app, &caller, (run, &node), decision).await?;
     Ok(Json(RunRef { run }))
 }
 
 pub(crate) async fn reject(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath((run, node)): ApiPath<(RunId, String)>,
     ApiJson(body): ApiJson<DecisionRequest>,
 ) -> Result<Json<RunRef>, ApiError> {
-    decide(&app, run, &node, Verdict::Reject, body.subject, body.comment).await?;
+    let decision = Decision {
+        verdict: Verdict::Reject,
+        subject: body.subject,
+        comment: body.comment,
+    };
+    decide(&app, &caller, (run, &node), decision).await?;
     Ok(Json(RunRef { run }))
 }
 
-/// Tells a gate what a person decided on the subject that they saw.
+/// What a person decided, on the subject that they saw.
+pub(crate) struct Decision {
+    pub(crate) verdict: Verdict,
+    pub(crate) subject: Digest,
+    pub(crate) comment: Option<String>,
+}
+
+/// Tells a gate what a person decided.
 pub(crate) async fn decide(
     app: &App,
-    run: RunId,
-    node: &str,
-    verdict: Verdict,
-    subject: Digest,
-    comment: Option<String>,
+    caller: &Caller,
+    (run, node): (RunId, &str),
+    decision: Decision,
 ) -> Result<(), ApiError> {
-    let node = app.run(run).await?.node(node)?.id;
+    let Decision {
+        verdict,
+        subject,
+        comment,
+    } = decision;
+    let id = app.run(run).await?.node(node)?.id;
     let comment = comment.filter(|comment| !comment.trim().is_empty());
+    let verb = match verdict {
+        Verdict::Approve => "gate.approve",
+        Verdict::Reject => "gate.reject",
+    };
+    let deed = Deed {
+        reason: comment.clone(),
+        ..Deed::of_node(verb, run, node)
+    };
     let input = Input::GateDecided {
-        node,
+        node: id,
         verdict,
         subject,
         comment,
     };
-    submit(app, run, input).await
+    submit(app, caller, deed, input).await
 }
 
 /// `POST /api/v1/runs/{run}/nodes/{node}/start`
@@ -195,23 +248,32 @@ pub(crate) struct StartNodeRequest {
 
 pub(crate) async fn start_node(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath((run, node)): ApiPath<(RunId, String)>,
     ApiJson(body): ApiJson<StartNodeRequest>,
 ) -> Result<Json<RunRef>, ApiError> {
     let look = if body.confirm { Look::Second } else { Look::First };
-    press_start(&app, run, &node, look).await?;
+    press_start(&app, &caller, (run, &node), look).await?;
     Ok(Json(RunRef { run }))
 }
 
 /// Presses a node's start.
-pub(crate) async fn press_start(app: &App, run: RunId, node: &str, look: Look) -> Result<(), ApiError> {
-    let node = app.run(run).await?.node(node)?.id;
-    submit(app, run, Input::StartPressed { node, look }).await
+pub(crate) async fn press_start(
+    app: &App,
+    caller: &Caller,
+    (run, node): (RunId, &str),
+    look: Look,
+) -> Result<(), ApiError> {
+    let id = app.run(run).await?.node(node)?.id;
+    let deed = Deed::of_node("action.start", run, node);
+    submit(app, caller, deed, Input::StartPressed { node: id, look }).await
 }
 
-/// Gives an input to a run in the name of the token's owner.
-pub(crate) async fn submit(app: &App, run: RunId, input: Input) -> Result<(), ApiError> {
-    let actor = app.admin();
+/// Gives an input to a run in the name of the caller, once the audit log knows of it.
+async fn submit(app: &App, caller: &Caller, deed: Deed, input: Input) -> Result<(), ApiError> {
+    let run = deed.run;
+    app.note_deed(caller, deed).await?;
+    let actor = caller.actor();
     let handle = app.parts.handle.clone();
     detached(async move { handle.submit(run, actor, input).await }).await
 }

@@ -9,16 +9,18 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use hyper_util::rt::TokioIo;
+use pipekeeper_access::{Place, Verb};
 use pipekeeper_controller::{DebugWish, Hold, LookInto, TermName, TerminalSize};
-use pipekeeper_model::RunId;
+use pipekeeper_model::{Actor, RunId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::info;
 
 use crate::{
-    app::App,
+    app::{App, Deed},
     error::{ApiError, Problem},
     extract::{ApiPath, ApiQuery},
+    people::Caller,
     terminal::{PROTOCOL, serve::serve},
 };
 
@@ -56,6 +58,7 @@ pub(crate) struct ReleaseResponse {
 /// `POST /api/v1/runs/{run}/nodes/{node}/debug`, which becomes a terminal.
 pub(crate) async fn open(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath((run, node)): ApiPath<(RunId, String)>,
     ApiQuery(query): ApiQuery<DebugQuery>,
     mut request: Request,
@@ -88,8 +91,20 @@ pub(crate) async fn open(
         },
         term: TermName::new(&query.term),
     };
+    app.note_deed(&caller, Deed::of_node("terminal.open", run, &node))
+        .await?;
     let upgraded = hyper::upgrade::on(&mut request);
-    tokio::spawn(session(Arc::clone(&app), slot, node, wish, upgraded));
+    let project = loaded.request()?.project.clone();
+    let may = move |caller: &Caller| caller.may(Verb::OpenTerminal, Place::project(&project));
+    let ends = app.ends(request.headers().clone(), may);
+    let session = session(
+        Arc::clone(&app),
+        slot,
+        (node, caller.actor()),
+        wish,
+        (upgraded, ends),
+    );
+    tokio::spawn(session);
     let headers = [
         (header::CONNECTION, HeaderValue::from_static("upgrade")),
         (header::UPGRADE, HeaderValue::from_static(PROTOCOL)),
@@ -100,16 +115,19 @@ pub(crate) async fn open(
 /// `POST /api/v1/runs/{run}/nodes/{node}/release`: lets the held pod of a node's last attempt go before its time.
 pub(crate) async fn release(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath((run, node)): ApiPath<(RunId, String)>,
 ) -> Result<Json<ReleaseResponse>, ApiError> {
     let attempt = app.run(run).await?.node(&node)?.attempt(run, None)?;
+    app.note_deed(&caller, Deed::of_node("pod.release", run, &node))
+        .await?;
     let released = app.parts.handle.release(attempt).await;
     let was_held = released.map_err(|error| ApiError::new(Problem::Conflict, error.to_string()))?;
     if !was_held {
         let detail = format!("no pod of `{node}` is held: `pipe debug {run}/{node}` makes a new one");
         return Err(ApiError::new(Problem::Conflict, detail));
     }
-    let actor = app.admin();
+    let actor = caller.actor();
     info!(run.id = %run, node.name = node, attempt.id = %attempt, %actor, "a person lets a held pod go");
     Ok(Json(ReleaseResponse { run, name: node }))
 }
@@ -118,20 +136,20 @@ pub(crate) async fn release(
 async fn session(
     app: Arc<App>,
     slot: OwnedSemaphorePermit,
-    node: String,
+    (node, actor): (String, Actor),
     wish: DebugWish,
-    upgraded: hyper::upgrade::OnUpgrade,
+    (upgraded, ends): (hyper::upgrade::OnUpgrade, impl Future<Output = ()> + Send),
 ) {
     let stream = match upgraded.await {
         Ok(upgraded) => TokioIo::new(upgraded),
         Err(error) => return info!(%error, "a terminal's connection broke before it opened"),
     };
-    let (actor, attempt) = (app.admin(), wish.hold.attempt());
+    let attempt = wish.hold.attempt();
     let step = wish.hold.step().to_owned();
     let run = attempt.run;
     info!(run.id = %run, node.name = node, attempt.id = %attempt, step, %actor, "a person looks into an action");
     let begun = Instant::now();
-    let end = serve(stream, &app.parts.handle, wish, app.closed()).await;
+    let end = serve(stream, &app.parts.handle, wish, ends).await;
     let seconds = begun.elapsed().as_secs();
     info!(
         run.id = %run, node.name = node, attempt.id = %attempt, step, %actor, seconds,

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
+use pipekeeper_access::Verb;
 use pipekeeper_model::{RunId, Timestamp};
-use pipekeeper_store::{Delivery, DeliveryId, DeliveryOutcome};
+use pipekeeper_store::{AuditEntry, Delivery, DeliveryId, DeliveryOutcome};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     app::App,
     error::{ApiError, Problem},
     extract::{ApiPath, ApiQuery, name_of},
+    people::Caller,
 };
 
 use super::runs::page_size;
@@ -86,28 +88,36 @@ impl From<Option<DeliveryOutcome>> for OutcomeResponse {
 /// `GET /api/v1/deliveries`
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiQuery(query): ApiQuery<DeliveriesQuery>,
 ) -> Result<Json<DeliveriesResponse>, ApiError> {
-    let (deliveries, next) = page(&app, &query).await?;
+    let (deliveries, next) = page(&app, &caller, &query).await?;
     Ok(Json(DeliveriesResponse { deliveries, next }))
 }
 
-/// A page of deliveries and where the next one starts.
+/// A page of the deliveries that the caller may see, and where the next one starts.
 pub(crate) async fn page(
     app: &App,
+    caller: &Caller,
     query: &DeliveriesQuery,
 ) -> Result<(Vec<DeliveryResponse>, Option<DeliveryId>), ApiError> {
     let limit = page_size(query.limit);
-    let project = name_of(query.project.as_deref())?;
     let before = query.before.map(DeliveryId);
-    let deliveries: Vec<_> = app
-        .parts
-        .store
-        .deliveries(project.as_ref(), before, limit)
-        .await?
-        .into_iter()
-        .map(DeliveryResponse::from)
-        .collect();
+    let store = app.parts.store.as_ref();
+    let asked = name_of(query.project.as_deref())?;
+    let found = match caller.narrow(Verb::ReadDeliveries, asked)? {
+        None => store.deliveries(None, before, limit).await?,
+        Some(projects) => {
+            let mut found = Vec::new();
+            for project in &projects {
+                found.extend(store.deliveries(Some(project), before, limit).await?);
+            }
+            found.sort_by_key(|delivery| std::cmp::Reverse(delivery.id));
+            found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+            found
+        }
+    };
+    let deliveries: Vec<_> = found.into_iter().map(DeliveryResponse::from).collect();
     let is_full = u32::try_from(deliveries.len()).is_ok_and(|count| count == limit);
     let next = deliveries.last().map(|delivery| delivery.id).filter(|_| is_full);
     Ok((deliveries, next))
@@ -138,15 +148,22 @@ pub(crate) struct ReplayResponse {
 /// `POST /api/v1/deliveries/{delivery}/replay`
 pub(crate) async fn replay(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath(id): ApiPath<DeliveryId>,
 ) -> Result<Json<ReplayResponse>, ApiError> {
-    reopen(&app, id).await?;
+    reopen(&app, &caller, id).await?;
     Ok(Json(ReplayResponse { delivery: id }))
 }
 
 /// Has a delivery handled again. Its write is a task of its own: a client that goes away must not tear it.
-pub(crate) async fn reopen(app: &Arc<App>, id: DeliveryId) -> Result<(), ApiError> {
-    find(app, id).await?;
+pub(crate) async fn reopen(app: &Arc<App>, caller: &Caller, id: DeliveryId) -> Result<(), ApiError> {
+    let delivery = find(app, id).await?;
+    let entry = caller.audit("delivery.replay", format!("delivery/{}", id.0), app.now());
+    app.note(AuditEntry {
+        project: Some(delivery.received.project),
+        ..entry
+    })
+    .await?;
     let task = Arc::clone(app);
     let write = tokio::spawn(async move {
         let reopened = task.parts.store.reopen_delivery(id).await?;
@@ -185,16 +202,21 @@ pub(crate) struct RefusalItem {
 /// `GET /api/v1/refusals`
 pub(crate) async fn refusals(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiQuery(query): ApiQuery<RefusalsQuery>,
 ) -> Result<Json<RefusalsResponse>, ApiError> {
-    let refusals = refused(&app, query.project.as_deref()).await?;
+    let refusals = refused(&app, &caller, query.project.as_deref()).await?;
     Ok(Json(RefusalsResponse { refusals }))
 }
 
-/// The refusals of one project or of all, newest first.
-pub(crate) async fn refused(app: &App, project: Option<&str>) -> Result<Vec<RefusalItem>, ApiError> {
-    let projects = match name_of(project)? {
-        Some(project) => vec![project],
+/// The refusals of one project or of all that the caller may see, newest first.
+pub(crate) async fn refused(
+    app: &App,
+    caller: &Caller,
+    project: Option<&str>,
+) -> Result<Vec<RefusalItem>, ApiError> {
+    let projects = match caller.narrow(Verb::ReadDeliveries, name_of(project)?)? {
+        Some(projects) => projects.into_iter().collect(),
         None => app.parts.projects.names(),
     };
     let mut refusals = Vec::new();

@@ -1,11 +1,13 @@
 //! The JSON API under `/api/v1`.
 
+pub(crate) mod audit;
 pub(crate) mod caches;
 pub(crate) mod commands;
 pub(crate) mod debug;
 pub(crate) mod deliveries;
 pub(crate) mod events;
 pub(crate) mod files;
+pub(crate) mod people;
 pub(crate) mod projects;
 pub(crate) mod runs;
 pub(crate) mod trees;

@@ -1,11 +1,9 @@
 //! Reading runs: lists, one run, why.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Json, extract::State};
+use pipekeeper_access::Verb;
 use pipekeeper_controller::Layout;
 use pipekeeper_engine::NodeState;
 use pipekeeper_model::{AttemptId, Millis, NodeId, RunId, Sha};
@@ -17,6 +15,7 @@ use crate::{
     error::{ApiError, Problem},
     extract::{ApiPath, ApiQuery, name_of, run_before},
     load::{Loaded, blocking, test_details},
+    people::Caller,
 };
 
 use super::wire::{RunItem, RunResponse, ended};
@@ -39,10 +38,11 @@ pub(crate) struct RunsQuery {
 }
 
 impl RunsQuery {
-    pub(crate) fn to_filter(&self) -> Result<RunFilter, ApiError> {
+    /// The runs that are asked for, as far as the caller may see them.
+    pub(crate) fn to_filter(&self, caller: &Caller) -> Result<RunFilter, ApiError> {
         let sha = self.sha.as_deref().filter(|sha| !sha.is_empty());
         Ok(RunFilter {
-            projects: name_of(self.project.as_deref())?.map(|project| BTreeSet::from([project])),
+            projects: caller.narrow(Verb::ReadRuns, name_of(self.project.as_deref())?)?,
             pipeline: name_of(self.pipeline.as_deref())?,
             sha: sha
                 .map(str::parse::<Sha>)
@@ -52,6 +52,18 @@ impl RunsQuery {
             group: self.group.clone().filter(|group| !group.is_empty()),
             before: run_before(self.before),
         })
+    }
+}
+
+impl RunsQuery {
+    /// Whether it asks for some runs only.
+    pub(crate) fn is_filtered(&self) -> bool {
+        let says = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        [&self.project, &self.pipeline, &self.sha, &self.group]
+            .into_iter()
+            .any(says)
+            || self.active.unwrap_or(false)
+            || self.before.is_some()
     }
 }
 
@@ -70,13 +82,14 @@ pub(crate) struct RunsResponse {
 /// `GET /api/v1/runs`
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiQuery(query): ApiQuery<RunsQuery>,
 ) -> Result<Json<RunsResponse>, ApiError> {
     let limit = page_size(query.limit);
     let runs: Vec<_> = app
         .parts
         .store
-        .runs(&query.to_filter()?, limit)
+        .runs(&query.to_filter(&caller)?, limit)
         .await?
         .into_iter()
         .map(RunItem::from)

@@ -8,7 +8,7 @@ use std::{
 use axum::response::sse::Event;
 use pipekeeper_controller::{AttemptNews, Layout, News};
 use pipekeeper_engine::{Run, evolve};
-use pipekeeper_model::{AttemptId, NodeId, RunId};
+use pipekeeper_model::{AttemptId, Name, NodeId, RunId};
 use pipekeeper_store::Store;
 use serde::Serialize;
 use tracing::warn;
@@ -154,6 +154,11 @@ impl Follow {
             None => follow.tell_all(),
         }
         Ok(follow)
+    }
+
+    /// The project of the run.
+    pub(super) fn project(&self) -> Option<Name> {
+        self.run.request().map(|request| request.project.clone())
     }
 
     pub(super) fn id(&self) -> RunId {

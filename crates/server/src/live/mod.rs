@@ -9,7 +9,12 @@ mod follow;
 pub(crate) mod record;
 mod tail;
 
-use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    convert::Infallible,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     extract::State,
@@ -20,8 +25,10 @@ use axum::{
     },
 };
 use futures_util::{future::BoxFuture, stream::unfold};
+use pipekeeper_access::{Place, Verb};
 use pipekeeper_controller::News;
-use pipekeeper_model::RunId;
+use pipekeeper_model::{Name, RunId};
+use pipekeeper_store::Store;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{
     OwnedSemaphorePermit,
@@ -36,7 +43,9 @@ use crate::{
     app::App,
     error::{ApiError, Problem},
     extract::ApiQuery,
+    load::no_run,
     metrics::Open,
+    people::Caller,
 };
 use cursor::Cursor;
 use follow::Follow;
@@ -60,6 +69,7 @@ pub(crate) struct LiveQuery {
 /// `GET /api/v1/live`
 pub(crate) async fn stream(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiQuery(query): ApiQuery<LiveQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -74,17 +84,25 @@ pub(crate) async fn stream(
         .map(str::to_owned)
         .or(query.cursor);
     let subject = match query.run {
-        None => Subject::Everything(VecDeque::new()),
+        None => Subject::Everything(Everything {
+            queue: VecDeque::new(),
+            projects: caller.narrow(Verb::ReadRuns, None)?,
+            seen: BTreeMap::new(),
+        }),
         Some(run) => {
             let loaded = Arc::unwrap_or_clone(app.run(RunId(run)).await?);
+            if !caller.may(Verb::ReadRuns, Place::project(&loaded.request()?.project)) {
+                return Err(no_run(RunId(run)));
+            }
             let cursor = resumed.map(|text| Cursor::parse(&text));
             let layout = app.parts.layout.clone();
             let follow = Follow::new(loaded, query.node.as_deref(), cursor, query.log, layout)?;
             Subject::Run(Box::new(follow))
         }
     };
+    let may = subject.right();
     let live = Live {
-        closed: Box::pin(app.closed()),
+        ends: Box::pin(app.ends(headers, may)),
         news,
         subject,
         _slot: slot,
@@ -107,7 +125,7 @@ pub(crate) async fn stream(
 struct Live {
     app: Arc<App>,
     news: Receiver<News>,
-    closed: BoxFuture<'static, ()>,
+    ends: BoxFuture<'static, ()>,
     subject: Subject,
     _slot: OwnedSemaphorePermit,
     _open: Open,
@@ -115,8 +133,63 @@ struct Live {
 
 /// What a stream is about.
 enum Subject {
-    Everything(VecDeque<Event>),
+    Everything(Everything),
     Run(Box<Follow>),
+}
+
+/// The runs of all projects that somebody may see.
+struct Everything {
+    queue: VecDeque<Event>,
+    /// None for all.
+    projects: Option<BTreeSet<Name>>,
+    /// Whether runs that were told of are among them.
+    seen: BTreeMap<RunId, bool>,
+}
+
+/// Runs that are remembered as seen or not.
+const SEEN: usize = 10_000;
+
+impl Everything {
+    async fn sees(&mut self, run: RunId, store: &dyn Store) -> Result<bool, ApiError> {
+        let Some(projects) = &self.projects else {
+            return Ok(true);
+        };
+        if let Some(seen) = self.seen.get(&run) {
+            return Ok(*seen);
+        }
+        let summary = store.summary(run).await?;
+        let sees = summary.is_some_and(|summary| projects.contains(&summary.project));
+        if self.seen.len() >= SEEN {
+            self.seen.pop_first();
+        }
+        self.seen.insert(run, sees);
+        Ok(sees)
+    }
+}
+
+impl Subject {
+    /// What its reader must be allowed as long as they read.
+    fn right(&self) -> Box<dyn Fn(&Caller) -> bool + Send> {
+        match self {
+            Self::Everything(everything) => {
+                let projects = everything.projects.clone();
+                Box::new(move |caller| {
+                    let narrowed = caller.narrow(Verb::ReadRuns, None);
+                    narrowed.is_ok_and(|allowed| allowed == projects)
+                })
+            }
+            Self::Run(follow) => {
+                let project = follow.project();
+                Box::new(move |caller| {
+                    let place = Place {
+                        project: project.as_ref(),
+                        environment: None,
+                    };
+                    caller.may(Verb::ReadRuns, place)
+                })
+            }
+        }
+    }
 }
 
 /// A change of a run, in streams that follow all.
@@ -131,7 +204,7 @@ impl Live {
     async fn next(&mut self) -> Option<Result<Event, Infallible>> {
         loop {
             let next = match &mut self.subject {
-                Subject::Everything(queue) => queue.pop_front(),
+                Subject::Everything(everything) => everything.queue.pop_front(),
                 Subject::Run(follow) => follow.next_event().await,
             };
             if let Some(event) = next {
@@ -144,7 +217,7 @@ impl Live {
             }
             let news = tokio::select! {
                 biased;
-                () = &mut self.closed => return None,
+                () = &mut self.ends => return None,
                 news = self.news.recv() => news,
             };
             if let Err(error) = self.hear_all(news).await {
@@ -169,12 +242,15 @@ impl Live {
     async fn hear(&mut self, news: Result<News, RecvError>) -> Result<(), ApiError> {
         match (&mut self.subject, news) {
             (_, Err(RecvError::Closed)) => Err(ApiError::internal(&"the controller is gone")),
-            (Subject::Everything(queue), Err(RecvError::Lagged(_))) => {
-                queue.push_back(event("resync", "{}".to_owned()));
+            (Subject::Everything(everything), Err(RecvError::Lagged(_))) => {
+                everything.queue.push_back(event("resync", "{}".to_owned()));
                 Ok(())
             }
-            (Subject::Everything(queue), Ok(News::Run { run, version, .. })) => {
-                queue.push_back(event("run", json(&ChangedResponse { run, version })));
+            (Subject::Everything(everything), Ok(News::Run { run, version, .. })) => {
+                if everything.sees(run, self.app.parts.store.as_ref()).await? {
+                    let changed = ChangedResponse { run, version };
+                    everything.queue.push_back(event("run", json(&changed)));
+                }
                 Ok(())
             }
             (Subject::Everything(_), Ok(News::Attempt { .. } | News::Delivery(_))) => Ok(()),

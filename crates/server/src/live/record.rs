@@ -18,10 +18,11 @@ use std::{
 use axum::{
     body::{Body, Bytes},
     extract::State,
-    http::{HeaderValue, header},
+    http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use futures_util::{future::BoxFuture, stream::unfold};
+use pipekeeper_access::{Place, Verb};
 use pipekeeper_controller::{AttemptNews, News};
 use pipekeeper_engine::{Event, Fact, NodeState};
 use pipekeeper_model::{AttemptId, RunId};
@@ -42,6 +43,7 @@ use crate::{
     extract::{ApiPath, ApiQuery},
     load::Loaded,
     metrics::Open,
+    people::Caller,
 };
 
 /// Events that are read at once.
@@ -81,6 +83,7 @@ pub(crate) async fn stream(
     State(app): State<Arc<App>>,
     ApiPath(run): ApiPath<RunId>,
     ApiQuery(query): ApiQuery<RecordQuery>,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let slot = Arc::clone(&app.streams)
         .try_acquire_owned()
@@ -88,8 +91,10 @@ pub(crate) async fn stream(
     // Listening starts before reading, so that nothing falls between the two.
     let news = app.parts.handle.listen();
     let loaded = app.run(run).await?;
+    let project = loaded.request()?.project.clone();
+    let may = move |caller: &Caller| caller.may(Verb::ReadRuns, Place::project(&project));
     let mut recording = Recording {
-        closed: Box::pin(app.closed()),
+        closed: Box::pin(app.ends(headers, may)),
         news,
         run,
         number: query.after,

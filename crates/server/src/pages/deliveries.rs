@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::{extract::State, http::HeaderMap, response::Response};
+use axum::{extract::State, response::Response};
+use pipekeeper_access::{Place, Verb};
 use pipekeeper_model::Timestamp;
 
 use crate::{
@@ -12,6 +13,7 @@ use crate::{
     },
     app::App,
     extract::ApiQuery,
+    people::Caller,
 };
 
 use super::{
@@ -44,12 +46,12 @@ struct Row {
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
     ApiQuery(query): ApiQuery<DeliveriesQuery>,
-    headers: HeaderMap,
+    caller: Caller,
 ) -> Result<Response, PageError> {
     let now = app.now();
-    let frame = Frame::new(&app, &headers, "deliveries", "/deliveries");
-    let (deliveries, next) = list(&app, &query).await?;
-    let refusals = refused(&app, query.project.as_deref()).await?;
+    let (deliveries, next) = list(&app, &caller, &query).await?;
+    let refusals = refused(&app, &caller, query.project.as_deref()).await?;
+    let frame = Frame::new(&app, Some(caller), "deliveries", "/deliveries");
     page(&DeliveriesPage {
         rows: deliveries
             .into_iter()
@@ -70,7 +72,15 @@ pub(crate) async fn show(
 impl Row {
     fn of(delivery: DeliveryResponse, now: Timestamp, frame: &Frame) -> Self {
         let id = delivery.id.0;
-        let button = || Some(Button::new(frame, format!("/deliveries/{id}/replay")));
+        let project = delivery.project.parse().ok();
+        let place = Place {
+            project: project.as_ref(),
+            environment: None,
+        };
+        let button = || {
+            let path = format!("/deliveries/{id}/replay");
+            Some(Button::new(frame, path, Verb::ReplayDelivery, place))
+        };
         let mark = |class, word| Mark { class, word };
         let (mark, runs, text, replay) = match delivery.outcome {
             OutcomeResponse::Waiting => (mark("run", "waiting"), Vec::new(), String::new(), None),

@@ -7,19 +7,22 @@ use axum::{
     extract::{FromRequest, Request, State},
     response::Redirect,
 };
-use pipekeeper_engine::{CancelReason, Input, Look, Verdict};
+use pipekeeper_engine::{Look, Verdict};
 use pipekeeper_model::{Digest, RunId};
 use pipekeeper_store::DeliveryId;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
     api::{
-        commands::{ReuseRequest, WhichRequest, decide as tell_gate, press_start, retry_run, submit},
+        commands::{
+            Decision, ReuseRequest, WhichRequest, cancel_run, decide as tell_gate, press_start, retry_run,
+        },
         deliveries::reopen,
     },
     app::App,
     error::ApiError,
     extract::ApiPath,
+    people::Caller,
 };
 
 use super::PageError;
@@ -47,9 +50,10 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Fields<T> {
 /// `POST /runs/{run}/cancel`
 pub(crate) async fn cancel(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath(run): ApiPath<RunId>,
 ) -> Result<Redirect, PageError> {
-    submit(&app, run, Input::CancelRequested(CancelReason::Asked)).await?;
+    cancel_run(&app, &caller, run).await?;
     Ok(back_to(run))
 }
 
@@ -62,12 +66,12 @@ pub(crate) struct RetryForm {
 /// `POST /runs/{run}/retry`
 pub(crate) async fn retry(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath(run): ApiPath<RunId>,
     Fields(form): Fields<RetryForm>,
 ) -> Result<Redirect, PageError> {
-    Ok(back_to(
-        retry_run(&app, run, form.which, ReuseRequest::default()).await?,
-    ))
+    let which = (form.which, ReuseRequest::default());
+    Ok(back_to(retry_run(&app, &caller, run, which).await?))
 }
 
 /// A person's answer at a gate.
@@ -82,10 +86,16 @@ pub(crate) struct DecisionForm {
 /// `POST /runs/{run}/nodes/{node}/decide`
 pub(crate) async fn decide(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath((run, node)): ApiPath<(RunId, String)>,
     Fields(form): Fields<DecisionForm>,
 ) -> Result<Redirect, PageError> {
-    tell_gate(&app, run, &node, form.verdict, form.subject, Some(form.comment)).await?;
+    let decision = Decision {
+        verdict: form.verdict,
+        subject: form.subject,
+        comment: Some(form.comment),
+    };
+    tell_gate(&app, &caller, (run, &node), decision).await?;
     Ok(back_to(run))
 }
 
@@ -98,19 +108,21 @@ pub(crate) struct StartForm {
 /// `POST /runs/{run}/nodes/{node}/start`
 pub(crate) async fn start(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath((run, node)): ApiPath<(RunId, String)>,
     Fields(form): Fields<StartForm>,
 ) -> Result<Redirect, PageError> {
-    press_start(&app, run, &node, form.look).await?;
+    press_start(&app, &caller, (run, &node), form.look).await?;
     Ok(back_to(run))
 }
 
 /// `POST /deliveries/{delivery}/replay`
 pub(crate) async fn replay(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath(id): ApiPath<DeliveryId>,
 ) -> Result<Redirect, PageError> {
-    reopen(&app, id).await?;
+    reopen(&app, &caller, id).await?;
     Ok(Redirect::to("/deliveries"))
 }
 

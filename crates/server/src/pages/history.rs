@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::{extract::State, http::HeaderMap, response::Response};
+use axum::{extract::State, response::Response};
 use pipekeeper_model::RunId;
 
 use crate::{
     api::events::{EventItem, EventsQuery, history},
     app::App,
     extract::{ApiPath, ApiQuery},
+    people::Caller,
 };
 
 use super::{Frame, PageError, page, present::When};
@@ -28,12 +29,12 @@ pub(crate) async fn show(
     State(app): State<Arc<App>>,
     ApiPath(run): ApiPath<RunId>,
     ApiQuery(query): ApiQuery<EventsQuery>,
-    headers: HeaderMap,
+    caller: Caller,
 ) -> Result<Response, PageError> {
     let now = app.now();
     let (events, next) = history(&app, run, &query).await?;
     page(&HistoryPage {
-        frame: Frame::new(&app, &headers, "runs", format!("/runs/{run}/history")),
+        frame: Frame::new(&app, Some(caller), "runs", format!("/runs/{run}/history")),
         run: run.0,
         events: events
             .into_iter()

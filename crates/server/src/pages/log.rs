@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::{extract::State, http::HeaderMap, response::Response};
+use axum::{extract::State, response::Response};
 use pipekeeper_model::RunId;
 use serde::Deserialize;
 
@@ -13,6 +13,7 @@ use crate::{
     extract::{ApiPath, ApiQuery},
     load::blocking,
     logs,
+    people::Caller,
 };
 
 use super::{
@@ -55,7 +56,7 @@ pub(crate) async fn show(
     State(app): State<Arc<App>>,
     ApiPath((run, name)): ApiPath<(RunId, String)>,
     ApiQuery(query): ApiQuery<LogPageQuery>,
-    headers: HeaderMap,
+    caller: Caller,
 ) -> Result<Response, PageError> {
     let loaded = app.run(run).await?;
     let node = loaded.node(&name)?;
@@ -71,7 +72,7 @@ pub(crate) async fn show(
     let window = u64::try_from(WINDOW).unwrap_or(u64::MAX);
     let link = Part(&name).to_string();
     page(&LogPage {
-        frame: Frame::new(&app, &headers, "runs", format!("/runs/{run}/nodes/{link}")),
+        frame: Frame::new(&app, Some(caller), "runs", format!("/runs/{run}/nodes/{link}")),
         run: run.0,
         link,
         mark: Mark::node(node.state),

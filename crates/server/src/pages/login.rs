@@ -1,4 +1,4 @@
-//! `/login`: the printed token opens a session, so that forms can act.
+//! `/login`: a name and a password, or a token, open a session, so that forms can act.
 
 use std::sync::Arc;
 
@@ -13,11 +13,14 @@ use serde::Deserialize;
 
 use crate::{
     app::App,
-    error::{ApiError, Problem},
+    error::Problem,
     extract::{ApiQuery, read_body},
+    guard::{Origin, Visitor},
+    people::Caller,
+    session,
 };
 
-use super::{Frame, PageError, forms::read_form, page};
+use super::{Frame, PageError, forms::read_form, page, present};
 
 /// Where to go after login.
 #[derive(Deserialize)]
@@ -25,8 +28,14 @@ pub(crate) struct LoginQuery {
     next: Option<String>,
 }
 
+/// A name with its password, or a token alone.
 #[derive(Deserialize)]
 struct LoginForm {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    password: String,
+    #[serde(default)]
     token: String,
     #[serde(default)]
     next: String,
@@ -37,51 +46,80 @@ struct LoginForm {
 struct LoginPage {
     frame: Frame,
     next: String,
-    is_refused: bool,
+    name: String,
+    /// Why the last try failed.
+    refused: Option<String>,
+    /// Whether there are people with passwords.
+    has_people: bool,
+}
+
+/// The address of the login page that leads back to a path.
+pub(crate) fn address(next: &str) -> String {
+    format!("/login?next={}", present::Part(next))
 }
 
 /// `GET /login`
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
+    Visitor(visitor): Visitor,
     ApiQuery(query): ApiQuery<LoginQuery>,
-    headers: HeaderMap,
 ) -> Result<Response, PageError> {
     page(&LoginPage {
-        frame: Frame::new(&app, &headers, "login", "/runs"),
+        frame: Frame::new(&app, visitor, "login", "/runs"),
         next: local_path(query.next.as_deref()).to_owned(),
-        is_refused: false,
+        name: String::new(),
+        refused: None,
+        has_people: app.people.are_known().await?,
     })
 }
 
 /// `POST /login`
 pub(crate) async fn enter(
     State(app): State<Arc<App>>,
+    Visitor(visitor): Visitor,
+    Origin(from): Origin,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, PageError> {
     let bytes = read_body(&headers, body, app.body_limits(), |_| Ok(())).await?;
     let form: LoginForm = read_form(&bytes)?;
-    let next = local_path(Some(&form.next));
-    if !app.parts.admin_token.is(form.token.trim()) {
-        let again = page(&LoginPage {
-            frame: Frame::new(&app, &headers, "login", "/runs"),
-            next: next.to_owned(),
-            is_refused: true,
-        })?;
-        return Ok((StatusCode::UNAUTHORIZED, again).into_response());
+    let next = local_path(Some(&form.next)).to_owned();
+    let entered = if form.token.is_empty() {
+        app.people.by_password((&form.name, form.password), from).await
+    } else {
+        app.people.by_token(form.token.trim(), app.now()).await
+    };
+    match entered {
+        Ok(caller) => {
+            if let Some(old) = &visitor {
+                app.people.close_session(old, app.now()).await?;
+            }
+            let caller = Caller { from, ..caller };
+            let cookie = app
+                .people
+                .open_session(&caller, app.is_secure(), app.now())
+                .await?;
+            Ok(([(header::SET_COOKIE, cookie)], Redirect::to(&next)).into_response())
+        }
+        Err(error) if error.is_ours() && error.problem() != Problem::Busy => Err(error.into()),
+        Err(error) => {
+            let again = page(&LoginPage {
+                frame: Frame::new(&app, None, "login", "/runs"),
+                next,
+                name: form.name,
+                refused: Some(format!("{}; {}", error.detail(), error.hint())),
+                has_people: app.people.are_known().await?,
+            })?;
+            Ok((StatusCode::UNAUTHORIZED, again).into_response())
+        }
     }
-    app.sessions.close(&headers);
-    let cookie = app
-        .sessions
-        .open(app.now())
-        .map_err(|_| ApiError::new(Problem::Unavailable, "the system gives no random bytes"))?;
-    Ok(([(header::SET_COOKIE, cookie)], Redirect::to(next)).into_response())
 }
 
 /// `POST /logout`
-pub(crate) async fn leave(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
-    let cookie = app.sessions.close(&headers);
-    ([(header::SET_COOKIE, cookie)], Redirect::to("/runs")).into_response()
+pub(crate) async fn leave(State(app): State<Arc<App>>, caller: Caller) -> Result<Response, PageError> {
+    app.people.close_session(&caller, app.now()).await?;
+    let cookie = session::no_cookie(app.is_secure());
+    Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/login")).into_response())
 }
 
 /// A path of this server, whatever was asked for.

@@ -1,5 +1,6 @@
 //! The pages: made on the server, readable and usable without scripts. Scripts only keep them fresh.
 
+pub(crate) mod audit;
 pub(crate) mod deliveries;
 pub(crate) mod forms;
 pub(crate) mod history;
@@ -9,15 +10,20 @@ pub(crate) mod present;
 mod reports;
 pub(crate) mod run;
 pub(crate) mod runs;
+pub(crate) mod setup;
 mod tree;
+
+use std::collections::BTreeSet;
 
 use askama::Template;
 use axum::{
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderValue, header},
     response::{Html, IntoResponse, Redirect, Response},
 };
 
-use crate::{app::App, assets, error::ApiError, session::Session};
+use pipekeeper_access::{Place, Projects, Verb};
+
+use crate::{app::App, assets, error::ApiError, people::Caller};
 
 /// `GET /`
 pub(crate) async fn root() -> Redirect {
@@ -29,29 +35,50 @@ pub(crate) struct Frame {
     version: &'static str,
     assets: &'static str,
     here: &'static str,
-    session: Option<Session>,
+    /// Who is signed in.
+    caller: Option<Caller>,
     /// Where the login page leads back to.
     next: String,
 }
 
 impl Frame {
-    pub(crate) fn new(app: &App, headers: &HeaderMap, here: &'static str, next: impl Into<String>) -> Self {
+    pub(crate) fn new(
+        app: &App,
+        caller: Option<Caller>,
+        here: &'static str,
+        next: impl Into<String>,
+    ) -> Self {
         Self {
             version: app.parts.version,
             assets: &assets::VERSION,
             here,
-            session: app.session(headers),
+            caller: caller.filter(|caller| caller.session.is_some()),
             next: present::Part(&next.into()).to_string(),
         }
     }
 
-    /// The token of a form that posts to `path`; none if nobody is signed in.
-    pub(crate) fn form_token(&self, path: &str) -> Option<String> {
-        self.session.as_ref().map(|session| session.form_token(path))
+    /// The token of a form that posts to `path`; none if nobody is signed in who may do this there.
+    pub(crate) fn form_token(&self, path: &str, verb: Verb, place: Place<'_>) -> Option<String> {
+        let caller = self.caller.as_ref().filter(|caller| caller.may(verb, place))?;
+        Some(caller.session.as_ref()?.form_token(path))
+    }
+
+    /// Who is signed in.
+    fn who(&self) -> Option<String> {
+        Some(self.caller.as_ref()?.principal.actor.to_string())
     }
 
     fn logout_token(&self) -> Option<String> {
-        self.form_token("/logout")
+        Some(self.caller.as_ref()?.session.as_ref()?.form_token("/logout"))
+    }
+
+    /// Whether somebody is signed in who may look at the audit log somewhere.
+    fn shows_audit(&self) -> bool {
+        let audit = |caller: &Caller| caller.principal.projects(Verb::ReadAudit);
+        let nowhere = Projects::Only(BTreeSet::new());
+        self.caller
+            .as_ref()
+            .is_some_and(|caller| audit(caller) != nowhere)
     }
 }
 
@@ -94,7 +121,7 @@ impl IntoResponse for PageError {
                 version: "",
                 assets: &assets::VERSION,
                 here: "",
-                session: None,
+                caller: None,
                 next: String::new(),
             },
             status: error.status().as_u16(),

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::{extract::State, http::HeaderMap, response::Response};
+use axum::{extract::State, response::Response};
+use pipekeeper_access::{Place, Verb};
 use pipekeeper_engine::{NodeState, RunPhase};
 use pipekeeper_model::{
     ArtifactResult, NodeId, Outcome, OutputValue, RunId, StepResult, Timestamp,
@@ -24,6 +25,7 @@ use crate::{
     load::{Loaded, NodeRef, blocking, test_details},
     logs::{self, Slice},
     markdown,
+    people::Caller,
 };
 
 use super::{
@@ -71,15 +73,15 @@ struct Head {
     retry: Option<Button>,
 }
 
-/// A form of one button; its token is there if somebody is signed in.
+/// A form of one button; its token is there if somebody is signed in who may press it.
 pub(crate) struct Button {
     pub(crate) path: String,
     pub(crate) token: Option<String>,
 }
 
 impl Button {
-    pub(crate) fn new(frame: &Frame, path: String) -> Self {
-        let token = frame.form_token(&path);
+    pub(crate) fn new(frame: &Frame, path: String, verb: Verb, place: Place<'_>) -> Self {
+        let token = frame.form_token(&path, verb, place);
         Self { path, token }
     }
 }
@@ -158,7 +160,7 @@ pub(crate) async fn show(
     State(app): State<Arc<App>>,
     ApiPath(run): ApiPath<RunId>,
     ApiQuery(query): ApiQuery<RunQuery>,
-    headers: HeaderMap,
+    caller: Caller,
 ) -> Result<Response, PageError> {
     let loaded = app.run(run).await?;
     let now = app.now();
@@ -166,7 +168,7 @@ pub(crate) async fn show(
         Some(name) => Some(loaded.node(name)?),
         None => most_telling(&loaded),
     };
-    let frame = Frame::new(&app, &headers, "runs", format!("/runs/{run}"));
+    let frame = Frame::new(&app, Some(caller), "runs", format!("/runs/{run}"));
     let slice = match shown.and_then(|node| node.last_attempt(run)) {
         Some(attempt) => {
             let path = app.parts.layout.log(attempt);
@@ -291,8 +293,14 @@ fn head(loaded: &Loaded, frame: &Frame, now: Timestamp) -> Result<Head, ApiError
             None => format!("for {}", span(now.since(created))),
         },
         note: note(loaded),
-        cancel: (!is_finished).then(|| Button::new(frame, format!("/runs/{id}/cancel"))),
-        retry: is_finished.then(|| Button::new(frame, format!("/runs/{id}/retry"))),
+        cancel: (!is_finished).then(|| {
+            let path = format!("/runs/{id}/cancel");
+            Button::new(frame, path, Verb::CancelRun, Place::project(&request.project))
+        }),
+        retry: is_finished.then(|| {
+            let path = format!("/runs/{id}/retry");
+            Button::new(frame, path, Verb::RetryRun, Place::project(&request.project))
+        }),
     })
 }
 
@@ -322,7 +330,8 @@ fn waits_for_person(state: &NodeState) -> bool {
 
 fn gate_card(loaded: &Loaded, node: NodeRef<'_>, frame: &Frame, now: Timestamp) -> Option<GateCard> {
     let base = format!("/runs/{}/nodes/{}", loaded.run.id(), Part(&node.node.name));
-    let (expires, ask, path) = match node.state {
+    let project = &loaded.request().ok()?.project;
+    let (expires, ask, path, verb) = match node.state {
         NodeState::Deciding(gate) => {
             let (text, _) = gate_rule(&node.node.body);
             let approvals = gate.approvals.iter();
@@ -337,14 +346,14 @@ fn gate_card(loaded: &Loaded, node: NodeRef<'_>, frame: &Frame, now: Timestamp) 
                     })
                     .collect(),
             };
-            (gate.expires, ask, format!("{base}/decide"))
+            (gate.expires, ask, format!("{base}/decide"), Verb::Decide)
         }
         NodeState::AwaitingStart { expires, looked, .. } => {
             let ask = Ask::Start {
                 looked_by: looked.as_ref().map(ToString::to_string),
                 wants_second_look: matches!(node.node.start, Start::Confirm { .. }) && looked.is_some(),
             };
-            (*expires, ask, format!("{base}/start"))
+            (*expires, ask, format!("{base}/start"), Verb::StartAction)
         }
         NodeState::Waiting
         | NodeState::AwaitingTime { .. }
@@ -360,7 +369,7 @@ fn gate_card(loaded: &Loaded, node: NodeRef<'_>, frame: &Frame, now: Timestamp) 
         why: why(loaded, node).unwrap_or_default(),
         expires: When::new(expires, now),
         ask,
-        form: Button::new(frame, path),
+        form: Button::new(frame, path, verb, Place::project(project)),
     })
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::{extract::State, http::HeaderMap, response::Response};
+use axum::{extract::State, response::Response};
+use pipekeeper_access::{Place, Verb};
 use pipekeeper_model::{GitRef, Timestamp};
 use pipekeeper_store::{RunFilter, RunSummary};
 
@@ -11,6 +12,7 @@ use crate::{
     api::runs::{RunsQuery, page_size},
     app::App,
     extract::ApiQuery,
+    people::Caller,
 };
 
 use super::{
@@ -54,10 +56,12 @@ struct Row {
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
     ApiQuery(query): ApiQuery<RunsQuery>,
-    headers: HeaderMap,
+    caller: Caller,
 ) -> Result<Response, PageError> {
     let store = app.parts.store.as_ref();
-    let filter = query.to_filter()?;
+    let filter = query.to_filter(&caller)?;
+    let mut projects = app.parts.projects.names();
+    projects.retain(|project| caller.may(Verb::ReadRuns, Place::project(project)));
     let limit = page_size(query.limit);
     let now = app.now();
     let is_first = filter.before.is_none();
@@ -75,16 +79,16 @@ pub(crate) async fn show(
     let oldest = runs.last().filter(|_| is_full).map(|run| run.id.0);
     let row = |summary: &RunSummary| Row::of(summary, now);
     page(&RunsPage {
-        frame: Frame::new(&app, &headers, "runs", "/runs"),
+        frame: Frame::new(&app, Some(caller), "runs", "/runs"),
         waiting: waiting.iter().filter(|run| run.needs_person).map(row).collect(),
         rows: runs
             .iter()
             .filter(|run| !(is_first && run.needs_person))
             .map(row)
             .collect(),
-        projects: app.parts.projects.names().into_iter().map(String::from).collect(),
+        projects: projects.into_iter().map(String::from).collect(),
         next: oldest.map(|before| next_page(&query, before)),
-        is_filtered: filter != RunFilter::default(),
+        is_filtered: query.is_filtered(),
         project: query.project.unwrap_or_default(),
         pipeline: query.pipeline.unwrap_or_default(),
         is_active: filter.active,

@@ -33,7 +33,8 @@ use tokio::{
 
 use super::plans;
 use crate::{
-    AccessToken, FixedProjects, HookProject, Limits, ServeError, ServerParts, TreeError, Trees, serve,
+    AccessToken, Exposure, FixedProjects, HookProject, Limits, ServeError, ServerParts, TreeError, Trees,
+    serve,
 };
 
 pub(super) const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -194,6 +195,8 @@ impl TestServer {
         };
         let parts = ServerParts {
             store: Arc::new(store.clone()),
+            registry: Arc::new(store.clone()),
+            exposure: Exposure::Loopback,
             handle: handle.clone(),
             layout: layout.clone(),
             projects: Arc::new(FixedProjects::new([("hook-token", project)])),

@@ -11,7 +11,7 @@ use crate::Limits;
 
 const MIB: usize = 1024 * 1024;
 
-async fn deliver(server: &TestServer, secret: &str, body: Vec<u8>) -> Response {
+pub(super) async fn deliver(server: &TestServer, secret: &str, body: Vec<u8>) -> Response {
     let secret = HookSecret::new(secret).unwrap();
     let mut request = server.request(Method::POST, HOOK);
     for (name, value) in sign(ForgeKind::Gitea, &secret, &body) {

@@ -7,6 +7,8 @@ mod harness;
 mod hooks;
 mod live;
 mod pages;
+mod people;
 mod plans;
 mod records;
+mod roles;
 mod terminals;

@@ -58,6 +58,7 @@ macro_rules! suite {
                 a_list_of_commits_names_each_run_once,
                 a_refused_commit_takes_the_others_with_it,
                 lists_are_filtered,
+                lists_may_be_of_several_projects,
                 lists_are_paged,
                 unknown_things_are_none,
             ]);

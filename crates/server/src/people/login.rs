@@ -1,0 +1,277 @@
+//! Ways in: a password, a token, the link that a new server prints.
+
+use std::{net::IpAddr, num::NonZeroU32};
+
+use axum::http::HeaderValue;
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use pipekeeper_access::{Grant, Role};
+use pipekeeper_model::{Actor, Millis, Name, Timestamp};
+use pipekeeper_store::{
+    AuditEntry, Change, ChangeError, Expected, NewRecord, RecordKind, Registry, StoreError,
+};
+use tokio::sync::Semaphore;
+
+use super::{
+    ADMIN, Caller, People, Proof,
+    body::{SessionBody, UserBody, write},
+    hashed,
+    password::{PasswordError, PasswordHash},
+};
+use crate::{
+    error::{ApiError, Problem},
+    load::blocking,
+    session::{LIFE, Session},
+};
+
+/// Tries for one name: so many at once, then one every few seconds.
+const TRIES: NonZeroU32 = NonZeroU32::new(10).expect("it is not zero");
+/// Passwords that are hashed at once; each takes a core and 19 MiB.
+const HASHED_AT_ONCE: usize = 2;
+/// Names that are remembered at the most before those that were quiet are forgotten.
+const NAMES: usize = 10_000;
+/// How long the first link holds.
+const LINK_LIFE: Millis = Millis::hours(24);
+
+/// What stands before a login.
+pub(super) struct Doors {
+    tries: DefaultKeyedRateLimiter<String>,
+    hashing: Semaphore,
+    nobodys: PasswordHash,
+}
+
+impl Doors {
+    pub(super) fn new() -> Result<Self, ApiError> {
+        Ok(Self {
+            tries: RateLimiter::keyed(Quota::per_minute(TRIES)),
+            hashing: Semaphore::new(HASHED_AT_ONCE),
+            nobodys: PasswordHash::nobodys().map_err(ApiError::from)?,
+        })
+    }
+
+    fn try_once(&self, name: &str) -> Result<(), ApiError> {
+        if self.tries.len() > NAMES {
+            self.tries.retain_recent();
+        }
+        self.tries.check_key(&name.to_owned()).map_err(|_| {
+            ApiError::new(Problem::Busy, "somebody tried to log in as this user too often")
+                .with_hint("wait a minute")
+        })
+    }
+
+    pub(super) async fn hash<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let _turn = self
+            .hashing
+            .acquire()
+            .await
+            .map_err(|error| ApiError::internal(&error))?;
+        blocking(move || Ok::<_, std::io::Error>(work())).await
+    }
+}
+
+impl People {
+    /// The user with this password.
+    ///
+    /// # Errors
+    /// If there is none, the password is another, or there were too many tries; which of these it is cannot be told from
+    /// the answer or from its time.
+    pub(crate) async fn by_password(
+        &self,
+        (name, password): (&str, String),
+        from: Option<IpAddr>,
+    ) -> Result<Caller, ApiError> {
+        self.doors.try_once(name)?;
+        let user = match name.parse::<Name>() {
+            Ok(name) => self.user(name.as_str()).await?,
+            Err(_) => None,
+        };
+        let kept = user.as_ref().and_then(|(_, user)| user.password.clone());
+        let kept = kept.unwrap_or_else(|| self.doors.nobodys.clone());
+        let is_right = self.doors.hash(move || kept.is(&password)).await?;
+        match user.filter(|_| is_right) {
+            Some((name, user)) => Ok(Caller {
+                principal: super::principal(&name, user, None),
+                user: Some(name),
+                session: None,
+                proof: Proof::Session,
+                from,
+            }),
+            None => Err(
+                ApiError::new(Problem::Unauthorized, "name and password do not fit")
+                    .with_hint("an admin can give you a new password: `pipe user set NAME --password`"),
+            ),
+        }
+    }
+
+    /// Opens a session for somebody who proved who they are; its cookie.
+    pub(crate) async fn open_session(
+        &self,
+        caller: &Caller,
+        is_secure: bool,
+        now: Timestamp,
+    ) -> Result<HeaderValue, ApiError> {
+        let session = Session::draw()?;
+        let owner = caller.user.as_ref().map_or("", Name::as_str);
+        let body = SessionBody {
+            created: now,
+            scope: caller.principal.scope.clone(),
+        };
+        let change = Change {
+            kind: RecordKind::Session,
+            name: session.hash(),
+            expected: Expected::Absent,
+            to: Some(NewRecord {
+                owner: owner.to_owned(),
+                body: write(&body)?,
+                expires: Some(now + LIFE),
+            }),
+            author: caller.actor(),
+            at: now,
+        };
+        let entry = caller.audit("session.open", format!("user/{}", caller.principal.actor), now);
+        self.registry.change(vec![change], vec![entry]).await?;
+        Ok(session.cookie(is_secure))
+    }
+
+    /// Ends a session.
+    pub(crate) async fn close_session(&self, caller: &Caller, now: Timestamp) -> Result<(), ApiError> {
+        let Some(session) = &caller.session else {
+            return Ok(());
+        };
+        let change = Change {
+            kind: RecordKind::Session,
+            name: session.hash(),
+            expected: Expected::Any,
+            to: None,
+            author: caller.actor(),
+            at: now,
+        };
+        Ok(self.registry.change(vec![change], Vec::new()).await?)
+    }
+
+    /// Whether a link's key is good.
+    pub(crate) async fn is_link(&self, key: &str, now: Timestamp) -> Result<bool, ApiError> {
+        let record = self.registry.record(RecordKind::Link, &hashed(key)).await?;
+        Ok(record.is_some_and(|record| super::is_alive(&record, now)))
+    }
+
+    /// Makes the first admin, once.
+    pub(crate) async fn use_link(
+        &self,
+        key: &str,
+        (name, password): (Name, String),
+        from: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Result<Caller, ApiError> {
+        let void = || {
+            ApiError::new(Problem::Forbidden, "this link was used, or its time is over")
+                .with_hint("a server without people prints a new one when it starts")
+        };
+        self.doors.try_once(ADMIN)?;
+        if !self.is_link(key, now).await? {
+            return Err(void());
+        }
+        refuse_reserved(&name)?;
+        let user = UserBody {
+            password: Some(self.new_password(password).await?),
+            grants: vec![Grant {
+                role: Role::Admin,
+                projects: None,
+                environments: None,
+            }],
+            ..UserBody::default()
+        };
+        let author = Actor::user(name.as_str());
+        let change = |kind, name: &str, expected, to| Change {
+            kind,
+            name: name.to_owned(),
+            expected,
+            to,
+            author: author.clone(),
+            at: now,
+        };
+        let record = NewRecord {
+            owner: String::new(),
+            body: write(&user)?,
+            expires: None,
+        };
+        let changes = vec![
+            change(RecordKind::Link, &hashed(key), Expected::Present, None),
+            change(RecordKind::User, name.as_str(), Expected::Absent, Some(record)),
+        ];
+        let caller = Caller {
+            principal: super::principal(&name, user, None),
+            user: Some(name.clone()),
+            session: None,
+            proof: Proof::Session,
+            from,
+        };
+        let entry = AuditEntry {
+            reason: Some("the first admin, by the link that the server printed".to_owned()),
+            ..caller.audit("user.add", format!("user/{name}"), now)
+        };
+        match self.registry.change(changes, vec![entry]).await {
+            Ok(()) => Ok(caller),
+            Err(ChangeError::Conflict { .. }) => Err(void()),
+            Err(ChangeError::Store(error)) => Err(error.into()),
+        }
+    }
+
+    pub(super) async fn new_password(&self, password: String) -> Result<PasswordHash, ApiError> {
+        let hashed = self.doors.hash(move || PasswordHash::of(&password)).await?;
+        hashed.map_err(ApiError::from)
+    }
+}
+
+/// Draws the key of a link that makes the first admin: `/setup?key=…`; none if there is somebody already. Links of earlier
+/// starts are void.
+///
+/// # Errors
+/// If the registry does not work, or the system gives no random bytes.
+pub async fn first_link(registry: &dyn Registry, now: Timestamp) -> Result<Option<String>, ChangeError> {
+    if !registry.records(RecordKind::User, None).await?.is_empty() {
+        return Ok(None);
+    }
+    let session = Session::draw().map_err(|error| StoreError::Unavailable {
+        reason: error.detail().to_owned(),
+    })?;
+    let change = |name: String, to| Change {
+        kind: RecordKind::Link,
+        name,
+        expected: Expected::Any,
+        to,
+        author: Actor::System,
+        at: now,
+    };
+    let link = NewRecord {
+        owner: String::new(),
+        body: "{}".to_owned(),
+        expires: Some(now + LINK_LIFE),
+    };
+    let old = registry.records(RecordKind::Link, None).await?;
+    let mut changes: Vec<_> = old.into_iter().map(|old| change(old.name, None)).collect();
+    changes.push(change(session.hash(), Some(link)));
+    registry.change(changes, Vec::new()).await?;
+    Ok(Some(session.reveal().to_owned()))
+}
+
+/// Nobody else may look like the bearer of the server's own token, or like nobody.
+pub(super) fn refuse_reserved(name: &Name) -> Result<(), ApiError> {
+    if [ADMIN, "nobody", "pipekeeper"].contains(&name.as_str()) {
+        let detail = format!("`{name}` stands for somebody already");
+        return Err(ApiError::new(Problem::Unprocessable, detail).with_hint("choose another name"));
+    }
+    Ok(())
+}
+
+impl From<PasswordError> for ApiError {
+    fn from(error: PasswordError) -> Self {
+        let problem = match error {
+            PasswordError::Short | PasswordError::Long => Problem::Unprocessable,
+            PasswordError::System => Problem::Unavailable,
+        };
+        Self::new(problem, error.to_string()).with_hint("a few words in a row make a good one")
+    }
+}

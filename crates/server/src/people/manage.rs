@@ -1,0 +1,214 @@
+//! Changing people: added, changed, removed, each with an entry in the audit log.
+
+use std::collections::BTreeSet;
+
+use pipekeeper_access::Grant;
+use pipekeeper_model::{Actor, Name, Timestamp};
+use pipekeeper_store::{AuditEntry, Change, ChangeError, Expected, NewRecord, Record, RecordKind};
+use serde::Serialize;
+
+use super::{
+    Caller, People,
+    body::{UserBody, read, write},
+    login::refuse_reserved,
+};
+use crate::error::{ApiError, Problem};
+
+/// A user, without what is secret.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct UserView {
+    pub(crate) name: String,
+    version: u64,
+    #[serde(flatten)]
+    facts: UserFacts,
+}
+
+/// What may be known of a user.
+#[derive(Clone, Debug, Serialize)]
+struct UserFacts {
+    has_password: bool,
+    grants: Vec<Grant>,
+    identities: BTreeSet<Actor>,
+    disabled: bool,
+}
+
+/// What changes about a user; what is none stays.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct UserChange {
+    pub(crate) password: Option<String>,
+    pub(crate) grants: Option<Vec<Grant>>,
+    pub(crate) identities: Option<BTreeSet<Actor>>,
+    pub(crate) disabled: Option<bool>,
+}
+
+impl People {
+    /// Everybody, by name.
+    pub(crate) async fn users(&self) -> Result<Vec<UserView>, ApiError> {
+        let records = self.registry.records(RecordKind::User, None).await?;
+        records.iter().map(view).collect()
+    }
+
+    /// Adds somebody.
+    pub(crate) async fn add_user(
+        &self,
+        caller: &Caller,
+        name: Name,
+        wanted: UserChange,
+        now: Timestamp,
+    ) -> Result<UserView, ApiError> {
+        refuse_reserved(&name)?;
+        let user = self.changed(UserBody::default(), wanted).await?;
+        self.put(caller, (&name, Expected::Absent), (None, &user), now)
+            .await
+    }
+
+    /// Changes somebody. With another password, or kept out, they are logged out everywhere.
+    pub(crate) async fn change_user(
+        &self,
+        caller: &Caller,
+        name: &Name,
+        wanted: UserChange,
+        now: Timestamp,
+    ) -> Result<UserView, ApiError> {
+        let (record, before) = self.there(name).await?;
+        let after = self.changed(before.clone(), wanted).await?;
+        let expected = Expected::Version(record.version);
+        self.put(caller, (name, expected), (Some(&before), &after), now)
+            .await
+    }
+
+    /// Removes somebody, with their tokens and sessions.
+    pub(crate) async fn remove_user(
+        &self,
+        caller: &Caller,
+        name: &Name,
+        now: Timestamp,
+    ) -> Result<UserView, ApiError> {
+        let (record, before) = self.there(name).await?;
+        let removed = view(&record)?;
+        let mut changes = self.ends(caller, name, now).await?;
+        changes.push(change(caller, RecordKind::User, name.as_str(), now));
+        let entry = audit(caller, "user.remove", name, (Some(&before), None), now)?;
+        self.registry.change(changes, vec![entry]).await?;
+        Ok(removed)
+    }
+
+    async fn put(
+        &self,
+        caller: &Caller,
+        (name, expected): (&Name, Expected),
+        (before, after): (Option<&UserBody>, &UserBody),
+        now: Timestamp,
+    ) -> Result<UserView, ApiError> {
+        let is_shut_out = after.disabled || before.is_some_and(|before| before.password != after.password);
+        let mut changes = if is_shut_out {
+            self.ends(caller, name, now).await?
+        } else {
+            Vec::new()
+        };
+        changes.push(Change {
+            expected,
+            to: Some(NewRecord {
+                owner: String::new(),
+                body: write(after)?,
+                expires: None,
+            }),
+            ..change(caller, RecordKind::User, name.as_str(), now)
+        });
+        let verb = if before.is_some() {
+            "user.change"
+        } else {
+            "user.add"
+        };
+        let entry = audit(caller, verb, name, (before, Some(after)), now)?;
+        match self.registry.change(changes, vec![entry]).await {
+            Ok(()) => view(&self.there(name).await?.0),
+            Err(ChangeError::Conflict { .. }) if before.is_none() => Err(ApiError::new(
+                Problem::Conflict,
+                format!("there is a user `{name}` already"),
+            )),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn changed(&self, mut user: UserBody, wanted: UserChange) -> Result<UserBody, ApiError> {
+        if let Some(password) = wanted.password {
+            user.password = Some(self.new_password(password).await?);
+        }
+        user.grants = wanted.grants.unwrap_or(user.grants);
+        user.identities = wanted.identities.unwrap_or(user.identities);
+        user.disabled = wanted.disabled.unwrap_or(user.disabled);
+        Ok(user)
+    }
+
+    /// What ends the sessions and tokens of somebody.
+    async fn ends(&self, caller: &Caller, name: &Name, now: Timestamp) -> Result<Vec<Change>, ApiError> {
+        let mut changes = Vec::new();
+        for kind in [RecordKind::Session, RecordKind::Token] {
+            let records = self.registry.records(kind, Some(name.as_str())).await?;
+            changes.extend(
+                records
+                    .iter()
+                    .map(|record| change(caller, kind, &record.name, now)),
+            );
+        }
+        Ok(changes)
+    }
+
+    async fn there(&self, name: &Name) -> Result<(Record, UserBody), ApiError> {
+        let record = self.registry.record(RecordKind::User, name.as_str()).await?;
+        let record = record.ok_or_else(|| {
+            ApiError::not_found(format!("there is no user `{name}`")).with_hint("`pipe user list` shows them")
+        })?;
+        let body = read("a user", &record.body)?;
+        Ok((record, body))
+    }
+}
+
+/// A change that removes a record.
+fn change(caller: &Caller, kind: RecordKind, name: &str, now: Timestamp) -> Change {
+    Change {
+        kind,
+        name: name.to_owned(),
+        expected: Expected::Any,
+        to: None,
+        author: caller.actor(),
+        at: now,
+    }
+}
+
+fn view(record: &Record) -> Result<UserView, ApiError> {
+    Ok(UserView {
+        name: record.name.clone(),
+        version: record.version,
+        facts: facts(read("a user", &record.body)?),
+    })
+}
+
+fn facts(body: UserBody) -> UserFacts {
+    UserFacts {
+        has_password: body.password.is_some(),
+        grants: body.grants,
+        identities: body.identities,
+        disabled: body.disabled,
+    }
+}
+
+fn audit(
+    caller: &Caller,
+    verb: &str,
+    name: &Name,
+    (before, after): (Option<&UserBody>, Option<&UserBody>),
+    now: Timestamp,
+) -> Result<AuditEntry, ApiError> {
+    let is_other = |before: &UserBody, after: &UserBody| before.password != after.password;
+    let has_other_password = before
+        .zip(after)
+        .is_some_and(|(before, after)| is_other(before, after));
+    Ok(AuditEntry {
+        before: before.map(|body| write(&facts(body.clone()))).transpose()?,
+        after: after.map(|body| write(&facts(body.clone()))).transpose()?,
+        reason: has_other_password.then(|| "with another password".to_owned()),
+        ..caller.audit(verb, format!("user/{name}"), now)
+    })
+}
