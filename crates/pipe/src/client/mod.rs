@@ -301,8 +301,13 @@ fn refused(status: StatusCode, problem: Problem) -> Failure {
         .into_iter()
         .find(|text| !text.is_empty())
         .unwrap_or_else(|| format!("the server answered {status}"));
-    let hint = if status == StatusCode::UNAUTHORIZED {
-        Some("give `--token` or PIPE_TOKEN; on the server's machine `pipe token`, with the server's own `--config` or `--data-dir`, prints it".to_owned())
+    // What the server says to programs in general is worth less here than the command to type.
+    let is_general = problem
+        .hint
+        .as_ref()
+        .is_none_or(|hint| hint.starts_with("send `Authorization"));
+    let hint = if status == StatusCode::UNAUTHORIZED && is_general {
+        Some("`pipe login` logs you in; or give `--token` or PIPE_TOKEN: on the server's machine `pipe token`, with its `--config` or `--data-dir`, prints one".to_owned())
     } else {
         problem.hint
     };

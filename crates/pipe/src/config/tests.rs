@@ -143,6 +143,27 @@ fn every_mistake_is_one_line_with_its_place() {
         ("listen = \n", &[], "config.toml:1:"),
         ("listen = 7\n", &[], "config.toml:1:10: invalid type"),
         ("listen = \"x\"\n", &[], "`listen` is `x`"),
+        (
+            "behind_proxy = true\n",
+            &[],
+            "`behind_proxy` is set, and `url` is not",
+        ),
+        (
+            "url = \"https://a\"\n",
+            &[],
+            "`url` is set, and `behind_proxy` is not",
+        ),
+        (
+            "behind_proxy = true\nurl = \"http://a\"\n",
+            &[],
+            "no `https://` address of a host",
+        ),
+        (
+            "behind_proxy = true\nurl = \"https://a/b\"\n",
+            &[],
+            "no `https://` address of a host",
+        ),
+        ("", &[("PIPE_BEHIND_PROXY", "yes")], "neither `true` nor `false`"),
         ("", &[("PIPE_LOG__X", "1")], "`PIPE_LOG__X` names no key"),
         (
             "",

@@ -1,6 +1,6 @@
 //! The commands that speak to a server.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -76,12 +76,16 @@ impl Site {
         Running::start(command.env("PIPE_SERVER", &self.url))
     }
 
-    pub(crate) fn call(&self, args: &[&str]) -> Called {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = self.user.command(args);
         command
             .env("PIPE_SERVER", &self.url)
             .env("PIPE_DATA_DIR", self.user.path("server"));
-        called(&mut command)
+        command
+    }
+
+    pub(crate) fn call(&self, args: &[&str]) -> Called {
+        called(&mut self.command(args))
     }
 
     /// Delivers, signed with this secret, that `main` moved from there to its present commit.

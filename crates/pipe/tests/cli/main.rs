@@ -13,6 +13,7 @@ mod leftovers;
 mod local;
 mod misc;
 mod on;
+mod people;
 mod pty;
 mod push;
 mod reuse;

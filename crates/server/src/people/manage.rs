@@ -106,6 +106,13 @@ impl People {
         } else {
             Vec::new()
         };
+        // Whoever is the first, the link that makes one is void.
+        let links = self.registry.records(RecordKind::Link, None).await?;
+        changes.extend(
+            links
+                .iter()
+                .map(|link| change(caller, RecordKind::Link, &link.name, now)),
+        );
         changes.push(Change {
             expected,
             to: Some(NewRecord {

@@ -215,6 +215,16 @@ async fn the_first_link_makes_one_admin() {
 }
 
 #[tokio::test]
+async fn the_first_link_is_void_once_there_is_somebody() {
+    let server = TestServer::start().await;
+    let key = first_link(&server.store, NOW).await.unwrap().unwrap();
+    add(&server, "ann", grant("viewer", "")).await;
+    assert_eq!(server.get(&format!("/setup?key={key}")).await.status(), 403);
+    let form = format!("key={key}&name=eve&password=long-enough-1&again=long-enough-1");
+    assert_eq!(server.form("/setup", "", &form).await.status(), 403);
+}
+
+#[tokio::test]
 async fn what_people_do_is_in_the_audit_log() {
     let server = TestServer::start().await;
     add(&server, "ann", grant("developer", "mall")).await;
