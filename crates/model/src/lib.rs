@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock or decides anything about a run; rules live in `engine`.
 
 mod actor;
+mod approver;
 mod attempt;
 mod bytes;
 mod digest;
@@ -17,6 +18,7 @@ mod tests_result;
 mod trigger;
 
 pub use actor::Actor;
+pub use approver::{Approver, ParseApproverError};
 pub use attempt::{ArtifactResult, AttemptOutcome, AttemptRecord, Holder, StepResult};
 pub use bytes::{Bytes, ParseBytesError};
 pub use digest::{Digest, ParseDigestError};
