@@ -35,15 +35,17 @@ pub(crate) fn instant(wait: &WaitFor, now: Timestamp) -> Result<Timestamp, Strin
     }
 }
 
-struct Clock {
+/// The clocks of a zone at an instant.
+pub(crate) struct Clock {
     zone: TimeZone,
     now: Timestamp,
-    local: DateTime,
+    /// What they show.
+    pub(crate) local: DateTime,
 }
 
 impl Clock {
     /// Zones come from the table in this program, so that every machine decides the same.
-    fn new(timezone: &str, now: Timestamp) -> Result<Self, String> {
+    pub(crate) fn new(timezone: &str, now: Timestamp) -> Result<Self, String> {
         let zone = TimeZoneDatabase::bundled()
             .get(timezone)
             .map_err(|_| format!("unknown time zone `{timezone}`"))?;
@@ -71,7 +73,7 @@ impl Clock {
     }
 
     /// When the zone's clocks show `time` on the day of `day`.
-    fn on(&self, day: DateTime, time: Time) -> Result<Timestamp, String> {
+    pub(crate) fn on(&self, day: DateTime, time: Time) -> Result<Timestamp, String> {
         let local = day.date().to_datetime(time);
         let ambiguous = self.zone.to_ambiguous_timestamp(local);
         let instant = match ambiguous.offset() {

@@ -16,6 +16,7 @@ mod run;
 mod scope;
 mod state;
 mod subject;
+mod windows;
 
 pub use decide::{Decision, Rejection, TicketAnswer, decide, ticket_answer};
 pub use effect::{Effect, EffectKey};
@@ -32,5 +33,6 @@ pub use state::{
     AdoptedFrom, Approval, AttemptPhase, Before, DeadlineReason, Ended, LiveAttempt, NodeState, OpenGate,
     Tries,
 };
+pub use windows::{WindowError, WindowState, window_state};
 
 use subject::subject;

@@ -16,6 +16,7 @@ mod param;
 pub mod plan;
 mod tests_result;
 mod trigger;
+mod window;
 
 pub use actor::Actor;
 pub use approver::{Approver, ParseApproverError};
@@ -31,3 +32,4 @@ pub use param::ParamValue;
 pub use plan::Plan;
 pub use tests_result::{TestCase, TestCounts, TestDetails, TestTime};
 pub use trigger::{ChangedAnswer, EventKind, RunContext, TriggerEvent};
+pub use window::{ParseWeekSpanError, TimeOfDay, WeekSpan, Weekday, Window, WindowRule};
