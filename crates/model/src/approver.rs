@@ -79,7 +79,15 @@ mod tests {
 
     #[test]
     fn nothing_else_is_one() {
-        for text in ["", "ops", "role:", "group:ops", "Role:ops", "role:a b", "user:ann:x"] {
+        for text in [
+            "",
+            "ops",
+            "role:",
+            "group:ops",
+            "Role:ops",
+            "role:a b",
+            "user:ann:x",
+        ] {
             assert!(text.parse::<Approver>().is_err(), "{text}");
         }
     }

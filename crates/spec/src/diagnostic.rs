@@ -5,7 +5,10 @@ use std::{fmt, ops::Range};
 use pipekeeper_model::plan::Place;
 use serde::{Serialize, Serializer};
 
-use crate::source::{Lines, SourceFile};
+use crate::{
+    dialect::Dialect,
+    source::{Lines, SourceFile},
+};
 
 /// A stable code such as `PK0010`; [`crate::explain`] has its page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,13 +124,15 @@ impl Diagnostics {
 #[derive(Debug)]
 pub(crate) struct Sink<'a> {
     pub(crate) lines: Lines<'a>,
+    pub(crate) dialect: Dialect,
     list: Vec<Diagnostic>,
 }
 
 impl<'a> Sink<'a> {
-    pub(crate) fn new(file: &SourceFile<'a>) -> Self {
+    pub(crate) fn new(file: &SourceFile<'a>, dialect: Dialect) -> Self {
         Self {
             lines: Lines::new(file.text),
+            dialect,
             list: Vec::new(),
         }
     }
@@ -157,6 +162,12 @@ impl<'a> Sink<'a> {
     /// Whether an error was found so far.
     pub(crate) fn has_errors(&self) -> bool {
         self.list.iter().any(|one| one.severity == Severity::Error)
+    }
+
+    /// How many errors were found so far.
+    pub(crate) fn errors(&self) -> usize {
+        let errors = self.list.iter().filter(|one| one.severity == Severity::Error);
+        errors.count()
     }
 
     /// All that was found.

@@ -1,17 +1,20 @@
-//! Pipeline files: text to checked definition, diagnostics and [`Plan`](pipekeeper_model::Plan).
+//! Pipeline files: text to checked definition, diagnostics and [`Plan`](pipekeeper_model::Plan). Also the documents of a server.
 //!
-//! Nothing here does I/O or decides anything about a run. Entry: [`check`].
+//! Nothing here does I/O or decides anything about a run. Entries: [`check`], [`document::check_documents`].
 
 mod changed;
 mod clash;
 mod codes;
 mod definition;
 mod diagnostic;
+mod dialect;
+pub mod document;
 mod grammar;
 mod graph;
 mod lower;
 mod outline;
 mod param;
+mod patterns;
 mod pipeline;
 mod planning;
 mod render;
@@ -31,6 +34,7 @@ pub use codes::{codes, explain};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, Severity};
 pub use grammar::Treatment;
 pub use param::{Param, ParamKind};
+pub use patterns::Patterns;
 pub use pipeline::{Pipeline, check};
 pub use render::Color;
 pub use request::{PlanError, PlanRequest};

@@ -7,6 +7,7 @@ use pipekeeper_model::{Name, Plan, plan::FeatureUse};
 use crate::{
     definition::Definition,
     diagnostic::{Diagnostics, Sink},
+    dialect::Dialect,
     lower, outline,
     param::Param,
     planning,
@@ -24,7 +25,7 @@ pub struct Pipeline {
 
 /// Checks a file: the pipeline and its warnings, or everything that is wrong with it.
 pub fn check(file: &SourceFile<'_>) -> Result<(Pipeline, Diagnostics), Diagnostics> {
-    let mut sink = Sink::new(file);
+    let mut sink = Sink::new(file, Dialect::Pipeline);
     let definition = yaml::load(file, &mut sink).and_then(|root| lower::lower(file, &root, &mut sink));
     let found = sink.finish();
     match definition {

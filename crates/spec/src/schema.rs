@@ -32,7 +32,7 @@ pub fn key_table() -> Vec<(String, Treatment)> {
     table
 }
 
-fn object_keys(prefix: &str, object: &Object, table: &mut Vec<(String, Treatment)>) {
+pub(crate) fn object_keys(prefix: &str, object: &Object, table: &mut Vec<(String, Treatment)>) {
     for key in object.keys {
         let path = format!("{prefix}{}", key.name);
         shape_keys(&path, &key.shape, table);
@@ -44,7 +44,9 @@ fn shape_keys(path: &str, shape: &Shape, table: &mut Vec<(String, Treatment)>) {
     match shape {
         Shape::List(of) => shape_keys(&format!("{path}[]"), of, table),
         Shape::Map { of, .. } => shape_keys(&format!("{path}.*"), of, table),
-        Shape::Object(object) => object_keys(&format!("{path}."), object, table),
+        Shape::Object(object) | Shape::Choice { object, .. } => {
+            object_keys(&format!("{path}."), object, table);
+        }
         Shape::AnyOf(shapes) => {
             for shape in *shapes {
                 // One value or a list of them: the keys are the same.
@@ -56,7 +58,7 @@ fn shape_keys(path: &str, shape: &Shape, table: &mut Vec<(String, Treatment)>) {
     }
 }
 
-fn object(object: &Object) -> Value {
+pub(crate) fn object(object: &Object) -> Value {
     let properties: Map<String, Value> = object
         .keys
         .iter()
@@ -97,6 +99,12 @@ fn value(shape: &Shape) -> Value {
             schema
         }
         Shape::Object(fields) => object(fields),
+        Shape::Choice { object: fields, of } => {
+            let mut schema = object(fields);
+            let ways = of.iter().map(|key| json!({ "required": [key] }));
+            insert(&mut schema, "oneOf", ways.collect());
+            schema
+        }
         Shape::AnyOf(shapes) => json!({ "anyOf": shapes.iter().map(value).collect::<Vec<_>>() }),
         Shape::Entries => {
             json!({ "type": "array", "minItems": 1, "items": { "$ref": "#/definitions/entry" } })
@@ -121,6 +129,7 @@ fn pattern(kind: Text) -> Option<&'static str> {
         Text::Length => Some("^([0-9]+(d|h|ms|m|s))+$"),
         Text::Clock => Some("^([01][0-9]|2[0-3]):[0-5][0-9]$"),
         Text::Cell => Some("^[A-Za-z0-9_.+:@/ ~-]{1,63}$"),
+        Text::Fixed(kind) => kind.pattern(),
         Text::Free
         | Text::Script
         | Text::Condition
@@ -141,7 +150,7 @@ fn pattern(kind: Text) -> Option<&'static str> {
     }
 }
 
-fn insert(schema: &mut Value, key: &str, value: Value) {
+pub(crate) fn insert(schema: &mut Value, key: &str, value: Value) {
     if let Some(map) = schema.as_object_mut() {
         map.insert(key.to_owned(), value);
     }

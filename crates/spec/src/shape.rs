@@ -8,7 +8,7 @@ use pipekeeper_model::plan::{Feature, FeatureUse};
 use crate::{
     codes,
     diagnostic::Sink,
-    grammar::{Object, Presence, Shape, Text, Treatment, Word},
+    grammar::{Fixed, Object, Presence, Shape, Text, Treatment, Word},
     suggest::{did_you_mean, nearest},
     template,
     yaml::{Node, Pair, Value},
@@ -73,6 +73,10 @@ impl Walk<'_, '_> {
                 }
             }
             Shape::Object(object) if is_map(node) => self.object(node, object, path, within),
+            Shape::Choice { object, of } if is_map(node) => {
+                self.object(node, object, path, within);
+                only_one(node, of, path, self.sink);
+            }
             Shape::AnyOf(shapes) => match choose(node, shapes) {
                 Some(shape) => self.value(node, shape, path, within),
                 None => self.wrong_type(node, shape, path),
@@ -83,6 +87,7 @@ impl Walk<'_, '_> {
             | Shape::List(_)
             | Shape::Map { .. }
             | Shape::Object(_)
+            | Shape::Choice { .. }
             | Shape::Entries => self.wrong_type(node, shape, path),
         }
     }
@@ -143,7 +148,7 @@ impl Walk<'_, '_> {
             self.wrong_type(node, &Shape::Text(kind), path);
             return;
         };
-        let has_template = text.contains("${{");
+        let has_template = text.contains("${{") && !matches!(kind, Text::Fixed(Fixed::Filled(_)));
         let is_condition = matches!(kind, Text::Condition | Text::PlanCondition);
         if is_condition || (has_template && kind.takes_templates()) {
             self.found.sites.push(Site {
@@ -154,9 +159,15 @@ impl Walk<'_, '_> {
         } else if has_template && kind == Text::Script {
             template::refuse_in_script(node, text, path, self.sink);
         } else if has_template {
+            let dialect = self.sink.dialect;
             self.sink
-                .error(codes::TEMPLATE_NOT_ALLOWED, path, &node.span, "expressions do not work here")
-                .help("expressions stand in `if`, and as `${{ }}` in `env`, `with`, `args`, `images`, `image` and the like");
+                .error(
+                    codes::TEMPLATE_NOT_ALLOWED,
+                    path,
+                    &node.span,
+                    "expressions do not work here",
+                )
+                .help(dialect.where_expressions_stand());
         } else if let Err(misfit) = kind.check(text) {
             self.sink
                 .error(misfit.code, path, &node.span, misfit.message)
@@ -266,6 +277,36 @@ impl Walk<'_, '_> {
     }
 }
 
+/// The one key of a set that is there; an error when there are none or several.
+pub(crate) fn only_one(
+    node: &Node,
+    keys: &'static [&'static str],
+    path: &str,
+    sink: &mut Sink<'_>,
+) -> Option<&'static str> {
+    let mut there = keys.iter().filter(|key| node.get(key).is_some());
+    let choice = format!("`{}`", keys.join("`, `"));
+    let Some(first) = there.next() else {
+        if is_map(node) {
+            sink.error(
+                codes::KEYS_TOGETHER,
+                path,
+                &node.head(),
+                format!("one of {choice} is missing"),
+            );
+        }
+        return None;
+    };
+    for other in there {
+        if let Some(pair) = node.pair(other) {
+            let message = format!("`{other}` does not go together with `{first}`");
+            sink.error(codes::KEYS_TOGETHER, &join(path, other), &pair.key_span, message)
+                .help(format!("write one of {choice}"));
+        }
+    }
+    Some(first)
+}
+
 /// Keys of other engines.
 const HABITS: [(&str, &str); 10] = [
     ("script", "run"),
@@ -289,13 +330,13 @@ fn is_map(node: &Node) -> bool {
 }
 
 /// The alternative that fits a node's kind; among scalars the first that could be meant.
-fn choose(node: &Node, shapes: &'static [Shape]) -> Option<&'static Shape> {
+pub(crate) fn choose(node: &Node, shapes: &'static [Shape]) -> Option<&'static Shape> {
     let fits = |shape: &&Shape| match shape {
         Shape::Text(_) | Shape::Words(_) => node.text().is_some(),
         Shape::Bool => node.bool().is_some(),
         Shape::Int { .. } => node.int().is_some(),
         Shape::List(_) | Shape::Entries => is_list(node),
-        Shape::Map { .. } | Shape::Object(_) => is_map(node),
+        Shape::Map { .. } | Shape::Object(_) | Shape::Choice { .. } => is_map(node),
         Shape::AnyOf(_) => true,
     };
     shapes.iter().find(fits)
@@ -308,7 +349,7 @@ fn describe(shape: &Shape) -> String {
         Shape::Int { .. } => "a whole number".to_owned(),
         Shape::Words(_) => "a word".to_owned(),
         Shape::List(_) => "a list".to_owned(),
-        Shape::Map { .. } | Shape::Object(_) => "a mapping".to_owned(),
+        Shape::Map { .. } | Shape::Object(_) | Shape::Choice { .. } => "a mapping".to_owned(),
         Shape::AnyOf(shapes) => {
             let mut parts: Vec<String> = shapes.iter().map(describe).collect();
             parts.dedup();

@@ -63,7 +63,8 @@ pub(crate) fn check_site(site: &Site, around: &Surroundings<'_>, source: &str, s
         | Text::Variable
         | Text::Label
         | Text::Credential
-        | Text::Cell => {}
+        | Text::Cell
+        | Text::Fixed(_) => {}
     }
 }
 
@@ -310,7 +311,8 @@ impl Checker<'_> {
             | Text::Variable
             | Text::Label
             | Text::Credential
-            | Text::Cell => false,
+            | Text::Cell
+            | Text::Fixed(_) => false,
         }
     }
 

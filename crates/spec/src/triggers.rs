@@ -1,7 +1,8 @@
 //! What may start a pipeline, and whether one event does.
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use pipekeeper_model::{EventKind, TriggerEvent};
+
+use crate::patterns::Patterns;
 
 /// The triggers of a pipeline.
 #[derive(Clone, Debug, Default)]
@@ -123,60 +124,6 @@ fn not_listed(kind: EventKind) -> String {
 fn refuses_name(patterns: &Patterns, what: &str, name: Option<&str>) -> Option<String> {
     let name = name.unwrap_or_default();
     (!patterns.admit(name)).then(|| format!("the {what} `{name}` does not match {}", patterns.text()))
-}
-
-/// Globs, some of them excluding (`!docs/**`). None at all admits everything.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Patterns {
-    texts: Vec<String>,
-    included: Option<GlobSet>,
-    excluded: GlobSet,
-}
-
-impl Patterns {
-    /// Compiles patterns; those that do not compile are left out, the check has refused them.
-    pub(crate) fn new(texts: Vec<String>) -> Self {
-        let (mut included, mut excluded) = (GlobSetBuilder::new(), GlobSetBuilder::new());
-        let mut has_included = false;
-        for text in &texts {
-            let (builder, glob) = match text.strip_prefix('!') {
-                Some(rest) => (&mut excluded, rest),
-                None => {
-                    has_included = true;
-                    (&mut included, text.as_str())
-                }
-            };
-            if let Ok(glob) = compile(glob) {
-                builder.add(glob);
-            }
-        }
-        Self {
-            texts,
-            included: has_included.then(|| included.build().unwrap_or_default()),
-            excluded: excluded.build().unwrap_or_default(),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.texts.is_empty()
-    }
-
-    /// Whether some including pattern matches (or there is none) and no excluding one does.
-    fn admit(&self, text: &str) -> bool {
-        self.included.as_ref().is_none_or(|set| set.is_match(text)) && !self.excluded.is_match(text)
-    }
-
-    fn text(&self) -> String {
-        format!("`{}`", self.texts.join("`, `"))
-    }
-}
-
-/// Compiles one glob: `*` stays within a path's part, `**` does not.
-pub(crate) fn compile(text: &str) -> Result<globset::Glob, globset::Error> {
-    GlobBuilder::new(text)
-        .literal_separator(true)
-        .backslash_escape(true)
-        .build()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, ops::Range, rc::Rc};
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
 
-use crate::{codes, diagnostic::Sink, source::SourceFile};
+use crate::{codes, diagnostic::Sink, dialect::Dialect, source::SourceFile};
 
 /// The largest file, in bytes.
 pub(crate) const MAX_BYTES: usize = 512 * 1024;
@@ -135,9 +135,15 @@ impl Node {
 
 /// Reads the only document of a file; errors go to the sink. Syntax stops at its first error, everything else is collected.
 pub(crate) fn load(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Option<Node> {
+    load_all(file, sink)?.pop()
+}
+
+/// Reads the documents of a file likewise: as many as its dialect lets it have.
+pub(crate) fn load_all(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Option<Vec<Node>> {
+    let dialect = sink.dialect;
     if file.text.len() > MAX_BYTES {
         sink.error(codes::LIMIT, "", &(0..0), "the file is larger than 512 KiB")
-            .help("split the pipeline into several files; each file of the folder is a pipeline");
+            .help(dialect.how_to_split());
         return None;
     }
     let options = granit_parser::options! {
@@ -158,11 +164,11 @@ pub(crate) fn load(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Option<Node> {
             return None;
         }
     }
-    if builder.root.is_none() {
+    if builder.roots.is_empty() {
         sink.error(codes::MISSING_KEY, "", &(0..0), "the file is empty")
-            .help("write at least `actions:` with a list of entries; `pipe init` writes a first file");
+            .help(dialect.how_to_begin());
     }
-    builder.root
+    Some(builder.roots)
 }
 
 /// The rest of the file cannot be read.
@@ -229,7 +235,7 @@ enum Content {
 struct Builder {
     stack: Vec<Open>,
     anchors: BTreeMap<usize, Built>,
-    root: Option<Node>,
+    roots: Vec<Node>,
     nodes: usize,
 }
 
@@ -238,7 +244,9 @@ impl Builder {
     fn take(&mut self, event: Event<'_>, span: &Span, sink: &mut Sink<'_>) -> Result<(), Stop> {
         let range = span.byte_range().unwrap_or(0..0);
         match event {
-            Event::DocumentStart(..) if self.root.is_some() => {
+            // Anchors reach no further than their document.
+            Event::DocumentStart(..) if sink.dialect == Dialect::Documents => self.anchors.clear(),
+            Event::DocumentStart(..) if !self.roots.is_empty() => {
                 sink.error(
                     codes::DOCUMENTS,
                     "",
@@ -361,7 +369,10 @@ impl Builder {
             self.anchors.insert(anchor, built.clone());
         }
         let Some(open) = self.stack.last_mut() else {
-            self.root = Some(built.node);
+            // What stands between two `---` may be nothing.
+            if sink.dialect == Dialect::Pipeline || !built.node.is_null() {
+                self.roots.push(built.node);
+            }
             return Ok(());
         };
         open.size += built.size;
@@ -387,8 +398,14 @@ fn accept_pair(
     sink: &mut Sink<'_>,
 ) {
     if &*key == "<<" {
-        sink.error(codes::MERGE_KEY, "<<", &key_span, "merge keys are not part of YAML 1.2")
-            .help("repeat the keys, move them to the group or pipeline around, or use an anchor for one whole value");
+        let dialect = sink.dialect;
+        sink.error(
+            codes::MERGE_KEY,
+            "<<",
+            &key_span,
+            "merge keys are not part of YAML 1.2",
+        )
+        .help(dialect.how_to_do_without_merge_keys());
         return;
     }
     if let Some(first) = seen.get(&key) {
@@ -419,7 +436,7 @@ fn key_of(node: &Node, sink: &mut Sink<'_>) -> (Rc<str>, Range<usize>) {
 fn refuse_tag(tagged: bool, span: &Span, sink: &mut Sink<'_>) {
     if tagged {
         let range = span.tag_span().unwrap_or(*span).byte_range().unwrap_or(0..0);
-        sink.error(codes::TAG, "", &range, "tags have no meaning in a pipeline file")
+        sink.error(codes::TAG, "", &range, sink.dialect.refuses_tags())
             .help("remove the tag; quote the value if it must stay text");
     }
 }

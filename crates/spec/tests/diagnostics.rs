@@ -2,7 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 
-use pipekeeper_spec::{Color, Diagnostics, SourceFile, check, codes, explain};
+use pipekeeper_spec::{
+    Color, Diagnostics, SourceFile, check, codes,
+    document::{Others, check_documents},
+    explain,
+};
 
 fn findings(text: &str) -> Diagnostics {
     let file = SourceFile {
@@ -18,12 +22,28 @@ fn findings(text: &str) -> Diagnostics {
     }
 }
 
+/// The same of a page's example, which is a pipeline or a file of documents.
+fn findings_of_example(text: &str) -> Diagnostics {
+    if !text.starts_with("kind: ") {
+        return findings(text);
+    }
+    let file = SourceFile {
+        path: ".pipe/web.yaml",
+        text,
+    };
+    let found = match check_documents(&[file], Others::Unknown) {
+        Ok((_, warnings)) => warnings,
+        Err(errors) => errors,
+    };
+    found.into_iter().next().unwrap()
+}
+
 fn rendered(text: &str) -> String {
     let file = SourceFile {
         path: ".pipe/web.yaml",
         text,
     };
-    findings(text).render(&file, Color::Never)
+    findings_of_example(text).render(&file, Color::Never)
 }
 
 /// The only example of a page.
@@ -40,7 +60,7 @@ fn example(code: &str) -> &'static str {
 fn every_code_has_a_page_whose_example_triggers_it_alone() {
     let mut wrong = Vec::new();
     for code in codes() {
-        let found = findings(example(code));
+        let found = findings_of_example(example(code));
         let seen: Vec<&str> = found.iter().map(|one| one.code.as_str()).collect();
         if seen != [code] {
             wrong.push(format!("{code}: {seen:?}\n{}", rendered(example(code))));

@@ -2,9 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
-use pipekeeper_spec::{SourceFile, check};
+use pipekeeper_spec::{
+    SourceFile, check,
+    document::{Document, Kind, Others, check_documents, document_table},
+};
 
 fn pipelines() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -38,6 +41,73 @@ fn every_example_checks_clean_and_keeps_its_graph() {
     }
     assert!(pipelines.len() >= 9, "only {} examples", pipelines.len());
     insta::assert_snapshot!("examples", graphs);
+}
+
+#[test]
+fn the_example_documents_are_one_whole_set_of_every_kind() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines-examples/kinds");
+    let mut texts = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        texts.push((name, fs::read_to_string(&path).unwrap()));
+    }
+    texts.sort();
+    let files: Vec<SourceFile<'_>> = texts
+        .iter()
+        .map(|(path, text)| SourceFile { path, text })
+        .collect();
+    // Nothing else is there: what they name is among them.
+    let documents = match check_documents(&files, Others::Are(&[])) {
+        Ok((documents, _)) => documents,
+        Err(found) => {
+            let lines = found.iter().zip(&files).map(|(found, file)| found.to_lines(file));
+            panic!("{}", lines.collect::<String>());
+        }
+    };
+    let kinds = documents.iter().map(Document::kind).collect::<BTreeSet<Kind>>();
+    assert_eq!(kinds, Kind::ALL.iter().copied().collect());
+}
+
+/// The section of a kind: its example, and a table that is made from its keys.
+fn table_of(kind: Kind) -> String {
+    let rows = document_table(kind).into_iter();
+    let rows = rows.map(|(path, help)| format!("| `{path}` | {help} |\n"));
+    format!("| key | |\n|---|---|\n{}", rows.collect::<String>())
+}
+
+#[test]
+fn the_documents_page_shows_every_kind_as_it_is() {
+    let page = include_str!("../../../docs/documents.md");
+    let sections: Vec<&str> = page.split("\n## ").skip(1).collect();
+    let mut wanted = String::new();
+    for kind in Kind::ALL {
+        let section = sections
+            .iter()
+            .find(|section| section.starts_with(&format!("{kind}\n")));
+        let is_whole = section
+            .is_some_and(|section| section.contains("```yaml\nkind: ") && section.contains(&table_of(*kind)));
+        if !is_whole {
+            wanted.push_str(&format!("## {kind}\n\n{}\n", table_of(*kind)));
+        }
+    }
+    assert!(wanted.is_empty(), "docs/documents.md lacks:\n{wanted}");
+    for text in page.split("```yaml\n").skip(1) {
+        let text = text.split("```").next().unwrap();
+        let file = SourceFile {
+            path: "page.yaml",
+            text,
+        };
+        if let Err(found) = check_documents(&[file], Others::Unknown) {
+            panic!(
+                "{}",
+                found
+                    .iter()
+                    .map(|found| found.to_lines(&file))
+                    .collect::<String>()
+            );
+        }
+    }
 }
 
 #[test]

@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 
 use pipekeeper_model::{EventKind, Revision, TriggerEvent};
-use pipekeeper_spec::{Color, PlanRequest, SourceFile, changed_patterns, check};
+use pipekeeper_spec::{
+    Color, PlanRequest, SourceFile, changed_patterns, check,
+    document::{Others, check_documents},
+};
 use proptest::prelude::*;
 
 fn exercise(text: &str) {
     let file = SourceFile { path: "a.yaml", text };
+    exercise_documents(&file);
     match check(&file) {
         Ok((pipeline, warnings)) => {
             warnings.render(&file, Color::Always);
@@ -37,6 +41,29 @@ fn exercise(text: &str) {
             errors.to_json(&file);
         }
     }
+}
+
+fn exercise_documents(file: &SourceFile<'_>) {
+    match check_documents(&[*file], Others::Are(&[])) {
+        Ok((documents, _)) => {
+            for document in documents {
+                assert!(document.to_canonical().is_ok());
+            }
+        }
+        Err(found) => {
+            for errors in found {
+                errors.render(file, Color::Always);
+            }
+        }
+    }
+}
+
+/// One document after the other.
+fn documents() -> String {
+    include_str!("documents.json")
+        .trim()
+        .trim_matches(['[', ']'])
+        .replace("},\n    {", "}\n---\n{")
 }
 
 const FULL: &str = include_str!("full.yaml");
@@ -81,6 +108,14 @@ proptest! {
     fn arbitrary_pieces(pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..40)) {
         exercise(&pieces.concat());
         exercise(&format!("actions:\n  - {}", pieces.concat()));
+    }
+
+    #[test]
+    fn mutated_documents(at in 0..4_000_usize, length in 0_usize..40, piece in prop::sample::select(&PIECES[..])) {
+        let full = documents();
+        let start = full.floor_char_boundary(at);
+        let end = full.floor_char_boundary((at + length).min(full.len())).max(start);
+        exercise(&format!("{}{piece}{}", &full[..start], &full[end..]));
     }
 
     #[test]

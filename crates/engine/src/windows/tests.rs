@@ -31,9 +31,9 @@ fn state(windows: &[Window], now: &str) -> String {
     match window_state(windows, at(now)).unwrap() {
         WindowState::Open => "open".to_owned(),
         WindowState::Closed { until: None } => "never".to_owned(),
-        WindowState::Closed { until: Some(until) } => jiff::Timestamp::from_millisecond(until.0)
-            .unwrap()
-            .to_string(),
+        WindowState::Closed { until: Some(until) } => {
+            jiff::Timestamp::from_millisecond(until.0).unwrap().to_string()
+        }
     }
 }
 

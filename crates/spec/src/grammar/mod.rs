@@ -5,6 +5,7 @@
 
 mod entry;
 mod file;
+mod fixed;
 mod parts;
 mod text;
 
@@ -12,6 +13,8 @@ use pipekeeper_model::plan::Feature;
 
 pub(crate) use entry::{DEFINING, ENTRY};
 pub(crate) use file::FILE;
+pub(crate) use fixed::Fixed;
+pub(crate) use parts::RESOURCES;
 pub(crate) use text::Text;
 
 /// What a key of the file leads to.
@@ -40,6 +43,11 @@ pub(crate) enum Shape {
         of: &'static Shape,
     },
     Object(&'static Object),
+    /// A mapping that has exactly one of some keys.
+    Choice {
+        object: &'static Object,
+        of: &'static [&'static str],
+    },
     /// One of several, told apart by the kind of value.
     AnyOf(&'static [Shape]),
     /// A list of entries, each an [`ENTRY`].
@@ -104,13 +112,13 @@ impl Kinds {
     }
 }
 
-const ACTS: Treatment = Treatment::Acts;
+pub(crate) const ACTS: Treatment = Treatment::Acts;
 
 const fn needs(feature: Feature) -> Treatment {
     Treatment::Needs(feature)
 }
 
-const fn key(name: &'static str, treatment: Treatment, shape: Shape, help: &'static str) -> Key {
+pub(crate) const fn key(name: &'static str, treatment: Treatment, shape: Shape, help: &'static str) -> Key {
     Key {
         name,
         treatment,
@@ -122,7 +130,7 @@ const fn key(name: &'static str, treatment: Treatment, shape: Shape, help: &'sta
 }
 
 impl Key {
-    const fn required(mut self) -> Self {
+    pub(crate) const fn required(mut self) -> Self {
         self.presence = Presence::Required;
         self
     }
@@ -133,7 +141,7 @@ impl Key {
     }
 }
 
-const fn word(text: &'static str) -> Word {
+pub(crate) const fn word(text: &'static str) -> Word {
     Word {
         text,
         treatment: ACTS,
@@ -147,16 +155,16 @@ const fn word_needs(text: &'static str, feature: Feature) -> Word {
     }
 }
 
-const FREE: Shape = Shape::Text(Text::Free);
-const NAME: Shape = Shape::Text(Text::Name);
+pub(crate) const FREE: Shape = Shape::Text(Text::Free);
+pub(crate) const NAME: Shape = Shape::Text(Text::Name);
 const RUNTIME: Shape = Shape::Text(Text::Runtime);
 const GLOB: Shape = Shape::Text(Text::Glob);
-const ZONE: Shape = Shape::Text(Text::Zone);
+pub(crate) const ZONE: Shape = Shape::Text(Text::Zone);
 const CLOCK: Shape = Shape::Text(Text::Clock);
-const GLOBS: Shape = Shape::AnyOf(&[GLOB, Shape::List(&GLOB)]);
+pub(crate) const GLOBS: Shape = Shape::AnyOf(&[GLOB, Shape::List(&GLOB)]);
 const PATHS: Shape = Shape::AnyOf(&[Shape::Text(Text::Path), Shape::List(&Shape::Text(Text::Path))]);
-const TEXTS: Shape = Shape::AnyOf(&[FREE, Shape::List(&FREE)]);
-const POSITIVE: Shape = Shape::Int { min: 1, max: 100_000 };
+pub(crate) const TEXTS: Shape = Shape::AnyOf(&[FREE, Shape::List(&FREE)]);
+pub(crate) const POSITIVE: Shape = Shape::Int { min: 1, max: 100_000 };
 const ENV: Shape = Shape::Map {
     key: Text::Variable,
     of: &RUNTIME,

@@ -280,7 +280,7 @@ pub(super) static REPORTS: Object = Object {
     keys: &[key("junit", ACTS, PATHS, "JUnit XML files.")],
 };
 
-pub(super) static RESOURCES: Object = Object {
+pub(crate) static RESOURCES: Object = Object {
     what: "`resources`",
     keys: &[
         key(

@@ -6,7 +6,8 @@ use croner::Cron;
 use jiff::tz::TimeZoneDatabase;
 use pipekeeper_model::{Bytes, Millis, Name};
 
-use crate::{codes, diagnostic::Code, triggers};
+use super::fixed::Fixed;
+use crate::{codes, diagnostic::Code, patterns, suggest::did_you_mean};
 
 /// What a text must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub(crate) enum Text {
     Credential,
     /// A value of a matrix axis.
     Cell,
+    /// What documents alone have.
+    Fixed(Fixed),
 }
 
 /// Why a text does not fit.
@@ -109,11 +112,12 @@ impl Text {
             Self::Label => check_label(text),
             Self::Credential => check_credential(text),
             Self::Cell => check_cell(text),
+            Self::Fixed(kind) => kind.check(text),
         }
     }
 }
 
-fn misfit(code: Code, message: String) -> Misfit {
+pub(super) fn misfit(code: Code, message: String) -> Misfit {
     let (message, help) = match message.split_once(": ") {
         Some((what, why)) => (format!("cannot {what}"), Some(why.to_owned())),
         None => (message, None),
@@ -165,7 +169,7 @@ fn check_glob(text: &str) -> Result<(), Misfit> {
             "use an empty glob: write `**` for everything".to_owned(),
         ));
     }
-    triggers::compile(glob).map(drop).map_err(|error| {
+    patterns::compile(glob).map(drop).map_err(|error| {
         misfit(
             codes::BAD_GLOB,
             format!("read the glob `{text}`: {}", error.kind()),
@@ -214,7 +218,7 @@ fn check_zone(text: &str) -> Result<(), Misfit> {
         code: codes::BAD_TIMEZONE,
         message: format!("`{text}` is no time zone"),
         help: Some(
-            crate::suggest::did_you_mean(text, names.iter().map(|name| name.as_str()))
+            did_you_mean(text, names.iter().map(|name| name.as_str()))
                 .unwrap_or_else(|| "use an IANA name such as `Europe/Berlin` or `UTC`".to_owned()),
         ),
     })

@@ -14,9 +14,10 @@ use crate::{
     definition::FixedText,
     diagnostic::Sink,
     param::{Param, ParamKind},
+    patterns::Patterns,
     shape::join,
     source::SourceFile,
-    triggers::{CronTrigger, MergeRequestTrigger, Patterns, PushTrigger, Triggers},
+    triggers::{CronTrigger, MergeRequestTrigger, PushTrigger, Triggers},
     yaml::Node,
 };
 

@@ -11,8 +11,8 @@ use super::{text, texts};
 use crate::{
     codes,
     diagnostic::Sink,
-    shape::join,
-    yaml::{Node, Value},
+    shape::{join, only_one},
+    yaml::Node,
 };
 
 /// `start:`; absent means at once.
@@ -68,36 +68,6 @@ pub(super) fn retry(node: Option<&Node>) -> Retry {
             .and_then(|text| text.parse().ok())
             .unwrap_or(Millis(0)),
     }
-}
-
-/// The one key of a set that is there; an error when there are none or several.
-pub(super) fn only_one(
-    node: &Node,
-    keys: &'static [&'static str],
-    path: &str,
-    sink: &mut Sink<'_>,
-) -> Option<&'static str> {
-    let mut there = keys.iter().filter(|key| node.get(key).is_some());
-    let choice = format!("`{}`", keys.join("`, `"));
-    let Some(first) = there.next() else {
-        if matches!(node.value, Value::Map(_)) {
-            sink.error(
-                codes::KEYS_TOGETHER,
-                path,
-                &node.head(),
-                format!("one of {choice} is missing"),
-            );
-        }
-        return None;
-    };
-    for other in there {
-        if let Some(pair) = node.pair(other) {
-            let message = format!("`{other}` does not go together with `{first}`");
-            sink.error(codes::KEYS_TOGETHER, &join(path, other), &pair.key_span, message)
-                .help(format!("write one of {choice}"));
-        }
-    }
-    Some(first)
 }
 
 fn clock(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<WaitFor> {

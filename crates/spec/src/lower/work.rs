@@ -17,7 +17,7 @@ use crate::{
     codes,
     diagnostic::Sink,
     grammar::{Kinds, Text},
-    shape::join,
+    shape::{join, only_one},
     yaml::{Node, Style, Value},
 };
 
@@ -239,7 +239,7 @@ fn secrets(node: Option<&Node>, path: &str, sink: &mut Sink<'_>) -> Vec<Secret> 
                 target: SecretTarget::Env(name.to_owned()),
             });
         }
-        let key = timing::only_one(item, &["env", "file"], &format!("{path}[{index}]"), sink)?;
+        let key = only_one(item, &["env", "file"], &format!("{path}[{index}]"), sink)?;
         let place = text(item, key)?;
         Some(Secret {
             name: text(item, "name")?,
