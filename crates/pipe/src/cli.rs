@@ -98,6 +98,8 @@ enum Command {
     User(cmd::user::User),
     /// Draw, list and revoke access tokens; alone, print the server's own
     Token(cmd::token::Token),
+    /// Show the documents of a server
+    Get(cmd::get::Get),
     /// Show who did what to what
     Audit(cmd::audit::Audit),
     /// Start a run on the server
@@ -154,6 +156,7 @@ impl Cli {
             Command::Logout(args) => args.run(),
             Command::User(args) => args.run(output),
             Command::Token(args) => args.run(output),
+            Command::Get(args) => args.run(output),
             Command::Audit(args) => args.run(output),
             Command::Start(args) => args.run(output),
             Command::Runs(args) => args.run(output),

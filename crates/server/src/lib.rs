@@ -7,6 +7,7 @@ mod ansi;
 mod api;
 mod app;
 mod assets;
+mod documents;
 mod error;
 mod extract;
 mod guard;

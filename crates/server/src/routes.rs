@@ -15,7 +15,9 @@ use futures_util::FutureExt;
 use pipekeeper_access::Verb;
 
 use crate::{
-    api::{audit, caches, commands, debug, deliveries, events, files, people, projects, runs, trees},
+    api::{
+        audit, caches, commands, debug, deliveries, documents, events, files, people, projects, runs, trees,
+    },
     app::App,
     assets,
     error::{ApiError, Problem},
@@ -73,6 +75,7 @@ pub(crate) fn table() -> Vec<Route> {
     routes.extend(api());
     routes.extend(deeds());
     routes.extend(people_api());
+    routes.extend(documents_api());
     routes.extend(site());
     routes
 }
@@ -193,6 +196,26 @@ fn people_api() -> Vec<Route> {
         post(manage, "/api/v1/users/{user}", people::change_user),
         post(manage, "/api/v1/users/{user}/remove", people::remove_user),
         get(Read(Verb::ReadAudit, On::Some), "/api/v1/audit", audit::list),
+    ]
+}
+
+fn documents_api() -> Vec<Route> {
+    let look = Read(Verb::ReadDocuments, On::Some);
+    let change = Write(Verb::ApplyDocuments, On::Server);
+    vec![
+        get(look, "/api/v1/documents", documents::list),
+        get(look, "/api/v1/documents/{kind}/{name}", documents::show),
+        get(
+            look,
+            "/api/v1/documents/{kind}/{name}/versions",
+            documents::versions,
+        ),
+        post(change, "/api/v1/documents/apply", documents::apply),
+        post(
+            change,
+            "/api/v1/documents/{kind}/{name}/remove",
+            documents::remove,
+        ),
     ]
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod debug;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod explain;
+pub(crate) mod get;
 pub(crate) mod hook_post;
 pub(crate) mod hooks;
 pub(crate) mod init;

@@ -5,6 +5,7 @@ pub(crate) mod caches;
 pub(crate) mod commands;
 pub(crate) mod debug;
 pub(crate) mod deliveries;
+pub(crate) mod documents;
 pub(crate) mod events;
 pub(crate) mod files;
 pub(crate) mod people;

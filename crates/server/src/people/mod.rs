@@ -25,7 +25,7 @@ use pipekeeper_store::{AuditEntry, Record, RecordKind, Registry, StoreError};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    AccessToken,
+    AccessToken, documents,
     error::{ApiError, Problem},
     session::{self, Session},
 };
@@ -233,14 +233,19 @@ impl People {
         }))
     }
 
-    /// A user who may log in.
+    /// A user who may log in, with what role bindings grant.
     pub(crate) async fn user(&self, name: &str) -> Result<Option<(Name, UserBody)>, ApiError> {
         let Some(record) = self.registry.record(RecordKind::User, name).await? else {
             return Ok(None);
         };
-        let user: UserBody = read("a user", &record.body)?;
-        let name = name.parse().map_err(|error| ApiError::internal(&error))?;
-        Ok((!user.disabled).then_some((name, user)))
+        let mut user: UserBody = read("a user", &record.body)?;
+        if user.disabled {
+            return Ok(None);
+        }
+        let name: Name = name.parse().map_err(|error| ApiError::internal(&error))?;
+        user.grants
+            .extend(documents::grants(self.registry.as_ref(), &name).await?);
+        Ok(Some((name, user)))
     }
 }
 

@@ -51,6 +51,11 @@ POST /api/v1/users/{user}/add Write(ManageUsers, Server)
 POST /api/v1/users/{user} Write(ManageUsers, Server)
 POST /api/v1/users/{user}/remove Write(ManageUsers, Server)
 GET /api/v1/audit Read(ReadAudit, Some)
+GET /api/v1/documents Read(ReadDocuments, Some)
+GET /api/v1/documents/{kind}/{name} Read(ReadDocuments, Some)
+GET /api/v1/documents/{kind}/{name}/versions Read(ReadDocuments, Some)
+POST /api/v1/documents/apply Write(ApplyDocuments, Server)
+POST /api/v1/documents/{kind}/{name}/remove Write(ApplyDocuments, Server)
 GET / Open
 GET /runs Read(ReadRuns, Some)
 GET /runs/{run} Read(ReadRuns, Run)
@@ -119,6 +124,8 @@ pub(super) fn concrete(path: &str) -> String {
         ("{delivery}", "1"),
         ("{id}", "0123456789ab"),
         ("{user}", "somebody"),
+        ("{kind}", "RoleBinding"),
+        ("{name}", "team"),
     ];
     let path = values
         .iter()

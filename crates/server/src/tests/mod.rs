@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod caches;
+mod documents;
 mod harness;
 mod hooks;
 mod live;
