@@ -3,10 +3,13 @@
 //! A store keeps and returns; it decides nothing. Log bytes and artifacts are files, not rows.
 
 mod error;
+mod job;
 mod memory;
 mod records;
 mod registry;
+mod rows;
 mod sqlite;
+mod writer;
 
 use async_trait::async_trait;
 use pipekeeper_engine::{AdoptedNode, EffectKey, Event};

@@ -6,28 +6,29 @@
 mod deliveries;
 mod exclusive;
 mod failure;
-mod job;
 mod open;
 mod read;
 mod registry;
-mod rows;
 mod runs;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use async_trait::async_trait;
 use pipekeeper_engine::{AdoptedNode, EffectKey, Event};
 use pipekeeper_model::{Digest, Name, RunId};
-use sqlx::SqlitePool;
-use tokio::sync::{mpsc, oneshot};
+use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
+use tokio::sync::mpsc;
 
 use crate::{
     Accepted, Commit, CommitError, Delivery, DeliveryId, DeliverySettlement, NewDelivery, RefMove, Refusal,
     RunFilter, RunStamp, RunSummary, Store, StoreError, StoredEffect, StoredRun,
+    job::{self, Ask, Job, PreparedCommit, Quarantine, Success},
+    rows::Cells,
 };
-use job::{Ask, Job, PreparedCommit, Quarantine, Success};
 
 pub use open::OpenError;
 
@@ -40,14 +41,7 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     async fn ask<B, A, E: From<StoreError>>(&self, job: fn(Ask<B, A, E>) -> Job, body: B) -> Result<A, E> {
-        let (reply, answer) = oneshot::channel();
-        let job = job(Ask {
-            body,
-            answer: None,
-            reply,
-        });
-        self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;
-        answer.await.map_err(|_| StoreError::Closed)?
+        job::ask(&self.jobs, job, body).await
     }
 }
 
@@ -162,5 +156,23 @@ impl Store for SqliteStore {
         self.readers.close().await;
         // The only failure is that it is closed already.
         let _closed: Result<(), StoreError> = self.ask(Job::Close, ()).await;
+    }
+}
+
+impl Cells for SqliteRow {
+    fn number_or_null(&self, column: &str) -> Result<Option<i64>, sqlx::Error> {
+        self.try_get(column)
+    }
+
+    fn text_or_null(&self, column: &str) -> Result<Option<Cow<'_, str>>, sqlx::Error> {
+        Ok(self.try_get::<Option<&str>, _>(column)?.map(Cow::Borrowed))
+    }
+
+    fn flag(&self, column: &str) -> Result<bool, sqlx::Error> {
+        self.try_get(column)
+    }
+
+    fn bytes(&self, column: &str) -> Result<Vec<u8>, sqlx::Error> {
+        self.try_get(column)
     }
 }

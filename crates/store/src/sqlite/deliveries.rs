@@ -5,11 +5,9 @@ use std::{collections::HashMap, sync::LazyLock};
 use sqlx::{Row as _, SqliteConnection};
 
 use crate::{
-    Accepted, DeliveryId, DeliverySettlement, NewDelivery, RefMove, Refusal, records::REFUSALS_KEPT,
-};
-
-use super::{
+    Accepted, DeliveryId, DeliverySettlement, NewDelivery, RefMove, Refusal,
     job::Ask,
+    records::REFUSALS_KEPT,
     rows::{encode_json, ref_columns, sha_column, to_i64, to_u64},
 };
 

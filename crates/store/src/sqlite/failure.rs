@@ -2,16 +2,7 @@
 
 use sqlx::error::DatabaseError;
 
-use crate::StoreError;
-
-/// Whom a failure of a batch concerns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Blame {
-    /// One of its operations: alone, the others may well succeed.
-    Operation,
-    /// The database: every operation would fail in the same way, and the connection is better made anew.
-    Database,
-}
+use crate::{StoreError, writer::Blame};
 
 /// Whom this error concerns.
 pub(super) fn blame(error: &sqlx::Error) -> Blame {

@@ -14,10 +14,9 @@ use sqlx::{
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-use super::{
-    SqliteStore, exclusive,
-    writer::{BATCH, Writer},
-};
+use crate::writer::{self, BATCH};
+
+use super::{SqliteStore, exclusive, writer::Writer};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
@@ -128,7 +127,7 @@ impl SqliteStore {
             .await
             .map_err(failed)?;
         let (jobs, queue) = mpsc::channel(4 * BATCH);
-        tokio::spawn(Writer::new(options, connection, exclusive).run(queue));
+        tokio::spawn(writer::run(Writer::new(options, connection, exclusive), queue));
         Ok(Self { readers, jobs })
     }
 }

@@ -2,19 +2,17 @@
 //!
 //! Lists leave out a row that cannot be read and log it: one spoilt row must not stop the rest of the server.
 
-use pipekeeper_engine::{AdoptedNode, Event, Snapshot};
+use pipekeeper_engine::{AdoptedNode, Event};
 use pipekeeper_model::{Digest, Name, RunId};
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqlitePool, sqlite::SqliteRow};
+use sqlx::{QueryBuilder, Sqlite, SqlitePool};
 
 use crate::{
     Delivery, DeliveryId, RefMove, Refusal, RunFilter, RunStamp, RunSummary, StoreError, StoredEffect,
     StoredRun,
+    rows::{self, Loaded, ref_columns, sha_column, to_i64, to_u64},
 };
 
-use super::{
-    failure::to_store_error,
-    rows::{self, Unreadable, ref_columns, sha_column, to_i64, to_u64},
-};
+use super::failure::to_store_error;
 
 pub(super) async fn refusals(readers: &SqlitePool, project: &Name) -> Result<Vec<Refusal>, StoreError> {
     let query =
@@ -24,7 +22,7 @@ pub(super) async fn refusals(readers: &SqlitePool, project: &Name) -> Result<Vec
         .fetch_all(readers)
         .await
         .map_err(|error| to_store_error(&error))?;
-    Ok(readable(&found, "refusal", "id", rows::refusal))
+    Ok(rows::readable(&found, "refusal", "id", rows::refusal))
 }
 
 pub(super) async fn pending_deliveries(
@@ -42,7 +40,7 @@ pub(super) async fn pending_deliveries(
         .fetch_all(readers)
         .await
         .map_err(|error| to_store_error(&error))?;
-    Ok(readable(&found, "delivery", "id", rows::delivery))
+    Ok(rows::readable(&found, "delivery", "id", rows::delivery))
 }
 
 pub(super) async fn delivery(readers: &SqlitePool, id: DeliveryId) -> Result<Option<Delivery>, StoreError> {
@@ -78,7 +76,7 @@ pub(super) async fn deliveries(
         .fetch_all(readers)
         .await
         .map_err(|error| to_store_error(&error))?;
-    Ok(readable(&found, "delivery", "id", rows::delivery))
+    Ok(rows::readable(&found, "delivery", "id", rows::delivery))
 }
 
 pub(super) async fn find_move(
@@ -133,14 +131,8 @@ pub(super) async fn stamp(readers: &SqlitePool, run: RunId) -> Result<Option<Run
         .fetch_optional(readers)
         .await
         .map_err(|error| to_store_error(&error))?;
-    let read = |row: SqliteRow| {
-        Ok(RunStamp {
-            version: rows::cell::<i64>(&row, "version").map(to_u64)?,
-            quarantined: rows::cell(&row, "quarantined")?,
-        })
-    };
     found
-        .map(|row| read(row).map_err(|error: Unreadable| error.into_corrupt(format!("run {run}"))))
+        .map(|row| rows::stamp(&row).map_err(|error| error.into_corrupt(format!("run {run}"))))
         .transpose()
 }
 
@@ -157,41 +149,14 @@ pub(super) async fn load(readers: &SqlitePool, run: RunId) -> Result<Option<Stor
         .fetch_all(readers)
         .await
         .map_err(|error| to_store_error(&error))?;
-    let Some((head, parts)) = found.split_first() else {
-        return Ok(None);
-    };
-    let corrupt = |error: Unreadable| error.into_corrupt(format!("run {run}"));
-    let mut stored = StoredRun {
-        snapshot: None,
-        tail: Vec::with_capacity(parts.len()),
-        version: rows::cell::<i64>(head, "number").map(to_u64).map_err(corrupt)?,
-        quarantined: rows::cell(head, "body").map_err(corrupt)?,
-    };
-    for part in parts {
-        match rows::cell::<i64>(part, "kind").map_err(corrupt)? {
-            1 => match rows::json::<Snapshot>(part, "body") {
-                Ok(snapshot) => stored.snapshot = Some(snapshot),
-                Err(error) => {
-                    let error = corrupt(error);
-                    tracing::warn!(run.id = run.0, "the snapshot is left out: {error}");
-                    return whole(readers, run, stored).await.map(Some);
-                }
-            },
-            _ => stored.tail.push(numbered_event(part, "number", run)?.1),
+    match rows::stored_run(&found, run)? {
+        None => Ok(None),
+        Some(Loaded::Whole(stored)) => Ok(Some(stored)),
+        Some(Loaded::WithoutSnapshot(stored)) => {
+            let events = events(readers, run, 0, u32::MAX).await?;
+            Ok(Some(rows::from_events(stored, events)))
         }
     }
-    Ok(Some(stored))
-}
-
-/// All events in place of a snapshot that cannot be read: they are the truth.
-async fn whole(readers: &SqlitePool, run: RunId, stored: StoredRun) -> Result<StoredRun, StoreError> {
-    let events = events(readers, run, 0, u32::MAX).await?;
-    Ok(StoredRun {
-        snapshot: None,
-        version: events.last().map_or(0, |(number, _)| *number),
-        tail: events.into_iter().map(|(_, event)| event).collect(),
-        quarantined: stored.quarantined,
-    })
 }
 
 pub(super) async fn events(
@@ -212,7 +177,7 @@ pub(super) async fn events(
         .map_err(|error| to_store_error(&error))?;
     found
         .iter()
-        .map(|row| numbered_event(row, "sequence", run))
+        .map(|row| rows::numbered_event(row, "sequence", run))
         .collect()
 }
 
@@ -238,7 +203,7 @@ pub(super) async fn runs(
         .fetch_all(readers)
         .await
         .map_err(|error| to_store_error(&error))?;
-    Ok(readable(&found, "run", "id", rows::summary))
+    Ok(rows::readable(&found, "run", "id", rows::summary))
 }
 
 /// The statement of [`runs`]: one of a few texts, so that each is prepared once.
@@ -299,30 +264,5 @@ pub(super) async fn effects(
         .fetch_all(readers)
         .await
         .map_err(|error| to_store_error(&error))?;
-    Ok(readable(&found, "effect", "sequence", rows::effect))
-}
-
-fn numbered_event(row: &SqliteRow, column: &str, run: RunId) -> Result<(u64, Event), StoreError> {
-    let number = rows::number(row, column).map_err(|error| to_store_error(&error))?;
-    let event =
-        rows::event(row).map_err(|error| error.into_corrupt(format!("event {number} of run {run}")))?;
-    Ok((number, event))
-}
-
-fn readable<T>(
-    found: &[SqliteRow],
-    what: &str,
-    number: &str,
-    read: fn(&SqliteRow) -> Result<T, Unreadable>,
-) -> Vec<T> {
-    let read_one = |row: &SqliteRow| {
-        read(row)
-            .map_err(|error| {
-                let number: i64 = row.try_get(number).unwrap_or(0);
-                let error = error.into_corrupt(format!("{what} {number}"));
-                tracing::error!("left out of a list: {error}");
-            })
-            .ok()
-    };
-    found.iter().filter_map(read_one).collect()
+    Ok(rows::readable(&found, "effect", "sequence", rows::effect))
 }

@@ -2,19 +2,17 @@
 
 use async_trait::async_trait;
 use pipekeeper_model::Timestamp;
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 
 use crate::{
     AuditEntry, AuditFilter, Change, ChangeError, NewRecord, Record, RecordKind, RecordVersion, Registry,
-    StoreError, StoredAudit, registry::each_record_once,
+    StoreError, StoredAudit,
+    job::{Changes, Job},
+    registry::each_record_once,
+    rows::{audit, encode_json, record, record_version, to_i64, to_u64},
 };
 
-use super::{
-    SqliteStore,
-    failure::to_store_error,
-    job::{Changes, Job},
-    rows::{Unreadable, cell, encode_json, json, number, to_i64, to_u64},
-};
+use super::{SqliteStore, failure::to_store_error};
 
 /// How many records go at once when their time is over.
 const EXPIRED_AT_ONCE: i64 = 1_000;
@@ -57,8 +55,9 @@ impl Registry for SqliteStore {
         .bind(kind.as_str())
         .bind(name);
         let found = query.fetch_all(&self.readers).await;
-        let read =
-            |row| version(row).map_err(|error| error.into_corrupt(format!("{} {name}", kind.as_str())));
+        let read = |row| {
+            record_version(row).map_err(|error| error.into_corrupt(format!("{} {name}", kind.as_str())))
+        };
         found
             .map_err(|error| to_store_error(&error))?
             .iter()
@@ -248,43 +247,4 @@ fn audit_query(filter: &AuditFilter, limit: u32) -> QueryBuilder<Sqlite> {
     }
     query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
     query
-}
-
-fn record(row: &SqliteRow) -> Result<Record, Unreadable> {
-    Ok(Record {
-        name: cell(row, "name")?,
-        owner: cell(row, "owner")?,
-        version: number(row, "version")?,
-        body: cell(row, "body")?,
-        author: json(row, "author")?,
-        at: Timestamp(cell(row, "changed_at")?),
-        expires: cell::<Option<i64>>(row, "expires_at")?.map(Timestamp),
-    })
-}
-
-fn version(row: &SqliteRow) -> Result<RecordVersion, Unreadable> {
-    Ok(RecordVersion {
-        version: number(row, "version")?,
-        body: cell(row, "body")?,
-        author: json(row, "author")?,
-        at: Timestamp(cell(row, "changed_at")?),
-    })
-}
-
-fn audit(row: &SqliteRow) -> Result<StoredAudit, Unreadable> {
-    let project: Option<String> = cell(row, "project")?;
-    Ok(StoredAudit {
-        id: number(row, "id")?,
-        entry: AuditEntry {
-            at: Timestamp(cell(row, "at")?),
-            actor: json(row, "actor")?,
-            from: cell(row, "address")?,
-            verb: cell(row, "verb")?,
-            subject: cell(row, "subject")?,
-            project: project.map(|project| project.parse()).transpose()?,
-            before: cell(row, "old")?,
-            after: cell(row, "new")?,
-            reason: cell(row, "reason")?,
-        },
-    })
 }

@@ -3,13 +3,13 @@
 use pipekeeper_engine::{EVENT_VERSION, EffectKey};
 use sqlx::{Row as _, SqliteConnection};
 
-use crate::CommitError;
-
-use super::{
-    deliveries,
+use crate::{
+    CommitError,
     job::{PreparedCommit, Quarantine, Success},
     rows::{encode_json, ref_columns, to_i64},
 };
+
+use super::deliveries;
 
 /// Writes all commits, or none if one of them is refused.
 pub(super) async fn commit_all(

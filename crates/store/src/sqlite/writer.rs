@@ -1,21 +1,16 @@
-//! The one task that writes: it takes what is queued, applies it in one transaction, and answers after the commit.
+//! The connection that the writer task writes with, and what each operation does there.
 
 use std::fs::File;
 
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
-use tokio::sync::mpsc;
 
-use super::{
-    deliveries,
-    failure::{Blame, blame, to_store_error},
+use crate::{
+    StoreError,
     job::Job,
-    registry, runs,
+    writer::{Blame, Transact},
 };
 
-/// The most operations in one transaction.
-pub(super) const BATCH: usize = 256;
-/// How large they may be together: whoever comes next waits for all of them.
-const BATCH_BYTES: usize = 4 << 20;
+use super::{deliveries, failure, registry, runs};
 
 /// The writer's connection and the lock that makes it the only one.
 #[derive(Debug)]
@@ -34,49 +29,9 @@ impl Writer {
             _exclusive: exclusive,
         }
     }
+}
 
-    /// Writes until it is told to close or nobody is left who could ask.
-    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        let mut closing = Vec::new();
-        let mut batch = Vec::with_capacity(BATCH);
-        while jobs.recv_many(&mut batch, BATCH).await > 0 {
-            gather(&mut jobs, &mut batch).await;
-            closing.extend(batch.extract_if(.., |job| matches!(job, Job::Close(_))));
-            if !closing.is_empty() {
-                jobs.close();
-            }
-            if !batch.is_empty() {
-                self.write(&mut batch).await;
-            }
-        }
-        self.close().await;
-        for mut job in closing {
-            if let Job::Close(ask) = &mut job {
-                ask.answer(());
-            }
-            job.send(None);
-        }
-    }
-
-    /// Writes a batch as one, or one by one if one of them spoils it.
-    async fn write(&mut self, batch: &mut Vec<Job>) {
-        match self.transact(batch).await {
-            Err(error) if batch.len() > 1 && blame(&error) == Blame::Operation => {
-                for mut job in batch.drain(..) {
-                    let failure = self.transact(std::slice::from_mut(&mut job)).await.err();
-                    job.send(failure.as_ref().map(to_store_error).as_ref());
-                }
-            }
-            result => {
-                let failure = result.err().as_ref().map(to_store_error);
-                if let Some(failure) = &failure {
-                    tracing::warn!(operations = batch.len(), "a batch of writes failed: {failure}");
-                }
-                batch.drain(..).for_each(|job| job.send(failure.as_ref()));
-            }
-        }
-    }
-
+impl Transact for Writer {
     async fn transact(&mut self, batch: &mut [Job]) -> Result<(), sqlx::Error> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
@@ -88,7 +43,7 @@ impl Writer {
             // SQLite may have rolled back by itself; then this fails and does no harm.
             Err(error) => {
                 let _ended_already = sqlx::query("ROLLBACK").execute(&mut connection).await;
-                blame(error) == Blame::Operation
+                failure::blame(error) == Blame::Operation
             }
         };
         if usable {
@@ -97,6 +52,14 @@ impl Writer {
             let _broken_anyway = connection.close().await;
         }
         result
+    }
+
+    fn blame(error: &sqlx::Error) -> Blame {
+        failure::blame(error)
+    }
+
+    fn to_store_error(error: &sqlx::Error) -> StoreError {
+        failure::to_store_error(error)
     }
 
     async fn close(&mut self) {
@@ -109,26 +72,6 @@ impl Writer {
             .await;
         if let Err(error) = emptied.and(connection.close().await) {
             tracing::warn!("the database was not closed in order: {error}");
-        }
-    }
-}
-
-/// Takes what comes within a turn of the runtime: callers that were answered just now may ask again at once, and the more
-/// share one sync, the more are served.
-async fn gather(jobs: &mut mpsc::Receiver<Job>, batch: &mut Vec<Job>) {
-    let mut bytes: usize = batch.iter().map(Job::bytes).sum();
-    loop {
-        let held = batch.len();
-        tokio::task::yield_now().await;
-        while batch.len() < BATCH
-            && bytes < BATCH_BYTES
-            && let Ok(job) = jobs.try_recv()
-        {
-            bytes += job.bytes();
-            batch.push(job);
-        }
-        if batch.len() == held {
-            return;
         }
     }
 }

@@ -1,28 +1,42 @@
-//! What callers ask of the writer task: typed operations with a place for the answer.
+//! What callers ask of a writer task: typed operations with a place for the answer.
 
 use pipekeeper_engine::{AdoptedNode, EffectKey};
 use pipekeeper_model::{Digest, RunId, Timestamp};
 use serde::Serialize;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     Accepted, AuditEntry, Change, ChangeError, Commit, CommitError, DeliveryId, DeliverySettlement,
-    NewDelivery, Refusal, RunSummary, StoreError,
+    NewDelivery, Refusal, RunSummary, StoreError, rows::to_i64,
 };
-
-use super::rows::to_i64;
 
 /// One operation, its answer once applied, and the one who waits for it. The answer leaves after the commit alone.
 #[derive(Debug)]
-pub(super) struct Ask<B, A, E = StoreError> {
-    pub(super) body: B,
-    pub(super) answer: Option<Result<A, E>>,
-    pub(super) reply: oneshot::Sender<Result<A, E>>,
+pub(crate) struct Ask<B, A, E = StoreError> {
+    pub(crate) body: B,
+    pub(crate) answer: Option<Result<A, E>>,
+    pub(crate) reply: oneshot::Sender<Result<A, E>>,
+}
+
+/// Asks a writer task for an operation and waits for its answer.
+pub(crate) async fn ask<B, A, E: From<StoreError>>(
+    jobs: &mpsc::Sender<Job>,
+    job: fn(Ask<B, A, E>) -> Job,
+    body: B,
+) -> Result<A, E> {
+    let (reply, answer) = oneshot::channel();
+    let job = job(Ask {
+        body,
+        answer: None,
+        reply,
+    });
+    jobs.send(job).await.map_err(|_| StoreError::Closed)?;
+    answer.await.map_err(|_| StoreError::Closed)?
 }
 
 /// An operation of any kind.
 #[derive(Debug)]
-pub(super) enum Job {
+pub(crate) enum Job {
     Accept(Ask<NewDelivery, Accepted>),
     Refuse(Ask<Refusal, ()>),
     Settle(Ask<DeliverySettlement, ()>),
@@ -39,7 +53,7 @@ pub(super) enum Job {
 
 impl Job {
     /// About how many bytes it writes, where that can be much.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Accept(ask) => ask.body.body.len(),
             Self::Refuse(_)
@@ -59,37 +73,37 @@ impl Job {
 
 /// A success to keep for later runs.
 #[derive(Debug)]
-pub(super) struct Success {
-    pub(super) inputs: Digest,
-    pub(super) result: AdoptedNode,
+pub(crate) struct Success {
+    pub(crate) inputs: Digest,
+    pub(crate) result: AdoptedNode,
 }
 
 /// A run to set aside.
 #[derive(Debug)]
-pub(super) struct Quarantine {
-    pub(super) run: RunId,
-    pub(super) reason: String,
+pub(crate) struct Quarantine {
+    pub(crate) run: RunId,
+    pub(crate) reason: String,
 }
 
 /// Changes of records that belong together, with what the audit log says of them.
 #[derive(Debug)]
-pub(super) struct Changes {
-    pub(super) changes: Vec<Change>,
-    pub(super) audit: Vec<AuditEntry>,
+pub(crate) struct Changes {
+    pub(crate) changes: Vec<Change>,
+    pub(crate) audit: Vec<AuditEntry>,
 }
 
 /// A commit whose JSON is made.
 #[derive(Debug)]
-pub(super) struct PreparedCommit {
-    pub(super) summary: RunSummary,
-    pub(super) actor: String,
-    pub(super) expected: i64,
-    pub(super) version: i64,
-    pub(super) events: String,
-    pub(super) snapshot: Option<String>,
-    pub(super) effects: String,
-    pub(super) settled: String,
-    pub(super) delivery: Option<DeliverySettlement>,
+pub(crate) struct PreparedCommit {
+    pub(crate) summary: RunSummary,
+    pub(crate) actor: String,
+    pub(crate) expected: i64,
+    pub(crate) version: i64,
+    pub(crate) events: String,
+    pub(crate) snapshot: Option<String>,
+    pub(crate) effects: String,
+    pub(crate) settled: String,
+    pub(crate) delivery: Option<DeliverySettlement>,
 }
 
 /// An effect as the writer's statement reads it out of JSON.
@@ -100,7 +114,7 @@ struct PreparedEffect<'a> {
 }
 
 impl PreparedCommit {
-    pub(super) fn new(commit: Commit) -> Result<Self, StoreError> {
+    pub(crate) fn new(commit: Commit) -> Result<Self, StoreError> {
         let run = commit.summary.id;
         let effects: Vec<_> = commit
             .effects
@@ -130,7 +144,7 @@ impl PreparedCommit {
 }
 
 impl<B, A, E: From<StoreError>> Ask<B, A, E> {
-    pub(super) fn answer(&mut self, answer: A) {
+    pub(crate) fn answer(&mut self, answer: A) {
         self.answer = Some(Ok(answer));
     }
 
@@ -147,7 +161,7 @@ impl<B, A, E: From<StoreError>> Ask<B, A, E> {
 
 impl Job {
     /// Tells the caller what became of it.
-    pub(super) fn send(self, failure: Option<&StoreError>) {
+    pub(crate) fn send(self, failure: Option<&StoreError>) {
         match self {
             Self::Accept(ask) => ask.send(failure),
             Self::Refuse(ask) => ask.send(failure),
