@@ -5,6 +5,7 @@
 mod error;
 mod job;
 mod memory;
+mod postgres;
 mod records;
 mod registry;
 mod rows;
@@ -17,6 +18,7 @@ use pipekeeper_model::{Digest, Name, RunId};
 
 pub use error::{CommitError, StoreError};
 pub use memory::MemoryStore;
+pub use postgres::{ConnectError, PostgresStore, PostgresUrl, UrlError, is_empty};
 pub use records::{
     Accepted, Commit, Delivery, DeliveryId, DeliveryOutcome, DeliverySettlement, NewDelivery, RefMove,
     Refusal, RunFilter, RunStamp, RunSummary, StoredEffect, StoredRun,

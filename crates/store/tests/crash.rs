@@ -2,52 +2,119 @@
 //!
 //! The test runs itself as the server, reads what that acknowledged, and kills it at another point in every round.
 
+#[path = "common/postgres.rs"]
+mod database;
+
 use std::{
     collections::BTreeSet,
     error::Error,
     io::{BufRead as _, BufReader, Write as _},
-    path::Path,
     process::{Command, Stdio},
 };
 
+use database::TestDatabase;
 use futures_util::future::try_join_all;
 use pipekeeper_engine::{Effect, Event, Fact};
 use pipekeeper_model::{Actor, AttemptId, NodeId, RunId, Timestamp};
 use pipekeeper_store::{
-    Accepted, Commit, DeliveryId, DeliveryOutcome, DeliverySettlement, NewDelivery, RunFilter, RunSummary,
-    SqliteStore, Store,
+    Accepted, Commit, DeliveryId, DeliveryOutcome, DeliverySettlement, NewDelivery, PostgresStore, RunFilter,
+    RunSummary, SqliteStore, Store,
 };
 use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
+/// The path of an SQLite database, or the address of a Postgres one.
 const DATABASE: &str = "PIPEKEEPER_CRASH_TEST_DATABASE";
 const ROUNDS: usize = 20;
+/// Fewer, since the database itself lives on.
+const POSTGRES_ROUNDS: usize = 8;
 const WRITERS: u64 = 8;
 
 #[test]
 fn every_acknowledged_write_survives_a_kill() -> Fallible<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("pipe.db");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let mut acknowledged = Vec::new();
-    for round in 0..ROUNDS {
-        // From "while it starts to write" to "after some hundred writes", at another place in a transaction each time.
-        let before = acknowledged.len();
-        acknowledged.extend(write_until_killed(&path, round * 17)?);
-        assert!(acknowledged.len() > before, "round {round} wrote nothing");
-        runtime.block_on(check(&path, &acknowledged))?;
+    let path = path.to_str().ok_or("a path in UTF-8")?;
+    for acknowledged in Rounds::new(path, ROUNDS) {
+        runtime()?.block_on(async {
+            let store = SqliteStore::open(path).await?;
+            check(&store, &acknowledged?).await?;
+            let mut connection = SqliteConnectOptions::new().filename(path).connect().await?;
+            let whole: String = sqlx::query_scalar("PRAGMA integrity_check")
+                .fetch_one(&mut connection)
+                .await?;
+            assert_eq!(whole, "ok");
+            Fallible::Ok(())
+        })?;
     }
     Ok(())
 }
 
+#[test]
+fn every_write_that_postgres_acknowledged_survives_a_kill_of_the_writer() -> Fallible<()> {
+    let Some(database) = runtime()?.block_on(TestDatabase::make()) else {
+        return Ok(());
+    };
+    for acknowledged in Rounds::new(database.address(), POSTGRES_ROUNDS) {
+        runtime()?.block_on(async {
+            let store = PostgresStore::open(&database.address().parse()?).await?;
+            check(&store, &acknowledged?).await
+        })?;
+    }
+    Ok(())
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Servers that are killed one after the other, each with what it acknowledged; the last with all that was acknowledged.
+struct Rounds<'a> {
+    database: &'a str,
+    rounds: usize,
+    round: usize,
+    acknowledged: Vec<String>,
+}
+
+impl<'a> Rounds<'a> {
+    fn new(database: &'a str, rounds: usize) -> Self {
+        Self {
+            database,
+            rounds,
+            round: 0,
+            acknowledged: Vec::new(),
+        }
+    }
+}
+
+impl Iterator for Rounds<'_> {
+    type Item = Fallible<Vec<String>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.round == self.rounds {
+            return None;
+        }
+        // From "while it starts to write" to "after some hundred writes", at another place in a transaction each time.
+        let written = write_until_killed(self.database, self.round * 17);
+        self.round += 1;
+        Some(written.map(|written| {
+            assert!(!written.is_empty(), "round {} wrote nothing", self.round);
+            self.acknowledged.extend(written.iter().cloned());
+            if self.round == self.rounds {
+                self.acknowledged.clone()
+            } else {
+                written
+            }
+        }))
+    }
+}
+
 /// Runs a server on the database, kills it after this many acknowledgements, and returns all that it gave.
-fn write_until_killed(path: &Path, after: usize) -> Fallible<Vec<String>> {
+fn write_until_killed(database: &str, after: usize) -> Fallible<Vec<String>> {
     let mut server = Command::new(std::env::current_exe()?)
         .args(["--exact", "server_for_the_crash_test", "--nocapture"])
-        .env(DATABASE, path)
+        .env(DATABASE, database)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;
@@ -68,8 +135,7 @@ fn write_until_killed(path: &Path, after: usize) -> Fallible<Vec<String>> {
     Ok(lines)
 }
 
-async fn check(path: &Path, acknowledged: &[String]) -> Fallible<()> {
-    let store = SqliteStore::open(path).await?;
+async fn check(store: &impl Store, acknowledged: &[String]) -> Fallible<()> {
     for line in acknowledged {
         let (kind, rest) = line.split_once(' ').ok_or("a kind")?;
         let (first, second) = rest.split_once(' ').ok_or("two words")?;
@@ -99,28 +165,29 @@ async fn check(path: &Path, acknowledged: &[String]) -> Fallible<()> {
         assert!(launched.contains(&summary.id), "a run without its effect");
     }
     store.close().await;
-    let mut connection = SqliteConnectOptions::new().filename(path).connect().await?;
-    let whole: String = sqlx::query_scalar("PRAGMA integrity_check")
-        .fetch_one(&mut connection)
-        .await?;
-    assert_eq!(whole, "ok");
     Ok(())
 }
 
 /// Not a test of its own: the process that the test kills.
 #[tokio::test]
 async fn server_for_the_crash_test() -> Fallible<()> {
-    let Some(path) = std::env::var_os(DATABASE) else {
+    let Ok(database) = std::env::var(DATABASE) else {
         return Ok(());
     };
-    let store = SqliteStore::open(path).await?;
+    match database.parse() {
+        Ok(url) => write(&PostgresStore::open(&url).await?).await,
+        Err(_) => write(&SqliteStore::open(database).await?).await,
+    }
+}
+
+async fn write(store: &impl Store) -> Fallible<()> {
     let first = store.last_run().await?;
-    let writers = (1..=WRITERS).map(|writer| write_forever(&store, first, writer));
+    let writers = (1..=WRITERS).map(|writer| write_forever(store, first, writer));
     try_join_all(writers).await?;
     Ok(())
 }
 
-async fn write_forever(store: &SqliteStore, first: u64, writer: u64) -> Fallible<()> {
+async fn write_forever(store: &impl Store, first: u64, writer: u64) -> Fallible<()> {
     for number in 0.. {
         let run = first + writer + number * WRITERS;
         let received = NewDelivery {

@@ -1,18 +1,38 @@
 //! Every migration runs on a database that is not empty, and what older ones stored is read in the end.
 
-use std::{error::Error, fs, path::Path};
+#[path = "common/postgres.rs"]
+mod database;
 
+use std::{error::Error, fs, path::PathBuf};
+
+use database::TestDatabase;
 use pipekeeper_model::{Actor, GitRef, Outcome, RunId};
-use pipekeeper_store::{DeliveryId, DeliveryOutcome, RefMove, RunFilter, SqliteStore, Store as _};
+use pipekeeper_store::{DeliveryId, DeliveryOutcome, PostgresStore, RefMove, RunFilter, SqliteStore, Store};
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Executor as _,
-    migrate::Migrator,
+    migrate::{Migration, Migrator},
+    postgres::PgConnectOptions,
     sqlite::{SqliteConnectOptions, SqliteJournalMode},
 };
 
 type TestResult = Result<(), Box<dyn Error>>;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
+static SQLITE: Migrator = sqlx::migrate!("../../migrations/sqlite");
+static POSTGRES: Migrator = sqlx::migrate!("../../migrations/postgres");
+
+/// The rows to insert right after a migration, in the words of one database where they are not those of both.
+fn sample(migration: &Migration, dialect: &str) -> Result<Option<String>, Box<dyn Error>> {
+    let number = migration.version;
+    let files = [format!("{number:04}.{dialect}.sql"), format!("{number:04}.sql")];
+    let files = files.map(|file| PathBuf::from("tests/samples").join(file));
+    match files.iter().find(|file| file.exists()) {
+        Some(file) => Ok(Some(fs::read_to_string(file)?)),
+        None if migration.sql.as_str().contains("CREATE TABLE") => {
+            Err(format!("migration {number} has no sample").into())
+        }
+        None => Ok(None),
+    }
+}
 
 #[tokio::test]
 async fn every_step_keeps_what_is_stored() -> TestResult {
@@ -23,20 +43,39 @@ async fn every_step_keeps_what_is_stored() -> TestResult {
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal);
     let mut connection = options.connect().await?;
-    for migration in MIGRATIONS.iter() {
-        MIGRATIONS
+    for migration in SQLITE.iter() {
+        SQLITE
             .run_direct(Some(migration.version), &mut connection, false)
             .await?;
-        let sample = Path::new("tests/samples").join(format!("{:04}.sql", migration.version));
-        if migration.sql.as_str().contains("CREATE TABLE") || sample.exists() {
-            connection
-                .execute(AssertSqlSafe(fs::read_to_string(&sample)?))
-                .await?;
+        if let Some(sample) = sample(migration, "sqlite")? {
+            connection.execute(AssertSqlSafe(sample)).await?;
         }
     }
     drop(connection);
+    check(&SqliteStore::open(&path).await?).await
+}
 
-    let store = SqliteStore::open(&path).await?;
+#[tokio::test]
+async fn every_step_keeps_what_is_stored_in_postgres() -> TestResult {
+    let Some(database) = TestDatabase::make().await else {
+        return Ok(());
+    };
+    let options: PgConnectOptions = database.address().parse()?;
+    let mut connection = options.connect().await?;
+    for migration in POSTGRES.iter() {
+        POSTGRES
+            .run_direct(Some(migration.version), &mut connection, false)
+            .await?;
+        if let Some(sample) = sample(migration, "postgres")? {
+            connection.execute(AssertSqlSafe(sample)).await?;
+        }
+    }
+    drop(connection);
+    check(&PostgresStore::open(&database.address().parse()?).await?).await
+}
+
+/// What the samples say, and that the store can go on from there.
+async fn check(store: &impl Store) -> TestResult {
     let delivery = store.delivery(DeliveryId(1)).await?.ok_or("it is stored")?;
     assert_eq!(delivery.received.body, b"{}");
     let ran = DeliveryOutcome::Ran {
@@ -78,20 +117,28 @@ async fn every_step_keeps_what_is_stored() -> TestResult {
 
 #[test]
 fn the_files_are_numbered_without_gaps_and_all_are_embedded() -> TestResult {
+    let sqlite = names("sqlite")?;
+    assert_eq!(sqlite, names("postgres")?, "both databases take the same steps");
+    for migrations in [&SQLITE, &POSTGRES] {
+        assert_eq!(
+            sqlite.len(),
+            migrations.iter().count(),
+            "touch a source file of the crate: {sqlite:?}"
+        );
+        for (number, (name, migration)) in (1_i64..).zip(sqlite.iter().zip(migrations.iter())) {
+            assert!(name.starts_with(&format!("{number:04}_")), "{name}");
+            assert!(name.ends_with(".sql"), "{name}");
+            assert_eq!(migration.version, number);
+        }
+    }
+    Ok(())
+}
+
+fn names(dialect: &str) -> Result<Vec<String>, Box<dyn Error>> {
     let mut names = Vec::new();
-    for entry in fs::read_dir("../../migrations/sqlite")? {
+    for entry in fs::read_dir(format!("../../migrations/{dialect}"))? {
         names.push(entry?.file_name().into_string().map_err(|_| "a name in UTF-8")?);
     }
     names.sort();
-    assert_eq!(
-        names.len(),
-        MIGRATIONS.iter().count(),
-        "touch a source file of the crate: {names:?}"
-    );
-    for (number, (name, migration)) in (1_i64..).zip(names.iter().zip(MIGRATIONS.iter())) {
-        assert!(name.starts_with(&format!("{number:04}_")), "{name}");
-        assert!(name.ends_with(".sql"), "{name}");
-        assert_eq!(migration.version, number);
-    }
-    Ok(())
+    Ok(names)
 }

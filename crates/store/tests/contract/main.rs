@@ -2,6 +2,8 @@
 
 mod concurrency;
 mod data;
+#[path = "../common/postgres.rs"]
+mod database;
 mod deliveries;
 mod effects;
 mod ledger;
@@ -11,7 +13,8 @@ mod successes;
 
 use std::error::Error;
 
-use pipekeeper_store::{MemoryStore, SqliteStore, Store as _};
+use database::TestDatabase;
+use pipekeeper_store::{MemoryStore, PostgresStore, SqliteStore, Store as _};
 
 type TestResult = Result<(), Box<dyn Error>>;
 
@@ -105,6 +108,7 @@ macro_rules! suite {
 
 suite!(memory, crate::with_memory);
 suite!(sqlite, crate::with_sqlite);
+suite!(postgres, crate::with_postgres);
 
 async fn with_memory(case: impl AsyncFnOnce(&MemoryStore) -> TestResult) -> TestResult {
     case(&MemoryStore::new()).await
@@ -113,6 +117,16 @@ async fn with_memory(case: impl AsyncFnOnce(&MemoryStore) -> TestResult) -> Test
 async fn with_sqlite(case: impl AsyncFnOnce(&SqliteStore) -> TestResult) -> TestResult {
     let folder = tempfile::tempdir()?;
     let store = SqliteStore::open(folder.path().join("pipe.db")).await?;
+    case(&store).await?;
+    store.close().await;
+    Ok(())
+}
+
+async fn with_postgres(case: impl AsyncFnOnce(&PostgresStore) -> TestResult) -> TestResult {
+    let Some(database) = TestDatabase::make().await else {
+        return Ok(());
+    };
+    let store = PostgresStore::open(&database.address().parse()?).await?;
     case(&store).await?;
     store.close().await;
     Ok(())
