@@ -2,6 +2,8 @@
 //!
 //! A store keeps and returns; it decides nothing. Log bytes and artifacts are files, not rows.
 
+mod backup;
+mod copy;
 mod error;
 mod job;
 mod memory;
@@ -16,6 +18,8 @@ use async_trait::async_trait;
 use pipekeeper_engine::{AdoptedNode, EffectKey, Event};
 use pipekeeper_model::{Digest, Name, RunId};
 
+pub use backup::{BackupError, back_up_sqlite, restore_sqlite};
+pub use copy::{Copied, CopyError, copy};
 pub use error::{CommitError, StoreError};
 pub use memory::MemoryStore;
 pub use postgres::{ConnectError, PostgresStore, PostgresUrl, UrlError, is_empty};

@@ -38,6 +38,10 @@ use crate::{
     rows::Cells,
 };
 
+pub(crate) use open::connect;
+pub(crate) use text::to_column;
+pub(crate) use writer::begin;
+
 pub use open::{ConnectError, is_empty};
 pub use url::{PostgresUrl, UrlError};
 

@@ -43,6 +43,11 @@ impl SqliteStore {
     async fn ask<B, A, E: From<StoreError>>(&self, job: fn(Ask<B, A, E>) -> Job, body: B) -> Result<A, E> {
         job::ask(&self.jobs, job, body).await
     }
+
+    /// The connections that read.
+    pub(crate) fn readers(&self) -> &SqlitePool {
+        &self.readers
+    }
 }
 
 #[async_trait]
