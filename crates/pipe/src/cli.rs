@@ -128,6 +128,8 @@ enum Command {
     Hooks(cmd::hooks::Hooks),
     /// List and remove the archive caches of local runs, or of a server
     Cache(cmd::cache::Cache),
+    /// Migrate, back up, restore or copy the server's database
+    Db(cmd::db::Db),
     /// Check that everything `pipe` needs is there
     Doctor(cmd::doctor::Doctor),
     /// Print completions for a shell
@@ -171,6 +173,7 @@ impl Cli {
             Command::Debug(args) => args.run(),
             Command::Hooks(args) => args.run(output),
             Command::Cache(args) => args.run(output),
+            Command::Db(args) => args.run(),
             Command::Doctor(args) => args.run(output),
             Command::Completions(args) => args.run(),
             Command::Agent => Err(

@@ -6,6 +6,7 @@ pub(crate) mod cache;
 pub(crate) mod cancel;
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod db;
 pub(crate) mod debug;
 pub(crate) mod demo;
 pub(crate) mod doctor;

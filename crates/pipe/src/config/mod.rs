@@ -3,6 +3,7 @@
 //! Precedence: flag > environment > file > default. Unknown keys are errors with their place.
 
 mod clusters;
+mod database;
 mod object_store;
 mod overlay;
 mod raw;
@@ -24,8 +25,11 @@ use pipekeeper_server::Exposure;
 use pipekeeper_source::{PlainHttp, Repository, RepositoryUrl};
 use serde::Deserialize;
 
-pub(crate) use self::clusters::ClusterConfig;
 use self::raw::{Raw, RawCaches, RawProject, RawSecret, RawTier};
+pub(crate) use self::{
+    clusters::ClusterConfig,
+    database::{Database, postgres},
+};
 use crate::{
     failure::{Failure, OrFail},
     folders, term,
@@ -46,6 +50,8 @@ pub(crate) struct Config {
     pub(crate) exposure: Exposure,
     /// The folder of database, mirrors, logs and artifacts.
     pub(crate) data_dir: PathBuf,
+    /// Where the state is.
+    pub(crate) database: Database,
     /// How it logs.
     pub(crate) log: Log,
     /// How large one artifact may be that comes from a pod.
@@ -146,6 +152,12 @@ pub(crate) fn data_dir(flags: &Flags) -> Result<PathBuf, Failure> {
     read(flags, env::vars())?.data_dir()
 }
 
+/// Data folder and database, for commands that need nothing else.
+pub(crate) fn database(flags: &Flags) -> Result<(PathBuf, Database), Failure> {
+    let raw = read(flags, env::vars())?;
+    Ok((raw.data_dir()?, raw.database()?))
+}
+
 /// How much the caches of local runs may take: the environment alone says so.
 pub(crate) fn local_cache_quota() -> Result<CacheQuota, Failure> {
     let mut raw = Raw::default();
@@ -190,6 +202,7 @@ impl Raw {
         })?;
         let data_dir = self.data_dir()?;
         let exposure = exposure(self.url.as_deref(), self.behind_proxy)?;
+        let database = self.database()?;
         let clusters = clusters::clusters(self.clusters)?;
         let projects = projects(self.projects, &clusters)?;
         clusters::check_namespaces(&clusters, &projects)?;
@@ -197,6 +210,7 @@ impl Raw {
             listen,
             exposure,
             data_dir,
+            database,
             log: Log {
                 format: self.log.format.unwrap_or_default(),
                 level: self.log.level,

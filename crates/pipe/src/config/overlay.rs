@@ -30,6 +30,8 @@ fn set(raw: &mut Raw, path: &[&str], value: String) -> Result<(), String> {
             };
         }
         ["data_dir"] => raw.data_dir = Some(value.into()),
+        ["database"] => raw.database = Some(value),
+        ["database_password_file"] => raw.database_password_file = Some(value.into()),
         ["log", "format"] => {
             raw.log.format = Some(match value.as_str() {
                 "text" => LogFormat::Text,

@@ -20,6 +20,8 @@ pub(super) struct Raw {
     pub(super) url: Option<String>,
     pub(super) behind_proxy: bool,
     pub(super) data_dir: Option<PathBuf>,
+    pub(super) database: Option<String>,
+    pub(super) database_password_file: Option<PathBuf>,
     pub(super) log: RawLog,
     pub(super) artifacts: RawArtifacts,
     pub(super) caches: RawCaches,

@@ -2,7 +2,7 @@ use std::{path::Path, time::Duration};
 
 use pipekeeper_backend::pod::HoldOptions;
 
-use super::{Config, Flags, LogFormat, Raw, overlay, raw};
+use super::{Config, Database, Flags, LogFormat, Raw, overlay, raw};
 use crate::failure::Failure;
 
 fn vars(pairs: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
@@ -39,6 +39,8 @@ fn the_example_is_valid_and_complete() {
     let keys = [
         "listen",
         "data_dir",
+        "database",
+        "database_password_file",
         "format",
         "level",
         "forge",
@@ -126,6 +128,42 @@ fn flags_win_over_all() {
     let config = raw.finish().unwrap();
     assert_eq!(config.listen.port(), 3);
     assert_eq!(config.data_dir, Path::new("/x"));
+}
+
+#[test]
+fn the_database_is_a_file_unless_postgres_is_named() {
+    let database = |text: &str, pairs: &[(&str, &str)]| parse(text, pairs).map(|config| config.database);
+    assert!(matches!(database("", &[]), Ok(Database::Sqlite)));
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("password");
+    std::fs::write(&file, "s3cret\n").unwrap();
+    let password = format!("database_password_file = {file:?}\n");
+    let named = format!("database = \"postgres://ann@db.example.org/ci\"\n{password}");
+    let Ok(Database::Postgres(url)) = database(&named, &[]) else {
+        panic!("Postgres is named");
+    };
+    assert_eq!(url.to_string(), "postgres://db.example.org:5432/ci");
+    assert!(url.variables().contains(&("PGPASSWORD", "s3cret".to_owned())));
+    let Ok(Database::Postgres(url)) = database(&named, &[("PIPE_DATABASE", "postgres://h/other")]) else {
+        panic!("Postgres is named");
+    };
+    assert_eq!(url.to_string(), "postgres://h:5432/other");
+    for (text, wanted) in [
+        (
+            "database = \"mysql://ann:s3cret@h/d\"".to_owned(),
+            "does not begin with `postgres://`",
+        ),
+        (password.clone(), "no `database`"),
+        (
+            format!("database = \"postgres://ann:s3cret@h/d\"\n{password}"),
+            "`database` has a password",
+        ),
+        (named.replace("password\"", "none\""), "cannot be read"),
+    ] {
+        let failure = database(&text, &[]).unwrap_err();
+        assert!(failure.message.contains(wanted), "{text}: {failure}");
+        assert!(!failure.message.contains("s3cret"), "{failure}");
+    }
 }
 
 /// A file, variables over it, and what the error says.

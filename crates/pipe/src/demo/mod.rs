@@ -26,7 +26,7 @@ use self::{repository::Repositories, story::Story};
 use crate::{
     client::Client,
     cmd::demo::{Approver, Demo},
-    config::{ARTIFACT_LIMIT, Config, Log, PlaceConfig, ProjectConfig},
+    config::{ARTIFACT_LIMIT, Config, Database, Log, PlaceConfig, ProjectConfig},
     failure::{Exit, Failure, OrFail},
     folders,
     server::{self, Started, tokens},
@@ -198,6 +198,7 @@ fn config(options: &Demo, root: &Path, bare: &Path, secret: &str) -> Result<Conf
         listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), options.port),
         exposure: Exposure::Loopback,
         data_dir: root.join("server"),
+        database: Database::Sqlite,
         log: Log::default(),
         artifact_limit: ARTIFACT_LIMIT,
         caches: CacheQuota::default(),

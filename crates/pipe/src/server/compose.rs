@@ -1,13 +1,6 @@
 //! Puts a server together from its configuration.
 
-use std::{
-    collections::BTreeMap,
-    future::Future,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use pipekeeper_backend::{LocalBackend, LocalOptions};
 use pipekeeper_controller::{
@@ -18,14 +11,21 @@ use pipekeeper_server::{
     AccessToken, Exposure, FixedProjects, HookProject, Limits, ServeError, ServerParts, first_link, serve,
 };
 use pipekeeper_source::{GitSource, Source};
-use pipekeeper_store::{OpenError, Registry, SqliteStore, Store, StoreError};
+use pipekeeper_store::{Store, StoreError};
 use tokio::{
     net::TcpListener,
     sync::{broadcast, mpsc},
     task::JoinHandle,
 };
 
-use super::{address, clusters, objects, secrets::FileSecrets, tokens, trees::SentTrees};
+use super::{
+    address, clusters,
+    database::{self, Opened},
+    objects,
+    secrets::FileSecrets,
+    tokens,
+    trees::SentTrees,
+};
 use crate::{
     clock::SystemClock,
     config::{Config, ProjectConfig},
@@ -53,7 +53,7 @@ pub(crate) struct Started {
     pub(crate) layout: Layout,
     parts: ServerParts,
     listener: TcpListener,
-    store: Arc<SqliteStore>,
+    store: Arc<dyn Store>,
     handle: Handle,
     controller: JoinHandle<Result<(), StoreError>>,
 }
@@ -63,7 +63,7 @@ pub(crate) async fn start(config: &Config) -> Result<Started, Failure> {
     let listener = address::bind(config.listen, &config.exposure).await?;
     let address = listener.local_addr().or_fail("find the address")?;
     folders::make(&config.data_dir)?;
-    let store = Arc::new(open_store(&config.data_dir).await?);
+    let Opened { store, registry } = database::open(&config.data_dir, &config.database).await?;
     let source: Arc<dyn Source> =
         Arc::new(GitSource::open(&config.data_dir.join("git")).or_usage("use git")?);
     let admin = tokens::admin(&config.data_dir)?;
@@ -75,12 +75,12 @@ pub(crate) async fn start(config: &Config) -> Result<Started, Failure> {
     let trees = Arc::new(SentTrees::open(&config.data_dir.join("trees"), &config.projects)?);
     let sources = (source, trees.source());
     let (controller, handle) = controller(config, &store, sources, &layout).await?;
-    let first_link = first_link(store.as_ref(), SystemClock.now())
+    let first_link = first_link(registry.as_ref(), SystemClock.now())
         .await
         .or_fail("make the link for the first admin")?;
     let parts = ServerParts {
-        store: Arc::clone(&store) as Arc<dyn Store>,
-        registry: Arc::clone(&store) as Arc<dyn Registry>,
+        store: Arc::clone(&store),
+        registry,
         exposure: config.exposure.clone(),
         handle: handle.clone(),
         layout: layout.clone(),
@@ -115,28 +115,9 @@ pub(crate) async fn start(config: &Config) -> Result<Started, Failure> {
     })
 }
 
-async fn open_store(data_dir: &Path) -> Result<SqliteStore, Failure> {
-    SqliteStore::open(data_dir.join("pipekeeper.db"))
-        .await
-        .map_err(|error| {
-            let failure = Failure::usage(format!("failed to {}", chain(&error)));
-            match error {
-                OpenError::InUse { .. } => {
-                    failure.hint("one server has a data folder at a time; choose another with `--data-dir`")
-                }
-                OpenError::Lock { .. }
-                | OpenError::NetworkFileSystem { .. }
-                | OpenError::Newer { .. }
-                | OpenError::Migrate { .. }
-                | OpenError::Database { .. }
-                | OpenError::NoWriteAheadLog { .. } => failure,
-            }
-        })
-}
-
 async fn controller(
     config: &Config,
-    store: &Arc<SqliteStore>,
+    store: &Arc<dyn Store>,
     (source, trees): (Arc<dyn Source>, Arc<dyn Source>),
     layout: &Layout,
 ) -> Result<(Controller, Handle), Failure> {
@@ -154,7 +135,7 @@ async fn controller(
     let projects = Arc::new(Projects::new(
         config.projects.iter().map(|one| one.project.clone()),
     ));
-    let store = Arc::clone(store) as Arc<dyn Store>;
+    let store = Arc::clone(store);
     let intake = GitIntake::new(
         Arc::clone(&projects),
         Arc::clone(&source),

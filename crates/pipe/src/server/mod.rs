@@ -3,6 +3,7 @@
 pub(crate) mod address;
 mod clusters;
 mod compose;
+pub(crate) mod database;
 mod objects;
 mod secrets;
 pub(crate) mod tokens;

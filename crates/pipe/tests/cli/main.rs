@@ -6,6 +6,9 @@ mod cache;
 mod check;
 mod client;
 mod clusters;
+#[path = "../../../store/tests/common/postgres.rs"]
+mod database;
+mod db;
 mod debug;
 mod demo;
 mod examples;
