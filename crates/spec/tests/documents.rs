@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use pipekeeper_spec::{
     Diagnostics, Severity, SourceFile,
     document::{
-        Document, Kind, Others, check_documents, check_set, diff, document_schema, document_table,
+        Document, KeyRow, Kind, Others, check_documents, check_set, diff, document_schema, document_table,
         documents_schema, explain_key,
     },
 };
@@ -86,7 +86,7 @@ fn every_key_has_a_meaning() {
         .collect();
     let mut ignored = Vec::new();
     for kind in Kind::ALL {
-        for (path, _) in document_table(*kind) {
+        for KeyRow { path, .. } in document_table(*kind) {
             let parts: Vec<&str> = path
                 .split(['.', '[', ']'])
                 .filter(|part| !part.is_empty())
@@ -131,7 +131,7 @@ fn every_key_of_the_schema_is_in_the_table() {
     for kind in Kind::ALL {
         let mut found = BTreeSet::new();
         walk(&document_schema(*kind), "", &mut found);
-        let table = document_table(*kind).into_iter().map(|(path, _)| path);
+        let table = document_table(*kind).into_iter().map(|row| row.path);
         let table: BTreeSet<String> = table.chain(["kind".to_owned(), "name".to_owned()]).collect();
         assert_eq!(found, table, "{kind}");
     }
@@ -605,11 +605,11 @@ fn kinds_and_keys_have_pages() {
 
     A place that a release may reach, and what stands in front of it.
 
-    approvals          Who must approve; without it, nobody.
-    approvals.count    How many distinct people; default 1.
-    approvals.by       Who counts: `role:ops`, `user:ann`; default whoever may approve in the project.
-    approvals.self     Whether the one who asked for the move counts too.
-    approvals.expires  How long the question stands; default 7d.
+    approvals          keys             Who must approve; without it, nobody.
+    approvals.count    1 to 50          How many distinct people; default 1.
+    approvals.by       list: text       Who counts: `role:ops`, `user:ann`; default whoever may approve in the project.
+    approvals.self     `true`, `false`  Whether the one who asked for the move counts too.
+    approvals.expires  text             How long the question stands; default 7d.
     ");
     for kind in Kind::ALL {
         assert!(

@@ -72,8 +72,8 @@ fn the_example_documents_are_one_whole_set_of_every_kind() {
 /// The section of a kind: its example, and a table that is made from its keys.
 fn table_of(kind: Kind) -> String {
     let rows = document_table(kind).into_iter();
-    let rows = rows.map(|(path, help)| format!("| `{path}` | {help} |\n"));
-    format!("| key | |\n|---|---|\n{}", rows.collect::<String>())
+    let rows = rows.map(|row| format!("| `{}` | {} | {} |\n", row.path, row.takes, row.help));
+    format!("| key | takes | |\n|---|---|---|\n{}", rows.collect::<String>())
 }
 
 #[test]

@@ -166,7 +166,7 @@ impl Source {
 pub(super) static KEYS: Object = Object {
     what: "an App",
     keys: &[
-        key("project", ACTS, NAME, "The Project whose it is.").required(),
+        key("project", ACTS, NAME, "The Project that it belongs to.").required(),
         key("source", ACTS, SOURCE, "What is wanted, and how it is made.").required(),
         key(
             "environment",
@@ -174,7 +174,7 @@ pub(super) static KEYS: Object = Object {
             NAME,
             "The Environment whose rules hold for it; its cluster and namespace are meant where none is named.",
         ),
-        key("cluster", ACTS, NAME, "The Cluster."),
+        key("cluster", ACTS, NAME, "The Cluster that it is in."),
         key("namespace", ACTS, FREE, "The namespace there."),
         key(
             "images",

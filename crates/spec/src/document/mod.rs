@@ -37,7 +37,7 @@ pub use files::check_documents;
 pub use forge::{Discover, Forge, ForgeType};
 pub use kind::{Body, Document, Kind, ParseKindError};
 pub use notification::{Address, Format, Happening, Notification};
-pub use page::{document_schema, document_table, documents_schema, explain_key};
+pub use page::{KeyRow, document_schema, document_table, documents_schema, explain_key};
 pub use parts::ValueSource;
 pub use project::{EnvironmentOfProject, Forks, Project, Protected, Retention};
 pub use registry::{PullSecret, Registry};

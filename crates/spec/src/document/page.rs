@@ -72,22 +72,37 @@ fn is_required(key: &Key) -> bool {
     key.presence == Presence::Required
 }
 
-/// Every key of a kind with its line of help: `[]` stands for an item, `*` for a key of the user's choice.
-pub fn document_table(kind: Kind) -> Vec<(String, &'static str)> {
+/// One key of a kind, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRow {
+    /// Its path: `[]` stands for an item, `*` for a key of the user's choice.
+    pub path: String,
+    /// What it takes.
+    pub takes: String,
+    /// What it means.
+    pub help: &'static str,
+}
+
+/// Every key of a kind beside `kind` and `name`.
+pub fn document_table(kind: Kind) -> Vec<KeyRow> {
     let mut rows = Vec::new();
     object_rows("", kind.keys(), &mut rows);
     rows
 }
 
-fn object_rows(path: &str, object: &Object, rows: &mut Vec<(String, &'static str)>) {
+fn object_rows(path: &str, object: &Object, rows: &mut Vec<KeyRow>) {
     for key in object.keys {
         let path = join(path, key.name);
-        rows.push((path.clone(), key.help));
+        rows.push(KeyRow {
+            path: path.clone(),
+            takes: takes(&key.shape),
+            help: key.help,
+        });
         shape_rows(&path, &key.shape, rows);
     }
 }
 
-fn shape_rows(path: &str, shape: &Shape, rows: &mut Vec<(String, &'static str)>) {
+fn shape_rows(path: &str, shape: &Shape, rows: &mut Vec<KeyRow>) {
     match shape {
         Shape::List(of) => shape_rows(&format!("{path}[]"), of, rows),
         Shape::Map { of, .. } => shape_rows(&format!("{path}.*"), of, rows),
@@ -98,6 +113,25 @@ fn shape_rows(path: &str, shape: &Shape, rows: &mut Vec<(String, &'static str)>)
         | Shape::Words(_)
         | Shape::AnyOf(_)
         | Shape::Entries => {}
+    }
+}
+
+fn takes(shape: &Shape) -> String {
+    match shape {
+        Shape::Text(_) => "text".to_owned(),
+        Shape::Bool => "`true`, `false`".to_owned(),
+        Shape::Int { min, max } => format!("{min} to {max}"),
+        Shape::Words(words) => {
+            let words = words.iter().map(|word| format!("`{}`", word.text));
+            words.collect::<Vec<_>>().join(", ")
+        }
+        Shape::List(of) => format!("list: {}", takes(of)),
+        Shape::Map { of, .. } => format!("for each name: {}", takes(of)),
+        Shape::Object(_) => "keys".to_owned(),
+        Shape::Choice { of, .. } => format!("keys, one of `{}`", of.join("`, `")),
+        // Of one value and a list of such, the list says both.
+        Shape::AnyOf(shapes) => shapes.last().map(takes).unwrap_or_default(),
+        Shape::Entries => "list".to_owned(),
     }
 }
 
@@ -114,19 +148,19 @@ pub fn explain_key(text: &str) -> Option<String> {
             .strip_prefix(rest)
             .is_some_and(|tail| rest.is_empty() || tail.is_empty() || tail.starts_with('.'))
     };
-    let rows: Vec<_> = rows.into_iter().filter(|(path, _)| is_below(path)).collect();
+    let rows: Vec<_> = rows.into_iter().filter(|row| is_below(&row.path)).collect();
     if rows.is_empty() {
         return None;
     }
     let mut page = format!("# {kind}\n\n{}\n\n", kind.help());
-    let width = rows
-        .iter()
-        .map(|(path, _)| path.chars().count())
-        .max()
-        .unwrap_or(0);
-    for (path, help) in rows {
+    let width = |column: fn(&KeyRow) -> &str| {
+        let widths = rows.iter().map(|row| column(row).chars().count());
+        widths.max().unwrap_or(0)
+    };
+    let (paths, taken) = (width(|row| &row.path), width(|row| &row.takes));
+    for KeyRow { path, takes, help } in &rows {
         // Writing to a string cannot fail.
-        let _ = writeln!(page, "{path:width$}  {help}");
+        let _ = writeln!(page, "{path:paths$}  {takes:taken$}  {help}");
     }
     Some(page)
 }
