@@ -84,10 +84,12 @@ enum Command {
     Check(cmd::check::Check),
     /// Write a first pipeline file for what this folder holds
     Init(cmd::init::Init),
-    /// Print the JSON Schema of pipeline files, for editors
-    Schema,
-    /// Explain an error code such as PK0035
+    /// Print the JSON Schema of pipeline files or of documents, for editors
+    Schema(cmd::schema::Schema),
+    /// Explain an error code such as PK0035, or the keys of a document such as Environment.approvals
     Explain(cmd::explain::Explain),
+    /// Check documents: what a server knows, declared in files
+    Apply(cmd::apply::Apply),
     /// Run the server
     Server(cmd::server::Server),
     /// Log in to a server
@@ -151,8 +153,9 @@ impl Cli {
             Command::Run(args) => args.run(output),
             Command::Check(args) => args.run(output),
             Command::Init(args) => args.run(),
-            Command::Schema => cmd::schema::run(),
+            Command::Schema(args) => args.run(),
             Command::Explain(args) => args.run(),
+            Command::Apply(args) => args.run(output),
             Command::Server(args) => args.run(),
             Command::Login(args) => args.run(),
             Command::Logout(args) => args.run(),

@@ -8,6 +8,7 @@ mod config;
 mod console;
 mod debug;
 mod demo;
+mod documents;
 mod failure;
 mod find;
 mod folders;

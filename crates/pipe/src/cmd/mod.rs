@@ -1,5 +1,6 @@
 //! One module for each command.
 
+pub(crate) mod apply;
 pub(crate) mod approve;
 pub(crate) mod audit;
 pub(crate) mod cache;

@@ -1,6 +1,7 @@
 use std::{path::Path, time::Duration};
 
 use pipekeeper_backend::pod::HoldOptions;
+use pipekeeper_spec::document::{Kind, document_table};
 
 use super::{Config, Database, Flags, LogFormat, Raw, overlay, raw};
 use crate::failure::Failure;
@@ -493,4 +494,65 @@ fn the_room_for_caches_is_read_and_wrong_sizes_are_refused() {
     let wrong = parse(&text, &[("PIPE_CACHES__TOTAL", "much")]).unwrap_err();
     assert!(wrong.to_string().contains("`caches.total`"), "{wrong}");
     assert!(parse(&text, &[("PIPE_CACHES__MORE", "1")]).is_err());
+}
+
+/// The keys that a table of the file may have.
+fn keys_of(table: &str) -> Vec<String> {
+    let error = raw::parse("config.toml", &format!("[{table}]\nno_such_key = 1\n"))
+        .err()
+        .unwrap();
+    let (_, known) = error.message.split_once("expected ").unwrap();
+    known.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_key_of_clusters_and_projects_has_its_place_in_a_document() {
+    let elsewhere = [
+        ("projects.x.plain_http", Kind::Forge, "insecure"),
+        ("projects.x.hook_secret", Kind::Project, "hook_secret.secret"),
+        ("projects.x.hook_secret_file", Kind::Project, "hook_secret.file"),
+        ("projects.x.backend", Kind::Project, "cluster"),
+        ("projects.x.secrets", Kind::Secret, "projects"),
+        ("projects.x.secrets.y.file", Kind::Secret, "file"),
+        ("projects.x.secrets.y.tiers", Kind::Secret, "tiers"),
+        (
+            "projects.x.protected_branches",
+            Kind::Project,
+            "protected.branches",
+        ),
+        ("projects.x.protected_tags", Kind::Project, "protected.tags"),
+        (
+            "clusters.x.object_store.secret_key_file",
+            Kind::Cluster,
+            "object_store.secret_key.file",
+        ),
+    ];
+    for table in [
+        "projects.x",
+        "projects.x.secrets.y",
+        "clusters.x",
+        "clusters.x.namespaces",
+        "clusters.x.limits",
+        "clusters.x.limits.container",
+        "clusters.x.profiles",
+        "clusters.x.volumes.*",
+        "clusters.x.resources",
+        "clusters.x.pool",
+        "clusters.x.hold",
+        "clusters.x.object_store",
+    ] {
+        let keys = keys_of(&table.replace('*', "y"));
+        assert!(keys.len() > 1, "{table}: {keys:?}");
+        for key in keys {
+            let key = format!("{table}.{key}");
+            let moved = elsewhere.iter().find(|(known, ..)| *known == key);
+            let (kind, path) = match (moved, key.strip_prefix("projects.x.")) {
+                (Some((_, kind, path)), _) => (*kind, (*path).to_owned()),
+                (None, Some(path)) => (Kind::Project, path.to_owned()),
+                (None, None) => (Kind::Cluster, key.replacen("clusters.x.", "", 1)),
+            };
+            let is_there = document_table(kind).iter().any(|row| row.path == path);
+            assert!(is_there, "{key} is no {kind}.{path}");
+        }
+    }
 }
