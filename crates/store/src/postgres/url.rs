@@ -13,7 +13,7 @@ const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 /// What it leaves out comes from the variables of `libpq` (`PGHOST`, `PGUSER`, …) and from `~/.pgpass`.
 #[derive(Clone)]
 pub struct PostgresUrl {
-    options: PgConnectOptions,
+    options: Box<PgConnectOptions>,
     password: Password,
 }
 
@@ -62,7 +62,10 @@ impl FromStr for PostgresUrl {
         } else {
             Password::Absent
         };
-        Ok(Self { options, password })
+        Ok(Self {
+            options: Box::new(options),
+            password,
+        })
     }
 }
 
@@ -72,7 +75,7 @@ impl PostgresUrl {
         match self.password {
             Password::Given => Err(UrlError::SecondPassword),
             Password::Absent => Ok(Self {
-                options: self.options.password(password),
+                options: Box::new(self.options.password(password)),
                 password: Password::Given,
             }),
         }
@@ -114,7 +117,7 @@ impl PostgresUrl {
     }
 
     pub(super) fn options(&self) -> PgConnectOptions {
-        self.options.clone()
+        PgConnectOptions::clone(&self.options)
     }
 }
 
