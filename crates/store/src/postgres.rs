@@ -16,6 +16,7 @@ mod pool;
 mod read;
 mod registry;
 mod runs;
+mod tenure;
 mod text;
 mod url;
 mod writer;

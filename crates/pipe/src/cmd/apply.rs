@@ -3,18 +3,22 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use pipekeeper_model::Name;
 use pipekeeper_spec::{
     Diagnostics, Severity,
-    document::{Document, Others, check_documents},
+    document::{Document, Kind, Others, check_documents},
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    cli::Output,
+    cli::{Output, Remote},
+    client::{Client, view},
     documents::{self, DocumentFile},
     failure::{Exit, Failure, OrFail},
     find::color,
-    term::{self, Paint, Tone},
+    runtime,
+    term::{self, Paint, Tone, clean},
 };
 
 /// The arguments.
@@ -24,23 +28,88 @@ pub(crate) struct Apply {
     #[arg(short, long, required = true, value_name = "PATH")]
     file: Vec<PathBuf>,
     /// What to do in the place of changing anything
-    #[arg(long, value_enum, required = true, value_name = "HOW")]
-    dry_run: DryRun,
+    #[arg(long, value_enum, value_name = "HOW")]
+    dry_run: Option<DryRun>,
+    #[command(flatten)]
+    remote: Remote,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum DryRun {
     /// Check the documents, without a server.
     Offline,
+    /// Show what would change on the server.
+    Server,
+}
+
+/// What became, or would become, of one document.
+#[derive(Deserialize)]
+struct Step {
+    kind: Kind,
+    name: Name,
+    what: String,
+    changes: Vec<Change>,
+}
+
+#[derive(Deserialize)]
+struct Change {
+    path: String,
+    old: Option<Value>,
+    new: Option<Value>,
 }
 
 impl Apply {
-    /// Checks the documents.
+    /// Checks the documents, and makes them true on the server unless that is not wanted.
     pub(crate) fn run(self, output: Output) -> Result<Exit, Failure> {
         let files = documents::read(&self.file)?;
-        match self.dry_run {
-            DryRun::Offline => check(&files, output),
+        let mode = match self.dry_run {
+            Some(DryRun::Offline) => return check(&files, output),
+            Some(DryRun::Server) => "compare",
+            None => "apply",
+        };
+        let sources: Vec<_> = files.iter().map(DocumentFile::source).collect();
+        let Ok((documents, _)) = check_documents(&sources, Others::Unknown) else {
+            return check(&files, output);
+        };
+        let body = json!({ "documents": documents, "mode": mode });
+        let client = Client::new(&self.remote)?;
+        let mut said = runtime::block_on(client.post(&["documents", "apply"], &body))?;
+        match output {
+            Output::Json => term::say(said),
+            Output::Text => {
+                let steps: Vec<Step> = view(said["steps"].take())?;
+                steps.iter().for_each(tell);
+                if mode == "compare" {
+                    term::note("nothing was changed: this only compares");
+                }
+            }
         }
+        Ok(Exit::Done)
+    }
+}
+
+fn tell(step: &Step) {
+    let paint = Paint::for_stdout();
+    let tone = if step.what == "unchanged" {
+        Tone::Faint
+    } else {
+        Tone::Good
+    };
+    let what = paint.tone(tone, format_args!("{:<9}", clean(&step.what)));
+    term::say(format_args!("{what} {}/{}", step.kind, step.name));
+    // What is new is all new.
+    for change in step.changes.iter().filter(|_| step.what == "changed") {
+        let text = |value: &Option<Value>| {
+            value
+                .as_ref()
+                .map_or_else(|| "–".to_owned(), |value| clean(&value.to_string()))
+        };
+        term::say(format_args!(
+            "          {}: {} → {}",
+            clean(&change.path),
+            text(&change.old),
+            text(&change.new)
+        ));
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use pipekeeper_store::{OpenError, PostgresStore, PostgresUrl, Registry, SqliteStore, Store};
+use pipekeeper_store::{ConnectError, OpenError, PostgresStore, PostgresUrl, Registry, SqliteStore, Store};
 
 use crate::{
     config::Database,
@@ -62,7 +62,16 @@ pub(crate) async fn open_sqlite(data_dir: &Path) -> Result<SqliteStore, Failure>
 }
 
 async fn open_postgres(url: &PostgresUrl) -> Result<PostgresStore, Failure> {
-    PostgresStore::open(url)
-        .await
-        .map_err(|error| Failure::usage(format!("failed to {}", chain(&error))))
+    PostgresStore::open_alone(url).await.map_err(|error| {
+        let failure = Failure::usage(format!("failed to {}", chain(&error)));
+        match error {
+            ConnectError::InUse { .. } => failure
+                .hint("stop the other one first; one whose machine vanished is forgotten within a minute"),
+            ConnectError::Database { .. }
+            | ConnectError::Silent { .. }
+            | ConnectError::Encoding { .. }
+            | ConnectError::Newer { .. }
+            | ConnectError::Migrate { .. } => failure,
+        }
+    })
 }

@@ -87,6 +87,55 @@ fn people_log_in_and_do_what_their_roles_say() {
     assert!(nobody.err.contains("nobody can log in yet"), "{}", nobody.err);
 }
 
+#[test]
+fn documents_are_compared_applied_and_shown() {
+    let site = Site::with_pipeline("on: { manual: true }\nactions: [{ name: a, run: 'true' }]\n");
+    let file = |role: &str| {
+        format!("{{ kind: RoleBinding, name: team, role: {role}, users: [ann], projects: [web] }}\n")
+    };
+    let apply = |role: &str, more: &[&str]| {
+        let args: Vec<&str> = ["apply", "-f", "-"]
+            .into_iter()
+            .chain(more.iter().copied())
+            .collect();
+        site.tell(&args, &file(role))
+    };
+    let compared = apply("developer", &["--dry-run", "server"]).expect(0);
+    assert!(
+        compared.out.contains("created   RoleBinding/team"),
+        "{}",
+        compared.out
+    );
+    assert!(
+        site.call(&["get"])
+            .expect(0)
+            .err
+            .contains("there are no documents")
+    );
+    apply("developer", &[]).expect(0);
+    let changed = apply("maintainer", &[]).expect(0);
+    assert!(
+        changed.out.contains("role: \"developer\" → \"maintainer\""),
+        "{}",
+        changed.out
+    );
+    let all = site.call(&["get"]).expect(0);
+    assert!(all.out.starts_with("RoleBinding/team"), "{}", all.out);
+    let one = site.call(&["get", "rolebinding/team"]).expect(0);
+    assert!(one.out.contains("\"role\": \"maintainer\""), "{}", one.out);
+    let history = site.call(&["get", "RoleBinding/team", "--history"]).expect(0);
+    assert_eq!(history.out.lines().count(), 2, "{}", history.out);
+    let forge = "{ kind: Forge, name: g, type: gitea, url: 'https://g.test' }\n";
+    let refused = site.tell(&["apply", "-f", "-"], forge).expect(2);
+    assert!(
+        refused.err.contains("from its configuration file"),
+        "{}",
+        refused.err
+    );
+    site.tell(&["apply", "-f", "-"], "kind: Nothing\n").expect(2);
+    site.call(&["get", "Forge/none"]).expect(3);
+}
+
 /// Whoever can read the server's folder is its owner.
 fn audit_says_who_did_what(site: &Site, secret: &str) {
     let audit = site.call(&["audit", "--all", "--output", "json"]).expect(0);

@@ -14,6 +14,7 @@ use crate::writer::{self, BATCH};
 use super::{
     PostgresStore, PostgresUrl,
     pool::{self, Access},
+    tenure::Tenure,
     writer::Writer,
 };
 
@@ -60,6 +61,12 @@ pub enum ConnectError {
         /// The first unknown migration.
         step: i64,
     },
+    /// Another server has it.
+    #[error("open the database `{url}`: another server has it")]
+    InUse {
+        /// The database.
+        url: PostgresUrl,
+    },
     /// It cannot be migrated.
     #[error("migrate the database `{url}`")]
     Migrate {
@@ -74,12 +81,31 @@ pub enum ConnectError {
 impl PostgresStore {
     /// Opens the database, migrates it and starts its writer on the current runtime.
     pub async fn open(url: &PostgresUrl) -> Result<Self, ConnectError> {
+        Self::open_with(url, None).await
+    }
+
+    /// The same for a server, of which a database has one: a second one is refused, and one that lost the database to
+    /// another writes nothing more.
+    pub async fn open_alone(url: &PostgresUrl) -> Result<Self, ConnectError> {
+        let tenure = Tenure::take(url.options())
+            .await
+            .map_err(|source| ConnectError::Database {
+                url: url.clone(),
+                source,
+            })?;
+        match tenure {
+            Some(tenure) => Self::open_with(url, Some(tenure)).await,
+            None => Err(ConnectError::InUse { url: url.clone() }),
+        }
+    }
+
+    async fn open_with(url: &PostgresUrl, tenure: Option<Tenure>) -> Result<Self, ConnectError> {
         let connection = connect(url).await?;
         migrate(url, connection).await?;
         let readers = pool::pool(url.options(), READERS, Access::Read);
         let writers = pool::pool(url.options(), WRITERS, Access::Write);
         let (jobs, queue) = mpsc::channel(4 * BATCH);
-        tokio::spawn(writer::run(Writer::new(writers), queue));
+        tokio::spawn(writer::run(Writer::new(writers, tenure), queue));
         Ok(Self { readers, jobs })
     }
 }

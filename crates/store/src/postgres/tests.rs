@@ -7,6 +7,7 @@ mod giving_up;
 mod guards;
 mod opening;
 mod order;
+mod tenures;
 
 use database::TestDatabase;
 use pipekeeper_engine::{Effect, Event, Fact};

@@ -14,6 +14,7 @@ use super::{
     deliveries, failure,
     pool::{PATIENCE, bounded},
     registry, runs,
+    tenure::Tenure,
 };
 
 /// How often a transaction that met another one is tried again.
@@ -33,18 +34,29 @@ pub(crate) async fn begin(connection: &mut PgConnection) -> Result<(), sqlx::Err
 #[derive(Debug)]
 pub(super) struct Writer {
     pool: PgPool,
+    /// Of whoever is to be the only one.
+    tenure: Option<Tenure>,
+}
+
+/// What became of one try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tried {
+    Done,
+    /// Nothing was written: the database may be another server's.
+    NotOurs,
 }
 
 impl Writer {
-    pub(super) fn new(pool: PgPool) -> Self {
-        Self { pool }
+    pub(super) fn new(pool: PgPool, tenure: Option<Tenure>) -> Self {
+        Self { pool, tenure }
     }
 
-    async fn attempt(&self, batch: &mut [Job]) -> Result<(), sqlx::Error> {
+    async fn attempt(&self, batch: &mut [Job]) -> Result<Tried, sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
-        let result = bounded(PATIENCE, apply_all(&mut connection, batch)).await;
+        let result = bounded(PATIENCE, self.apply(&mut connection, batch)).await;
         let usable = match &result {
-            Ok(()) => true,
+            Ok(Tried::Done) => true,
+            Ok(Tried::NotOurs) => bounded(PATIENCE, connection.execute("ROLLBACK")).await.is_ok(),
             Err(error) if failure::blame(error) == Blame::Operation => {
                 bounded(PATIENCE, connection.execute("ROLLBACK")).await.is_ok()
             }
@@ -55,6 +67,28 @@ impl Writer {
             drop(connection.detach());
         }
         result
+    }
+
+    async fn apply(&self, connection: &mut PgConnection, batch: &mut [Job]) -> Result<Tried, sqlx::Error> {
+        begin(connection).await?;
+        if let Some(tenure) = &self.tenure
+            && !tenure.holds(connection).await?
+        {
+            return Ok(Tried::NotOurs);
+        }
+        apply_all(connection, batch).await?;
+        Ok(Tried::Done)
+    }
+
+    /// Takes the database again, if nobody else has it.
+    async fn regain(&mut self) -> Result<(), sqlx::Error> {
+        if let Some(tenure) = &mut self.tenure
+            && !bounded(PATIENCE, tenure.regain()).await?
+        {
+            let another = std::io::Error::other("another server has the database");
+            return Err(sqlx::Error::Io(another));
+        }
+        Ok(())
     }
 }
 
@@ -67,7 +101,13 @@ impl Transact for Writer {
                     tokio::time::sleep(pause(retries)).await;
                     retries += 1;
                 }
-                result => return result,
+                Ok(Tried::NotOurs) if retries < RETRIES => {
+                    self.regain().await?;
+                    retries += 1;
+                }
+                Ok(Tried::NotOurs) => return self.regain().await,
+                Ok(Tried::Done) => return Ok(()),
+                Err(error) => return Err(error),
             }
         }
     }
@@ -81,6 +121,11 @@ impl Transact for Writer {
     }
 
     async fn close(&mut self) {
+        if let Some(tenure) = self.tenure.take()
+            && let Err(error) = bounded(PATIENCE, tenure.end()).await
+        {
+            tracing::debug!("the database is free once it notices that this server has gone: {error}");
+        }
         self.pool.close().await;
     }
 }
@@ -94,7 +139,6 @@ fn pause(retries: u32) -> Duration {
 }
 
 async fn apply_all(connection: &mut PgConnection, batch: &mut [Job]) -> Result<(), sqlx::Error> {
-    begin(connection).await?;
     let mut accepted = Vec::new();
     for job in batch {
         match job {
