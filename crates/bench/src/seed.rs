@@ -97,6 +97,7 @@ fn finished(id: RunId, plan: Plan) -> Result<Commit> {
         let asked = Input::TicketAsked {
             attempt,
             holder: holder.clone(),
+            standings: BTreeMap::new(),
         };
         waiting.extend(give(&mut run, asked, &mut events)?);
         let record = AttemptRecord::without_steps(AttemptOutcome::Succeeded, "", NOW);

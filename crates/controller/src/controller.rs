@@ -298,6 +298,11 @@ impl Controller {
                 let at = self.now() + ANSWER_PAUSE;
                 self.arm(at, Timer::Observe(attempt));
             }
+            Done::Stood {
+                attempt,
+                holder,
+                standings,
+            } => self.ask_ticket(attempt, holder, standings),
             Done::Quiet => {}
         }
     }

@@ -1,10 +1,13 @@
 //! Work that the loop does not wait for: each job is a future that ends in one [`Done`].
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use futures_util::future::BoxFuture;
 use pipekeeper_backend::{Backend, DebugOrder, EnterOrder, Entered, LaunchError, Terminal, Ticket, Told};
-use pipekeeper_engine::{CancelReason, Effect, Event, Input, Run, RunRequest};
+use pipekeeper_engine::{CancelReason, Effect, Event, Input, Run, RunRequest, Standing};
 use pipekeeper_model::{
     Actor, AttemptId, Holder, Name, RunId,
     plan::{Body, OnNew, Secret},
@@ -76,6 +79,12 @@ pub(crate) enum Done {
     },
     /// Something could not be removed.
     LeftOver,
+    /// Where those stand whose approvals let an attempt get so far.
+    Stood {
+        attempt: AttemptId,
+        holder: Holder,
+        standings: BTreeMap<Name, Option<Standing>>,
+    },
     /// A supervisor waits for a ticket that it has.
     Unanswered {
         attempt: AttemptId,

@@ -24,6 +24,7 @@ mod runs;
 mod settlement;
 mod slot;
 mod summary;
+mod tickets;
 
 pub use controller::Controller;
 pub use debug::{Hold, HoldError};
@@ -34,6 +35,6 @@ pub use layout::Layout;
 pub use obstacles::Obstacles;
 pub use pipekeeper_backend::{TermName, Terminal, TerminalSize, Told};
 pub use ports::{
-    Admitted, CacheTiers, Clock, EngineRules, Habits, Intake, IntakeError, Ports, Rules, SecretSource,
-    Supplies, Wish, WishOf,
+    Admitted, CacheTiers, Clock, EngineRules, Habits, Intake, IntakeError, People, PeopleAway, Ports, Rules,
+    SameAsEver, SecretSource, Supplies, Wish, WishOf,
 };

@@ -1,14 +1,17 @@
 //! What the controller needs from outside. `pipe` picks the implementations; the simulator brings its own.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use pipekeeper_backend::{
     Backend, KeepWorkspace, LaunchError, Observation, Orphan, SecretValue, SourceInput, Tier,
 };
-use pipekeeper_engine::{Decision, Earlier, Envelope, Input, Rejection, Run, RunRequest};
-use pipekeeper_model::{Digest, Name, Sha, Timestamp, plan::Secret};
+use pipekeeper_engine::{Decision, Earlier, Envelope, Input, Rejection, Run, RunRequest, Standing};
+use pipekeeper_model::{Actor, Digest, Name, Sha, Timestamp, plan::Secret};
 use pipekeeper_store::Store;
 use tokio::sync::mpsc;
 
@@ -29,6 +32,8 @@ pub struct Ports {
     pub supplies: Arc<dyn Supplies>,
     /// Where deliveries become runs; none where no webhooks arrive.
     pub intake: Option<Arc<dyn Intake>>,
+    /// Who people are.
+    pub people: Arc<dyn People>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The rules.
@@ -39,6 +44,46 @@ pub struct Ports {
     pub cache_quota: Option<CacheQuota>,
     /// The object stores that hold archive caches.
     pub cache_stores: Vec<Arc<dyn CacheStore>>,
+}
+
+/// Who people are, when their approvals are judged again.
+#[async_trait]
+pub trait People: Send + Sync {
+    /// Where these people stand now in runs of a project that this actor asked for; who is missing is gone.
+    ///
+    /// # Errors
+    /// If that cannot be said now; it is asked again.
+    async fn standings(
+        &self,
+        project: &Name,
+        names: &BTreeSet<Name>,
+        requester: &Actor,
+    ) -> Result<BTreeMap<Name, Standing>, PeopleAway>;
+}
+
+/// Nobody can say now who people are.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("ask where people stand: {reason}")]
+pub struct PeopleAway {
+    /// What is in the way.
+    pub reason: String,
+}
+
+/// Everybody is still what they were when they decided: for places that know of no change.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SameAsEver;
+
+#[async_trait]
+impl People for SameAsEver {
+    async fn standings(
+        &self,
+        _project: &Name,
+        names: &BTreeSet<Name>,
+        _requester: &Actor,
+    ) -> Result<BTreeMap<Name, Standing>, PeopleAway> {
+        let still = names.iter().map(|name| (name.clone(), Standing::Owner));
+        Ok(still.collect())
+    }
 }
 
 /// The time, and waiting for it.

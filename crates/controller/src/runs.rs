@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use pipekeeper_backend::{Observation, What};
-use pipekeeper_engine::{Effect, EffectKey, Event, Fact, Input, NodeState, Run, Seen, TicketAnswer};
-use pipekeeper_model::{Actor, AttemptId, Holder, RunId, plan::Body};
+use pipekeeper_engine::{Effect, EffectKey, Event, Fact, Input, NodeState, Run, Seen};
+use pipekeeper_model::{Actor, AttemptId, RunId, plan::Body};
 use pipekeeper_store::{CommitError, StoreError, StoredRun};
 
 use crate::{
     AttemptNews, Controller, News, SubmitError,
     controller::{STORE_PAUSE, Timer},
     job::{Done, unavailable},
-    slot::{Decided, Loaded, Queued, Settled, Slot, SlotState, Then, answer},
+    slot::{Decided, Loaded, Queued, Settled, Slot, SlotState, Then},
 };
 
 impl Controller {
@@ -166,6 +166,7 @@ impl Controller {
                     Then::Nothing | Then::Answer { .. } | Then::Settle(_) => false,
                 });
             slot.queue = kept.into();
+            slot.forget_standings();
             for queued in asked {
                 tell(queued.then, run, Err(unavailable(error)));
             }
@@ -234,23 +235,18 @@ impl Controller {
     fn answer(&mut self, run: RunId, batch: Vec<Settled>) {
         for Settled { queued, result } in batch {
             match queued.then {
-                Then::Answer { attempt, holder } => self.answer_check_in(run, attempt, holder),
+                Then::Answer { attempt, holder } => {
+                    if result.is_err() && self.knows_too_little(&queued.envelope.body) {
+                        self.checked_in(attempt, holder);
+                    } else {
+                        self.answer_check_in(run, attempt, holder);
+                    }
+                }
                 Then::Settle(key) => self.settle(run, key),
                 then @ (Then::Reply(_) | Then::Created(_) | Then::Nothing) => {
                     tell(then, run, result.map_err(SubmitError::Rejected));
                 }
             }
-        }
-    }
-
-    fn answer_check_in(&mut self, run: RunId, attempt: AttemptId, holder: Holder) {
-        let Some(slot) = self.slots.get(&run) else { return };
-        match (answer(slot, attempt, &holder), slot.run().and_then(Run::request)) {
-            (TicketAnswer::Go, Some(request)) => {
-                self.start(self.tools.answer_go(Arc::clone(request), attempt, holder));
-            }
-            (TicketAnswer::Exit, _) => self.start(self.tools.answer_exit(attempt, holder)),
-            (TicketAnswer::Go | TicketAnswer::Stopping | TicketAnswer::Ask, _) => {}
         }
     }
 
@@ -317,11 +313,7 @@ impl Controller {
             What::CheckedIn { holder } => {
                 self.tools.handle.obstacles.clear(attempt);
                 pipekeeper_failpoint::hit("ticket_asked");
-                let then = Then::Answer {
-                    attempt,
-                    holder: holder.clone(),
-                };
-                self.queue(run, Actor::System, Input::TicketAsked { attempt, holder }, then);
+                self.checked_in(attempt, holder);
             }
             What::Finished { holder, record } => {
                 self.tools.handle.obstacles.clear(attempt);
@@ -396,6 +388,8 @@ fn point_after(fact: &Fact) -> Option<&'static str> {
         | Fact::StartGiven { .. }
         | Fact::WaitBegan { .. }
         | Fact::GateRejected { .. }
+        | Fact::GateBypassed { .. }
+        | Fact::GateVoided { .. }
         | Fact::AttemptScheduled { .. }
         | Fact::SearchBegan { .. }
         | Fact::InputsKnown { .. }

@@ -189,6 +189,16 @@ impl Slot {
         for settled in batch.into_iter().rev() {
             self.queue.push_front(settled.queued);
         }
+        self.forget_standings();
+    }
+
+    /// What was not stored is decided later: where people stand then is asked then.
+    pub(crate) fn forget_standings(&mut self) {
+        for queued in &mut self.queue {
+            if let Input::TicketAsked { standings, .. } = &mut queued.envelope.body {
+                standings.clear();
+            }
+        }
     }
 }
 

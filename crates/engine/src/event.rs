@@ -1,9 +1,12 @@
 //! Events: recorded facts, past tense. A run is the fold of its events; a stored event is never renamed or changed.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use pipekeeper_model::{
-    Actor, AttemptId, AttemptRecord, Digest, Holder, NodeId, Outcome, SkipReason, Timestamp,
+    Actor, AttemptId, AttemptRecord, Digest, Holder, Name, NodeId, Outcome, ParamValue, SkipReason, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +42,8 @@ pub enum Next {
         /// Whether the ended one counts against `retry`.
         paid: bool,
     },
+    /// A gate in front of it is open again: the node waits for that.
+    Withdrawn,
 }
 
 /// What happened to a run.
@@ -116,6 +121,42 @@ pub enum Fact {
         subject: Digest,
         /// In the person's words.
         comment: Option<String>,
+        /// Which person that is; none where people are not known.
+        #[serde(default)]
+        person: Option<Name>,
+        /// How many approvals it takes.
+        #[serde(default)]
+        needed: u32,
+        /// The values that were approved.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        params: BTreeMap<Name, ParamValue>,
+    },
+    /// A person went past a gate's rule.
+    GateBypassed {
+        /// The node.
+        node: NodeId,
+        /// What was let through.
+        subject: Digest,
+        /// Why, in the person's words.
+        comment: Option<String>,
+        /// Which person that is; none where people are not known.
+        person: Option<Name>,
+        /// The values that were let through.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        params: BTreeMap<Name, ParamValue>,
+    },
+    /// Not enough of the approvals counted any more when user code was about to start: the gate is open again.
+    GateVoided {
+        /// The node.
+        node: NodeId,
+        /// What a decision binds to.
+        subject: Digest,
+        /// Whose approvals do not count any more.
+        lost: BTreeSet<Name>,
+        /// How many approvals it takes.
+        needed: u32,
+        /// When it gives up.
+        expires: Timestamp,
     },
     /// A person rejected.
     GateRejected {
@@ -123,6 +164,9 @@ pub enum Fact {
         node: NodeId,
         /// In the person's words.
         comment: Option<String>,
+        /// Which person that is; none where people are not known.
+        #[serde(default)]
+        person: Option<Name>,
     },
     /// An attempt is to be launched.
     AttemptScheduled {
@@ -241,6 +285,8 @@ impl Fact {
             | Self::WaitBegan { node, .. }
             | Self::GateOpened { node, .. }
             | Self::GateApproved { node, .. }
+            | Self::GateBypassed { node, .. }
+            | Self::GateVoided { node, .. }
             | Self::GateRejected { node, .. }
             | Self::NodeFinished { node, .. }
             | Self::RunHalted { node } => Some(*node),

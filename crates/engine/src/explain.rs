@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use pipekeeper_model::{NodeId, Outcome, SkipReason, Timestamp, plan::Section};
+use pipekeeper_model::{Actor, Approver, Name, NodeId, Outcome, SkipReason, Timestamp, plan::Section};
 
 use crate::{
     Run, RunPhase,
-    run::FinallyPhase,
-    state::{AttemptPhase, Ended, LiveAttempt, NodeState},
+    approval::{self, Rule},
+    run::{Body, FinallyPhase},
+    state::{AttemptPhase, Ended, LiveAttempt, NodeState, OpenGate},
 };
 
 /// Why a node is in its state.
@@ -37,14 +38,7 @@ pub enum Why {
         looked: bool,
     },
     /// People are to decide.
-    AwaitsApproval {
-        /// How many approved.
-        approved: usize,
-        /// How many are needed.
-        needed: u32,
-        /// Until when.
-        expires: Timestamp,
-    },
+    AwaitsApproval(Progress),
     /// It waits for a time.
     AwaitsTime {
         /// Which.
@@ -102,6 +96,23 @@ pub enum Why {
     },
 }
 
+/// How far a gate is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// How many approved.
+    pub approved: usize,
+    /// How many are needed.
+    pub needed: u32,
+    /// Who is asked; empty if whoever may approve is.
+    pub by: Vec<Approver>,
+    /// Who may not approve, having asked for the run.
+    pub not_by: Option<Actor>,
+    /// Whose approvals do not count any more.
+    pub lost: Vec<Name>,
+    /// Until when it is open.
+    pub expires: Timestamp,
+}
+
 const NEEDS_SHOWN: usize = 3;
 
 /// Explains one node of a run.
@@ -126,9 +137,17 @@ pub fn explain(run: &Run, id: NodeId) -> Why {
             Why::AwaitsFinally
         }
         NodeState::Waiting => {
+            let front = body.index.gates_of(id).collect();
+            // What stands between it and a gate that opened again may have ended.
+            let gates = body
+                .again
+                .gates
+                .intersection(&front)
+                .filter(|gate| !node.needs.contains(gate));
             let open: Vec<_> = node
                 .needs
                 .iter()
+                .chain(gates)
                 .filter_map(|need| Some((body.request.plan.node(*need)?.name.clone(), run.node(*need)?)))
                 .filter(|(_, state)| !state.is_settled())
                 .map(|(name, state)| (name, state.word()))
@@ -144,21 +163,7 @@ pub fn explain(run: &Run, id: NodeId) -> Why {
             looked: looked.is_some(),
         },
         NodeState::AwaitingTime { until, .. } => Why::AwaitsTime { until: *until },
-        NodeState::Deciding(gate) => {
-            let needed = match &node.body {
-                pipekeeper_model::plan::Body::Approve(rule) => rule.count,
-                pipekeeper_model::plan::Body::Work(_)
-                | pipekeeper_model::plan::Body::Wait(_)
-                | pipekeeper_model::plan::Body::Promote(_)
-                | pipekeeper_model::plan::Body::Sync(_)
-                | pipekeeper_model::plan::Body::Call(_) => 1,
-            };
-            Why::AwaitsApproval {
-                approved: gate.approvals.len(),
-                needed,
-                expires: gate.expires,
-            }
-        }
+        NodeState::Deciding(gate) => deciding(body, id, gate),
         NodeState::Ready { .. } => Why::AwaitsPlace {
             places: body.request.plan.max_parallel.unwrap_or(u32::MAX),
         },
@@ -175,6 +180,20 @@ pub fn explain(run: &Run, id: NodeId) -> Why {
             reason: reason.clone(),
         },
     }
+}
+
+fn deciding(body: &Body, id: NodeId, open: &OpenGate) -> Why {
+    let Some(rule) = Rule::of(body, id) else {
+        return Why::Unknown;
+    };
+    Why::AwaitsApproval(Progress {
+        approved: open.approvals.len(),
+        needed: rule.gate.count.max(open.needed),
+        by: rule.gate.by.clone(),
+        not_by: rule.not_by().cloned(),
+        lost: open.lost.iter().cloned().collect(),
+        expires: open.expires,
+    })
 }
 
 fn under_way(live: &LiveAttempt) -> Why {
@@ -197,6 +216,10 @@ fn under_way(live: &LiveAttempt) -> Why {
 fn reason(ended: &Ended) -> Option<String> {
     if let Some(from) = &ended.adopted {
         return Some(format!("reused from run {}", from.run));
+    }
+    if let Some(bypass) = ended.bypass() {
+        let why = bypass.comment.as_deref().unwrap_or_default();
+        return Some(format!("bypassed by {}: {why}", bypass.by));
     }
     let decided = || {
         let names: Vec<_> = ended
@@ -230,9 +253,7 @@ impl fmt::Display for Why {
             Self::AwaitsFinally => f.write_str("runs after everything else has ended"),
             Self::AwaitsStart { looked: false, .. } => f.write_str("waits for a person to start it"),
             Self::AwaitsStart { looked: true, .. } => f.write_str("waits for a person to confirm the start"),
-            Self::AwaitsApproval { approved, needed, .. } => {
-                write!(f, "waits for approval: {approved} of {needed}")
-            }
+            Self::AwaitsApproval(progress) => write!(f, "waits for people: {progress}"),
             Self::AwaitsTime { .. } => f.write_str("waits for its time"),
             Self::AwaitsPlace { places } => write!(f, "waits for a place: `max_parallel` is {places}"),
             Self::Seeks => f.write_str("looks for an earlier success with the same inputs"),
@@ -250,6 +271,30 @@ impl fmt::Display for Why {
                 reason: Some(reason),
             } => write!(f, "{outcome}: {reason}"),
             Self::Skipped { reason } => write!(f, "skipped: {reason}"),
+        }
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let noun = if self.needed == 1 { "approval" } else { "approvals" };
+        write!(f, "{} of {} {noun}", self.approved, self.needed)?;
+        if !self.by.is_empty() {
+            write!(f, ", needs {}", approval::named(&self.by))?;
+        }
+        if let Some(actor) = &self.not_by {
+            write!(f, "; not by {actor}, who asked for it")?;
+        }
+        match self.lost.as_slice() {
+            [] => Ok(()),
+            lost => {
+                let names: Vec<&str> = lost.iter().map(Name::as_str).collect();
+                write!(
+                    f,
+                    "; open again, as {} may not approve it any more",
+                    names.join(" and ")
+                )
+            }
         }
     }
 }

@@ -2,15 +2,20 @@
 //!
 //! [`evolve`] folds into a [`Run`]; `decide` folds into its draft the same way, so both always agree.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use pipekeeper_model::{NodeId, Outcome, RunId, plan::Section};
+use pipekeeper_model::{NodeId, Outcome, OutputValue, RunId, plan::Section};
 use thiserror::Error;
 
 use crate::{
     AdoptedNode, Event, Fact, Next, Run, RunPhase, RunRequest,
-    run::{Body, FinallyPhase, Index, Tickets},
-    state::{AdoptedFrom, Approval, AttemptPhase, Ended, LiveAttempt, NodeState, OpenGate, Tries},
+    run::{Again, Body, FinallyPhase, Index, Tickets},
+    state::{
+        AdoptedFrom, Approval, ApprovalKind, AttemptPhase, Ended, LiveAttempt, NodeState, OpenGate, Tries,
+    },
 };
 
 /// Folds one event into a run.
@@ -67,6 +72,10 @@ pub(crate) trait Fold {
     fn set_halted(&mut self, by: NodeId);
     fn set_finally(&mut self, phase: FinallyPhase);
     fn set_ticketed(&mut self);
+    fn set_voided(&mut self, gate: NodeId);
+    /// The attempts of a node that waits behind a gate that opened again.
+    fn kept_tries(&self, node: NodeId) -> Tries;
+    fn keep_tries(&mut self, node: NodeId, tries: Tries);
 }
 
 pub(crate) fn created(request: Arc<RunRequest>, event: &Event) -> Body {
@@ -80,6 +89,7 @@ pub(crate) fn created(request: Arc<RunRequest>, event: &Event) -> Body {
         halted_by: None,
         finally: FinallyPhase::Before,
         tickets: Tickets::None,
+        again: Again::default(),
         nodes,
         index,
     }
@@ -152,20 +162,14 @@ pub(crate) fn fold(into: &mut impl Fold, event: &Event) {
                 since: at,
                 expires: *expires,
                 approvals: Vec::new(),
+                needed: 0,
+                lost: BTreeSet::new(),
             };
             into.set_state(*node, NodeState::Deciding(gate));
         }
-        Fact::GateApproved { node, comment, .. } => {
-            if let Some(NodeState::Deciding(gate)) = into.state(*node) {
-                let mut gate = gate.clone();
-                gate.approvals.push(Approval {
-                    by: event.actor.clone(),
-                    at,
-                    comment: comment.clone(),
-                });
-                into.set_state(*node, NodeState::Deciding(gate));
-            }
-        }
+        Fact::GateApproved { node, needed, .. } => approve(into, *node, event, *needed),
+        Fact::GateBypassed { node, .. } => approve(into, *node, event, 1),
+        Fact::GateVoided { .. } => reopen(into, event),
         Fact::AttemptScheduled { attempt, check_in_by } => {
             let tries = tries(into, attempt.node);
             let phase = AttemptPhase::Launching {
@@ -280,9 +284,9 @@ fn tries(into: &impl Fold, node: NodeId) -> Tries {
     match into.state(node) {
         Some(NodeState::Ready { tries, .. } | NodeState::Backoff { tries, .. }) => *tries,
         Some(NodeState::Running(live)) => live.tries,
+        Some(NodeState::Waiting) => into.kept_tries(node),
         Some(
-            NodeState::Waiting
-            | NodeState::AwaitingStart { .. }
+            NodeState::AwaitingStart { .. }
             | NodeState::AwaitingTime { .. }
             | NodeState::Deciding(_)
             | NodeState::Done(_)
@@ -304,6 +308,72 @@ fn set_attempt_phase(into: &mut impl Fold, node: NodeId, phase: AttemptPhase) {
     }
 }
 
+fn approve(into: &mut impl Fold, node: NodeId, event: &Event, needed: u32) {
+    let given = if let Fact::GateApproved {
+        comment,
+        person,
+        params,
+        ..
+    } = &event.fact
+    {
+        Some((ApprovalKind::Ruled, comment, person, params))
+    } else if let Fact::GateBypassed {
+        comment,
+        person,
+        params,
+        ..
+    } = &event.fact
+    {
+        Some((ApprovalKind::Bypass, comment, person, params))
+    } else {
+        None
+    };
+    let Some((kind, comment, person, params)) = given else {
+        return;
+    };
+    if let Some(NodeState::Deciding(gate)) = into.state(node) {
+        let mut gate = gate.clone();
+        gate.approvals.push(Approval {
+            by: event.actor.clone(),
+            at: event.at,
+            comment: comment.clone(),
+            person: person.clone(),
+            kind,
+            params: params.clone(),
+        });
+        gate.needed = needed;
+        into.set_state(node, NodeState::Deciding(gate));
+    }
+}
+
+fn reopen(into: &mut impl Fold, event: &Event) {
+    let Fact::GateVoided {
+        node,
+        subject,
+        lost,
+        needed,
+        expires,
+    } = &event.fact
+    else {
+        return;
+    };
+    let Some(NodeState::Done(ended)) = into.state(*node) else {
+        return;
+    };
+    let is_lost = |given: &&Approval| given.person.as_ref().is_some_and(|person| lost.contains(person));
+    let kept = ended.decisions.iter().filter(|given| !is_lost(given));
+    let gate = OpenGate {
+        subject: subject.clone(),
+        since: event.at,
+        expires: *expires,
+        approvals: kept.cloned().collect(),
+        needed: *needed,
+        lost: lost.clone(),
+    };
+    into.set_state(*node, NodeState::Deciding(gate));
+    into.set_voided(*node);
+}
+
 fn finish_attempt(into: &mut impl Fold, event: &Event) {
     let Fact::AttemptFinished {
         attempt,
@@ -323,15 +393,25 @@ fn finish_attempt(into: &mut impl Fold, event: &Event) {
             record: Some(record.clone()),
             adopted: None,
             decisions: Vec::new(),
+            values: BTreeMap::new(),
         })),
         Next::Retried { until, paid } => NodeState::Backoff {
             tries: Tries {
                 paid: before.paid + u32::from(*paid),
                 free: before.free + u32::from(!*paid),
+                ..before
             },
             last: record.outcome.to_outcome(),
             until: *until,
         },
+        Next::Withdrawn => {
+            let tries = Tries {
+                withdrawn: before.withdrawn + 1,
+                ..before
+            };
+            into.keep_tries(attempt.node, tries);
+            NodeState::Waiting
+        }
     };
     into.set_state(attempt.node, state);
 }
@@ -359,9 +439,19 @@ fn finish_node(into: &mut impl Fold, node: NodeId, outcome: Outcome, reason: Opt
         attempts,
         record: None,
         adopted: None,
+        values: values(&decisions),
         decisions,
     };
     into.set_state(node, NodeState::Done(Box::new(ended)));
+}
+
+/// Those of the last decision: everybody who approves by the rule approves the same, and a bypass brings its own.
+fn values(decisions: &[Approval]) -> BTreeMap<String, OutputValue> {
+    let params = decisions.last().map(|given| given.params.iter());
+    let texts = params.into_iter().flatten();
+    texts
+        .map(|(name, value)| (name.to_string(), OutputValue::Text(value.to_string())))
+        .collect()
 }
 
 fn adopt(into: &mut impl Fold, node: NodeId, event: &Event) {
@@ -389,6 +479,7 @@ fn adopted(run: RunId, result: &AdoptedNode, attempts: u32, event: &Event) -> No
         record: None,
         adopted: Some(adopted),
         decisions: Vec::new(),
+        values: BTreeMap::new(),
     }))
 }
 
@@ -410,15 +501,19 @@ impl Fold for Body {
         let Some(slot) = self.nodes.get_mut(node.index()) else {
             return;
         };
-        let settles = !slot.is_settled() && state.is_settled();
+        let (was_settled, is_settled) = (slot.is_settled(), state.is_settled());
         self.index.leave(node, section, slot);
         self.index.enter(node, section, &state);
         *slot = state;
-        if settles {
+        if is_settled != was_settled {
             let dependents = Arc::clone(&self.index.dependents);
             for dependent in dependents.get(node.index()).into_iter().flatten() {
                 if let Some(count) = self.index.unsettled_needs.get_mut(dependent.index()) {
-                    *count = count.saturating_sub(1);
+                    *count = if is_settled {
+                        count.saturating_sub(1)
+                    } else {
+                        count.saturating_add(1)
+                    };
                 }
             }
         }
@@ -438,5 +533,17 @@ impl Fold for Body {
 
     fn set_ticketed(&mut self) {
         self.tickets = Tickets::Some;
+    }
+
+    fn set_voided(&mut self, gate: NodeId) {
+        self.again.gates.insert(gate);
+    }
+
+    fn kept_tries(&self, node: NodeId) -> Tries {
+        self.again.tries_of(node)
+    }
+
+    fn keep_tries(&mut self, node: NodeId, tries: Tries) {
+        self.again.keep(node, tries);
     }
 }

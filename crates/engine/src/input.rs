@@ -8,7 +8,7 @@ use pipekeeper_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::EffectKey;
+use crate::{EffectKey, Standing};
 
 /// An input with the time it happened and the one who caused it.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +55,8 @@ pub enum Input {
         attempt: AttemptId,
         /// Who asks.
         holder: Holder,
+        /// Where those stand now whose approvals let it get so far (see [`crate::approvers()`]); none for who is gone.
+        standings: BTreeMap<Name, Option<Standing>>,
     },
     /// The backend saw something happen to an attempt.
     AttemptObserved {
@@ -73,6 +75,10 @@ pub enum Input {
         subject: Digest,
         /// Why, in the person's words.
         comment: Option<String>,
+        /// The values that the gate asks for, as text.
+        params: BTreeMap<Name, String>,
+        /// Who the person is.
+        standing: Standing,
     },
     /// Somebody or something wants the run to end.
     CancelRequested(CancelReason),
@@ -215,6 +221,8 @@ pub enum Verdict {
     Approve,
     /// Do not.
     Reject,
+    /// Go on, whatever the gate's rule says.
+    Bypass,
 }
 
 /// Why a run is to end before its time, mildest first.

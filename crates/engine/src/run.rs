@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     CancelReason, RunRequest,
-    state::{DeadlineReason, LiveAttempt, NodeState},
+    front::gates_in_front,
+    state::{DeadlineReason, LiveAttempt, NodeState, Tries},
 };
 
 /// One execution of a plan.
@@ -31,8 +32,31 @@ pub(crate) struct Body {
     pub(crate) halted_by: Option<NodeId>,
     pub(crate) finally: FinallyPhase,
     pub(crate) tickets: Tickets,
+    pub(crate) again: Again,
     pub(crate) nodes: Vec<NodeState>,
     pub(crate) index: Index,
+}
+
+/// What is remembered of gates that opened again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Again {
+    /// The gates.
+    pub(crate) gates: BTreeSet<NodeId>,
+    /// The attempts of nodes that wait again behind them.
+    pub(crate) tries: Vec<(NodeId, Tries)>,
+}
+
+impl Again {
+    pub(crate) fn tries_of(&self, node: NodeId) -> Tries {
+        let mut kept = self.tries.iter();
+        kept.find(|(id, _)| *id == node)
+            .map_or(Tries::default(), |(_, tries)| *tries)
+    }
+
+    pub(crate) fn keep(&mut self, node: NodeId, tries: Tries) {
+        self.tries.retain(|(id, _)| *id != node);
+        self.tries.push((node, tries));
+    }
 }
 
 /// How far a run is.
@@ -84,6 +108,8 @@ pub(crate) enum Tickets {
 pub(crate) struct Index {
     pub(crate) dependents: Arc<Vec<Vec<NodeId>>>,
     pub(crate) actions: Arc<BTreeMap<Name, Vec<NodeId>>>,
+    /// For each node the gates in front of it, near or far; empty if the plan has none.
+    pub(crate) gates: Arc<Vec<Arc<BTreeSet<NodeId>>>>,
     pub(crate) unsettled_needs: Vec<u32>,
     pub(crate) ready: BTreeSet<NodeId>,
     pub(crate) deadlines: BTreeSet<(Timestamp, NodeId)>,
@@ -198,6 +224,8 @@ struct StoredBody {
     halted_by: Option<NodeId>,
     finally: FinallyPhase,
     tickets: Tickets,
+    #[serde(default)]
+    again: Again,
     nodes: Vec<NodeState>,
 }
 
@@ -212,6 +240,7 @@ impl From<StoredBody> for Body {
             halted_by: stored.halted_by,
             finally: stored.finally,
             tickets: stored.tickets,
+            again: stored.again,
             nodes: stored.nodes,
             index,
         }
@@ -228,6 +257,7 @@ impl From<Body> for StoredBody {
             halted_by: body.halted_by,
             finally: body.finally,
             tickets: body.tickets,
+            again: body.again,
             nodes: body.nodes,
         }
     }
@@ -279,6 +309,7 @@ impl Index {
             })
             .collect();
         let mut index = Self {
+            gates: Arc::new(gates_in_front(plan, &dependents)),
             dependents: Arc::new(dependents),
             actions: Arc::new(actions),
             unsettled_needs,
@@ -288,6 +319,12 @@ impl Index {
             index.enter(id, node.section, state);
         }
         index
+    }
+
+    /// The gates in front of a node, near or far.
+    pub(crate) fn gates_of(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
+        let gates = self.gates.get(node.index());
+        gates.into_iter().flat_map(|gates| gates.iter().copied())
     }
 
     /// Counts a node's state.

@@ -1,10 +1,10 @@
 //! The state of one node: each variant carries exactly the data that is valid in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pipekeeper_model::{
-    Actor, ArtifactResult, AttemptId, AttemptRecord, Digest, Holder, NodeId, Outcome, OutputValue, RunId,
-    SkipReason, Timestamp,
+    Actor, ArtifactResult, AttemptId, AttemptRecord, Digest, Holder, Name, NodeId, Outcome, OutputValue,
+    ParamValue, RunId, SkipReason, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +74,12 @@ pub struct OpenGate {
     pub expires: Timestamp,
     /// Who approved so far.
     pub approvals: Vec<Approval>,
+    /// How many it takes, as was seen last; 0 before the first approval.
+    #[serde(default)]
+    pub needed: u32,
+    /// Whose approvals did not count any more when it was opened again.
+    #[serde(default)]
+    pub lost: BTreeSet<Name>,
 }
 
 /// One recorded approval.
@@ -85,6 +91,26 @@ pub struct Approval {
     pub at: Timestamp,
     /// In the person's words.
     pub comment: Option<String>,
+    /// Which person that is; none where people are not known.
+    #[serde(default)]
+    pub person: Option<Name>,
+    /// Whether the rule was kept.
+    #[serde(default)]
+    pub kind: ApprovalKind,
+    /// The values that it is about.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<Name, ParamValue>,
+}
+
+/// Whether an approval keeps to the gate's rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApprovalKind {
+    /// It does.
+    #[default]
+    Ruled,
+    /// It goes past the rule, by somebody who may do that.
+    Bypass,
 }
 
 /// The ended attempts of a node.
@@ -94,12 +120,15 @@ pub struct Tries {
     pub paid: u32,
     /// Those that ended before their ticket: they are tried again free, up to a limit.
     pub free: u32,
+    /// Those that were refused their ticket, as a gate in front had opened again.
+    #[serde(default)]
+    pub withdrawn: u32,
 }
 
 impl Tries {
     /// All of them.
     pub fn made(self) -> u32 {
-        self.paid.saturating_add(self.free)
+        self.paid.saturating_add(self.free).saturating_add(self.withdrawn)
     }
 }
 
@@ -189,6 +218,9 @@ pub struct Ended {
     pub adopted: Option<AdoptedFrom>,
     /// For a gate, who decided.
     pub decisions: Vec<Approval>,
+    /// For a gate, the values that were approved.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, OutputValue>,
 }
 
 /// Where an adopted result came from.
@@ -260,6 +292,7 @@ impl NodeState {
                 AttemptPhase::Stopping { .. } => "stopping",
             },
             Self::Backoff { .. } => "waiting to retry",
+            Self::Done(ended) if ended.bypass().is_some() => "bypassed",
             Self::Done(ended) => ended.outcome.word(),
             Self::Skipped { .. } => Outcome::Skipped.word(),
         }
@@ -286,11 +319,19 @@ impl AttemptPhase {
 }
 
 impl Ended {
-    /// The outputs of a work node.
+    /// How a gate's rule was gone past, if it was.
+    pub fn bypass(&self) -> Option<&Approval> {
+        let mut given = self.decisions.iter();
+        given.find(|approval| approval.kind == ApprovalKind::Bypass)
+    }
+
+    /// The outputs of a work node, or the values that a gate asked for.
     pub fn outputs(&self) -> impl Iterator<Item = (&str, &OutputValue)> {
         let own = self.record.iter().flat_map(|record| &record.outputs);
         let adopted = self.adopted.iter().flat_map(|from| &from.outputs);
-        own.chain(adopted).map(|(key, value)| (key.as_str(), value))
+        own.chain(adopted)
+            .chain(&self.values)
+            .map(|(key, value)| (key.as_str(), value))
     }
 
     /// The artifacts of a work node.

@@ -28,7 +28,7 @@ pub use id::{AttemptId, Name, NameError, NodeId, ParseAttemptIdError, RunId};
 pub use millis::{Millis, ParseMillisError, Timestamp};
 pub use outcome::{Outcome, ParseOutcomeError, SkipReason};
 pub use output::{OutputFile, OutputValue};
-pub use param::ParamValue;
+pub use param::{MAX_PARAM, Param, ParamKind, ParamValue, param_values};
 pub use plan::Plan;
 pub use tests_result::{TestCase, TestCounts, TestDetails, TestTime};
 pub use trigger::{ChangedAnswer, EventKind, RunContext, TriggerEvent};

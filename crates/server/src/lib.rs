@@ -33,5 +33,5 @@ mod token;
 
 pub use listen::{ServeError, loopback_only, serve};
 pub use parts::{Exposure, FixedProjects, HookProject, Limits, Projects, ServerParts, TreeError, Trees};
-pub use people::login::first_link;
+pub use people::{login::first_link, standing::RegisteredPeople};
 pub use token::{AccessToken, TokenError};

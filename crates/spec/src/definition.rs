@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use pipekeeper_model::{
-    Name,
+    Name, Param,
     plan::{Body, Cache, Concurrency, FeatureUse, Node, OnFailure},
 };
 
-use crate::{param::Param, triggers::Triggers};
+use crate::triggers::Triggers;
 
 /// A checked file.
 #[derive(Clone, Debug)]

@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use pipekeeper_model::{Name, Plan, plan::FeatureUse};
+use pipekeeper_model::{Name, Param, Plan, plan::FeatureUse};
 
 use crate::{
     definition::Definition,
     diagnostic::{Diagnostics, Sink},
     dialect::Dialect,
-    lower, outline,
-    param::Param,
-    planning,
+    lower, outline, planning,
     request::{PlanError, PlanRequest},
     source::SourceFile,
     triggers::Triggers,

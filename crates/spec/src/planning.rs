@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pipekeeper_expr::{Fuel, Template, Value};
 use pipekeeper_model::{
-    Name, NodeId, ParamValue, Plan, TriggerEvent,
+    MAX_PARAM, Name, NodeId, ParamValue, Plan, TriggerEvent,
     plan::{Body, Build, Concurrency, Node, PodFields, Script, UseArtifact, Work},
 };
 
@@ -60,9 +60,6 @@ pub(crate) fn plan(definition: &Definition, request: &PlanRequest<'_>) -> Result
         features: features.map(|feature| feature.used.clone()).collect(),
     })
 }
-
-/// What a system takes as one variable is little more.
-const MAX_PARAM: usize = 64 << 10;
 
 fn params(
     definition: &Definition,

@@ -8,15 +8,16 @@ use std::{
 };
 
 use pipekeeper_engine::{
-    AdoptedNode, AttemptPhase, CancelReason, Earlier, Envelope, Fact, Input, NodeState, Origin, Run,
-    RunPhase, RunRequest, Seen, Snapshot, Verdict, decide, evolve,
+    AdoptedNode, AttemptPhase, Bypass, CancelReason, Earlier, Envelope, Fact, Input, NodeState, Origin,
+    Person, Requester, Run, RunPhase, RunRequest, Seen, Snapshot, Standing, Verdict, approvers, decide,
+    evolve,
 };
 use pipekeeper_model::{
-    Actor, AttemptId, AttemptOutcome, AttemptRecord, Digest, EventKind, Holder, Millis, NodeId, Outcome,
-    Plan, Revision, RunContext, RunId, Timestamp, TriggerEvent,
+    Actor, AttemptId, AttemptOutcome, AttemptRecord, Digest, EventKind, Holder, Millis, Name, NodeId,
+    Outcome, Plan, Revision, RunContext, RunId, Timestamp, TriggerEvent,
     plan::{
         Body, Checkout, Gate, Node, OnFailure, Place, PodFields, Reports, Retry, Reuse, Script, Section,
-        Shell, Start, Step, Work,
+        SelfApproval, Shell, Start, Step, Work,
     },
 };
 
@@ -27,6 +28,8 @@ const BEFORE: NodeId = NodeId(0);
 const GATE: NodeId = NodeId(1);
 const BEHIND: NodeId = NodeId(2);
 const LAST: NodeId = NodeId(3);
+// Who asked for the run, and may therefore not approve it.
+const ASKER: &str = "ann";
 
 fn work(reuse: Option<Reuse>) -> Body {
     Body::Work(Box::new(Work {
@@ -84,6 +87,7 @@ fn request() -> Arc<RunRequest> {
         text: "go?".to_owned(),
         by: Vec::new(),
         count: 1,
+        self_approval: SelfApproval::Refused,
         params: BTreeMap::new(),
         keep_all: true,
     };
@@ -147,10 +151,13 @@ fn inputs(run: &Run) -> Vec<Input> {
         if let NodeState::Running(live) = state {
             let attempt = live.attempt;
             for holder in ["one", "two"].map(|name| Holder(name.to_owned())) {
-                inputs.push(Input::TicketAsked {
-                    attempt,
-                    holder: holder.clone(),
-                });
+                for standings in standings(run, attempt) {
+                    inputs.push(Input::TicketAsked {
+                        attempt,
+                        holder: holder.clone(),
+                        standings,
+                    });
+                }
                 for outcome in [AttemptOutcome::Succeeded, AttemptOutcome::Failed] {
                     let record = AttemptRecord::without_steps(outcome, "", Timestamp(0));
                     let seen = Seen::Finished {
@@ -187,15 +194,45 @@ fn inputs(run: &Run) -> Vec<Input> {
     };
     for verdict in [Verdict::Approve, Verdict::Reject] {
         for subject in [subject.clone(), Digest::of(b"something else")] {
-            inputs.push(Input::GateDecided {
-                node: GATE,
-                verdict,
-                subject,
-                comment: None,
-            });
+            for person in ["ann", "bob"] {
+                inputs.push(Input::GateDecided {
+                    node: GATE,
+                    verdict,
+                    subject: subject.clone(),
+                    comment: Some("so be it".to_owned()),
+                    params: BTreeMap::new(),
+                    standing: standing(person),
+                });
+            }
         }
     }
     inputs
+}
+
+/// Everybody is who they were, or they are gone, or nobody was asked.
+fn standings(run: &Run, attempt: AttemptId) -> Vec<BTreeMap<Name, Option<Standing>>> {
+    let names = approvers(run, attempt.node);
+    if names.is_empty() {
+        return vec![BTreeMap::new()];
+    }
+    let all = |standing: &dyn Fn(&Name) -> Option<Standing>| {
+        names.iter().map(|name| (name.clone(), standing(name))).collect()
+    };
+    vec![
+        all(&|name| Some(standing(name.as_str()))),
+        all(&|_| None),
+        BTreeMap::new(),
+    ]
+}
+
+fn standing(person: &str) -> Standing {
+    Standing::Person(Person {
+        name: person.parse().unwrap(),
+        roles: BTreeSet::new(),
+        identities: BTreeSet::new(),
+        requester: Requester::Linked(ASKER.parse().unwrap()),
+        bypass: Bypass::Refused,
+    })
 }
 
 fn holder(run: &Run, node: NodeId) -> Option<(AttemptId, &Holder)> {
@@ -211,7 +248,10 @@ fn check(before: &Run, input: &Input, facts: &[&Fact], after: &Run) {
     let ids = [BEFORE, GATE, BEHIND, LAST];
     for id in ids {
         let (old, new) = (before.node(id), after.node(id));
-        if let Some(old) = old.filter(|old| old.is_settled()) {
+        let is_voided = facts
+            .iter()
+            .any(|fact| matches!(fact, Fact::GateVoided { node, .. } if *node == id));
+        if let Some(old) = old.filter(|old| old.is_settled() && !is_voided) {
             assert_eq!(Some(old), new, "a settled node changed after {input:?}");
         }
         if let (Some(old), Some(new)) = (holder(before, id), holder(after, id))
@@ -242,7 +282,12 @@ fn check(before: &Run, input: &Input, facts: &[&Fact], after: &Run) {
         if let Fact::NodeReused { attempt, .. } = fact {
             assert!(attempt.node == BEHIND, "nothing else is reused: {input:?}");
         }
-        if let Fact::GateApproved { .. } = fact {
+        if let Fact::GateApproved { person, .. } = fact {
+            assert_ne!(
+                person.as_ref().map(Name::as_str),
+                Some(ASKER),
+                "an approval of one's own"
+            );
             assert!(!was_stopping, "an approval after a cancel: {input:?}");
         }
     }
@@ -265,7 +310,7 @@ fn check(before: &Run, input: &Input, facts: &[&Fact], after: &Run) {
 fn every_order_of_a_tiny_run_keeps_the_rules() {
     let created = Envelope {
         at: Timestamp(1_000),
-        actor: Actor::user("ann"),
+        actor: Actor::user(ASKER),
         body: Input::RunRequested(request()),
     };
     let mut first = Run::new(RunId(1));
@@ -283,7 +328,7 @@ fn every_order_of_a_tiny_run_keeps_the_rules() {
             };
             let envelope = Envelope {
                 at,
-                actor: Actor::user("ann"),
+                actor: Actor::user(ASKER),
                 body: input,
             };
             let decided = decide(&run, &envelope);

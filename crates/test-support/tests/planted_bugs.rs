@@ -65,4 +65,13 @@ bugs!(
     turn_ignored = TurnIgnored,
     secret_told = SecretTold,
     other_inputs_reused = OtherInputsReused,
+    approver_unchecked = ApproverUnchecked,
+    rejecter_unchecked = RejecterUnchecked,
+    own_approval = OwnApproval,
+    identities_count_twice = IdentitiesCountTwice,
+    stranger_trusted = StrangerTrusted,
+    silent_rejection = SilentRejection,
+    approval_forever = ApprovalForever,
+    void_keeps_all = VoidKeepsAll,
+    bypass_by_anybody = BypassByAnybody,
 );

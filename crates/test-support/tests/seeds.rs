@@ -71,7 +71,7 @@ fn options_are_read_back() {
 }
 
 /// What must happen sometimes: otherwise no seed says anything about it.
-const HAPPENS: [&str; 62] = [
+const HAPPENS: [&str; 67] = [
     "fact RunCreated",
     "fact TurnAwaited",
     "fact TurnCame",
@@ -85,6 +85,8 @@ const HAPPENS: [&str; 62] = [
     "fact GateOpened",
     "fact GateApproved",
     "fact GateRejected",
+    "fact GateVoided",
+    "fact GateBypassed",
     "fact AttemptScheduled",
     "fact SearchBegan",
     "fact InputsKnown",
@@ -113,6 +115,9 @@ const HAPPENS: [&str; 62] = [
     "guard I2 skipped passes",
     "guard I3 ticket behind a gate",
     "guard I3 two approvals",
+    "guard I3 two approvals for a stranger",
+    "guard I3 a rule names who decides",
+    "guard I3 an attempt is withdrawn",
     "guard I3 start confirmed",
     "guard I3 a retried run asks again",
     "guard I3 late or stale decision refused",

@@ -1,6 +1,10 @@
 //! All inputs of a large plan through the engine, to the end.
 
-use std::{collections::VecDeque, fs, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fs,
+    sync::Arc,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use pipekeeper_engine::{Decision, Effect, Envelope, Input, Run, Seen, decide, evolve};
@@ -86,6 +90,7 @@ fn drive(plan: &Plan) -> Result<(usize, f64)> {
         driver.give(Input::TicketAsked {
             attempt,
             holder: holder.clone(),
+            standings: BTreeMap::new(),
         })?;
         let record = AttemptRecord::without_steps(AttemptOutcome::Succeeded, "", NOW);
         let seen = Seen::Finished {

@@ -21,7 +21,7 @@ impl Draft<'_> {
         loop {
             if let Some(node) = self.settled.pop_first() {
                 self.halt_after(node);
-                self.look_again();
+                self.look_again(node);
             } else if let Some(node) = self.arrivals.pop_first() {
                 self.arrive(node);
             } else if self.open_main() == 0 && self.finally() == FinallyPhase::Before {
@@ -70,9 +70,10 @@ impl Draft<'_> {
         }
     }
 
-    /// After a failure, nodes that judge outcomes may wait for more than their needs: each end is a reason to look again.
-    fn look_again(&mut self) {
-        if !self.is_halted() {
+    /// After a failure, nodes that judge outcomes may wait for more than their needs, and behind a gate that opened again
+    /// nodes wait for that: each end is a reason to look again.
+    fn look_again(&mut self, settled: NodeId) {
+        if !self.is_halted() && !self.was_voided(settled) {
             return;
         }
         let waits = |id: &NodeId| self.state(*id) == Some(&NodeState::Waiting) && self.unsettled(*id) == 0;
@@ -84,9 +85,9 @@ impl Draft<'_> {
         match self.state(node) {
             Some(NodeState::Running(_) | NodeState::Backoff { .. } | NodeState::Done(_)) => true,
             Some(NodeState::Ready { tries, .. }) => tries.made() > 0,
+            Some(NodeState::Waiting) => self.kept_tries(node).made() > 0,
             Some(
-                NodeState::Waiting
-                | NodeState::AwaitingStart { .. }
+                NodeState::AwaitingStart { .. }
                 | NodeState::AwaitingTime { .. }
                 | NodeState::Deciding(_)
                 | NodeState::Skipped { .. },
@@ -106,6 +107,12 @@ impl Draft<'_> {
             (Section::Finally, FinallyPhase::Open { .. }) | (Section::Main, _) => {}
         }
         match judge::judge(self, id, node) {
+            // It had an attempt, before a gate in front opened again.
+            judge::Verdict::Skip { reason, .. } if self.has_started(id) => self.record(Fact::NodeFinished {
+                node: id,
+                outcome: Outcome::Cancelled,
+                reason: Some(reason.to_string()),
+            }),
             judge::Verdict::Skip { reason, passes } => self.record(Fact::NodeSkipped {
                 node: id,
                 reason,

@@ -1,13 +1,19 @@
 //! Tickets, observations and launches that failed.
 
+use std::collections::BTreeMap;
+
 use pipekeeper_model::{
-    AttemptId, AttemptOutcome, AttemptRecord, Holder, Millis, NodeId, Outcome,
+    AttemptId, AttemptOutcome, AttemptRecord, Holder, Millis, Name, NodeId, Outcome,
     plan::{Section, defaults},
 };
 
-use super::{Draft, Rejection, judge, reuse};
+use super::{
+    Draft, Rejection, judge,
+    recheck::{self, Recheck},
+    reuse,
+};
 use crate::{
-    Effect, EffectKey, Fact, Next, Seen,
+    Effect, EffectKey, Fact, Next, Seen, Standing,
     fold::Fold,
     run::FinallyPhase,
     state::{AttemptPhase, LiveAttempt, NodeState},
@@ -26,6 +32,7 @@ pub(super) fn ticket_asked(
     draft: &mut Draft<'_>,
     attempt: AttemptId,
     holder: &Holder,
+    standings: &BTreeMap<Name, Option<Standing>>,
 ) -> Result<(), Rejection> {
     let live = live(draft, attempt)?;
     match &live.phase {
@@ -43,7 +50,11 @@ pub(super) fn ticket_asked(
     let node = draft
         .node(attempt.node)
         .ok_or_else(|| Rejection::illegal("the plan has no such node"))?;
-    // What made the node ready cannot be undone, as settled nodes never change; this guards the guard.
+    if recheck::judge_again(draft, attempt.node, node, standings)? == Recheck::Withheld {
+        withdraw(draft, attempt);
+        return Ok(());
+    }
+    // What else made the node ready cannot be undone, as settled nodes never change; this guards the guard.
     if !judge::may_start(draft, node) {
         return Err(Rejection::illegal("its needs do not allow it to start"));
     }
@@ -57,6 +68,24 @@ pub(super) fn ticket_asked(
         deadline,
     });
     Ok(())
+}
+
+/// Ends an attempt that may not have its ticket now; its node waits for what is in front of it again.
+pub(super) fn withdraw(draft: &mut Draft<'_>, attempt: AttemptId) {
+    let reason = "a gate in front of it opened again";
+    let record = AttemptRecord::without_steps(AttemptOutcome::Cancelled, reason, draft.at());
+    draft.record(Fact::AttemptFinished {
+        attempt,
+        record: Box::new(record),
+        next: Next::Withdrawn,
+    });
+    draft.perform(Effect::StopAttempt {
+        attempt,
+        grace: defaults::GRACE,
+    });
+    if draft.unsettled(attempt.node) == 0 {
+        draft.arrivals.insert(attempt.node);
+    }
 }
 
 pub(super) fn observed(draft: &mut Draft<'_>, attempt: AttemptId, seen: &Seen) -> Result<(), Rejection> {

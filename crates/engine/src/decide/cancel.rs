@@ -15,6 +15,7 @@ use crate::{
 
 /// How long after its grace a stopped attempt counts as stopped whatever is seen.
 const STOP_MARGIN: Millis = Millis::seconds(30);
+const PAST_GATE: &str = "it is past its first gate: a newer run does not cancel it";
 
 pub(super) fn requested(draft: &mut Draft<'_>, reason: &CancelReason) -> Result<(), Rejection> {
     match draft.phase() {
@@ -43,15 +44,15 @@ pub(super) fn requested(draft: &mut Draft<'_>, reason: &CancelReason) -> Result<
 /// A newer run may only take the place of one that no person let past a gate.
 fn may_stop(draft: &Draft<'_>, reason: &CancelReason) -> Result<(), Rejection> {
     match reason {
-        CancelReason::Superseded { .. } if passed_gate(draft) => Err(Rejection::illegal(
-            "it is past its first gate: a newer run does not cancel it",
-        )),
+        CancelReason::Superseded { .. } if passed_gate(draft) => Err(Rejection::illegal(PAST_GATE)),
         CancelReason::SupersededAtGate { gate, .. } => {
             let waits = draft
                 .plan()
                 .find(gate)
                 .is_some_and(|id| matches!(draft.state(id), Some(NodeState::Deciding(_))));
-            if waits {
+            if waits && draft.any_voided() {
+                Err(Rejection::illegal(PAST_GATE))
+            } else if waits {
                 Ok(())
             } else {
                 Err(Rejection::stale("it does not wait at that gate"))
@@ -66,10 +67,11 @@ fn may_stop(draft: &Draft<'_>, reason: &CancelReason) -> Result<(), Rejection> {
 
 fn passed_gate(draft: &Draft<'_>) -> bool {
     let plan = draft.plan();
-    plan.ids().zip(&plan.nodes).any(|(id, node)| {
-        matches!(node.body, Body::Approve(_))
-            && draft.state(id).and_then(NodeState::outcome) == Some(Outcome::Succeeded)
-    })
+    draft.any_voided()
+        || plan.ids().zip(&plan.nodes).any(|(id, node)| {
+            matches!(node.body, Body::Approve(_))
+                && draft.state(id).and_then(NodeState::outcome) == Some(Outcome::Succeeded)
+        })
 }
 
 /// A second cancel stops the `finally` entries; by then or before they begin.

@@ -3,6 +3,7 @@
 //! Rules read and write the draft; nothing is cloned but the nodes that change.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -16,8 +17,8 @@ use super::Decision;
 use crate::{
     Effect, Event, Fact, RunPhase, RunRequest,
     fold::{self, Fold},
-    run::{Body, FinallyPhase, Tickets},
-    state::NodeState,
+    run::{Again, Body, FinallyPhase, Tickets},
+    state::{NodeState, Tries},
 };
 
 pub(super) struct Draft<'a> {
@@ -28,9 +29,10 @@ pub(super) struct Draft<'a> {
     states: BTreeMap<NodeId, NodeState>,
     unsettled: BTreeMap<NodeId, u32>,
     phase: Option<RunPhase>,
-    halted: bool,
+    halted: Option<NodeId>,
     finally: FinallyPhase,
     tickets: Tickets,
+    again: Cow<'a, Again>,
     running: u32,
     open_main: u32,
     open_finally: u32,
@@ -53,9 +55,10 @@ impl<'a> Draft<'a> {
             states: BTreeMap::new(),
             unsettled: BTreeMap::new(),
             phase: None,
-            halted: body.halted_by.is_some(),
+            halted: body.halted_by,
             finally: body.finally,
             tickets: body.tickets,
+            again: Cow::Borrowed(&body.again),
             running: body.index.running,
             open_main: body.index.open_main,
             open_finally: body.index.open_finally,
@@ -139,7 +142,26 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn is_halted(&self) -> bool {
+        self.halted.is_some()
+    }
+
+    /// The node whose failure stopped the rest.
+    pub(super) fn halted_by(&self) -> Option<NodeId> {
         self.halted
+    }
+
+    /// The gates in front of a node, near or far.
+    pub(super) fn gates_of(&self, node: NodeId) -> impl Iterator<Item = NodeId> + use<'a> {
+        self.body.index.gates_of(node)
+    }
+
+    /// Whether a gate was opened again after it had been approved.
+    pub(super) fn was_voided(&self, gate: NodeId) -> bool {
+        self.again.gates.contains(&gate)
+    }
+
+    pub(super) fn any_voided(&self) -> bool {
+        !self.again.gates.is_empty()
     }
 
     pub(super) fn finally(&self) -> FinallyPhase {
@@ -261,14 +283,25 @@ impl Fold for Draft<'_> {
                 }
             }
         }
+        if was_settled && !is_settled {
+            match self.node(id).map_or(Section::Main, |node| node.section) {
+                Section::Main => self.open_main = self.open_main.saturating_add(1),
+                Section::Finally => self.open_finally = self.open_finally.saturating_add(1),
+            }
+            let dependents = Arc::clone(&self.body.index.dependents);
+            for dependent in dependents.get(id.index()).into_iter().flatten() {
+                let left = self.unsettled(*dependent).saturating_add(1);
+                self.unsettled.insert(*dependent, left);
+            }
+        }
     }
 
     fn set_phase(&mut self, phase: RunPhase) {
         self.phase = Some(phase);
     }
 
-    fn set_halted(&mut self, _by: NodeId) {
-        self.halted = true;
+    fn set_halted(&mut self, by: NodeId) {
+        self.halted = Some(by);
     }
 
     fn set_finally(&mut self, phase: FinallyPhase) {
@@ -277,5 +310,17 @@ impl Fold for Draft<'_> {
 
     fn set_ticketed(&mut self) {
         self.tickets = Tickets::Some;
+    }
+
+    fn set_voided(&mut self, gate: NodeId) {
+        self.again.to_mut().gates.insert(gate);
+    }
+
+    fn kept_tries(&self, node: NodeId) -> Tries {
+        self.again.tries_of(node)
+    }
+
+    fn keep_tries(&mut self, node: NodeId, tries: Tries) {
+        self.again.to_mut().keep(node, tries);
     }
 }

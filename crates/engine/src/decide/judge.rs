@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use pipekeeper_expr::{Expression, Fuel, Reference, Value};
 use pipekeeper_model::{
     NodeId, Outcome, RunId, SkipReason,
-    plan::{Body as NodeBody, Node, Section},
+    plan::{Body as NodeBody, Condition, Node, Section},
 };
 
 use super::Draft;
@@ -39,6 +39,11 @@ pub(super) fn judge(draft: &Draft<'_>, id: NodeId, node: &Node) -> Verdict {
     }
     if !named_have_ended(draft, node) {
         return Verdict::Wait;
+    }
+    match voided_gate(draft, id, node) {
+        Some((_, Voided::Open)) => return Verdict::Wait,
+        Some((gate, Voided::Closed)) => return skip_for(draft, gate),
+        None => {}
     }
     let unmet = first_unmet(draft, node);
     if !judges_outcomes(Some(node))
@@ -84,6 +89,41 @@ pub(super) fn may_start(draft: &Draft<'_>, node: &Node) -> bool {
         .iter()
         .all(|need| draft.state(*need).is_some_and(NodeState::is_settled))
         && (judges_outcomes(Some(node)) || first_unmet(draft, node).is_none())
+}
+
+/// How a gate that opened again stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Voided {
+    /// It asks.
+    Open,
+    /// It was not approved again.
+    Closed,
+}
+
+/// A gate in front of a node that opened again and was not approved since. What stands between the two may have ended in
+/// the meantime, so that the needs alone do not show it; only a node that names the gate's outcome may react to that.
+pub(super) fn voided_gate(draft: &Draft<'_>, id: NodeId, node: &Node) -> Option<(NodeId, Voided)> {
+    if !draft.any_voided() {
+        return None;
+    }
+    let mut gates = draft.gates_of(id).filter(|gate| draft.was_voided(*gate));
+    gates.find_map(|gate| match draft.state(gate) {
+        Some(NodeState::Deciding(_)) => Some((gate, Voided::Open)),
+        Some(_) | None if satisfies(draft, gate) || names_outcome(node, draft.node(gate)) => None,
+        Some(_) | None => Some((gate, Voided::Closed)),
+    })
+}
+
+fn names_outcome(node: &Node, gate: Option<&Node>) -> bool {
+    let Some(gate) = gate else { return false };
+    let outcome = Reference::ActionOutcome {
+        action: gate.action.to_string(),
+    };
+    let named = |condition: &Condition| {
+        Expression::parse(&condition.expression)
+            .is_ok_and(|expression| expression.references().contains(&outcome))
+    };
+    node.conditions.iter().any(named)
 }
 
 /// Whether a node is judged whatever the outcomes of its needs.

@@ -7,6 +7,7 @@ mod deadline;
 mod draft;
 mod gate;
 mod judge;
+mod recheck;
 mod request;
 mod reuse;
 
@@ -95,15 +96,28 @@ pub fn decide(run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection>
             found,
         } => reuse::sought(&mut draft, *attempt, inputs.as_ref(), found.as_deref())?,
         Input::LaunchHeldUp { attempt } => attempt::held_up(&mut draft, *attempt)?,
-        Input::TicketAsked { attempt, holder } => attempt::ticket_asked(&mut draft, *attempt, holder)?,
+        Input::TicketAsked {
+            attempt,
+            holder,
+            standings,
+        } => attempt::ticket_asked(&mut draft, *attempt, holder, standings)?,
         Input::AttemptObserved { attempt, seen } => attempt::observed(&mut draft, *attempt, seen)?,
         Input::GateDecided {
             node,
             verdict,
             subject,
             comment,
+            params,
+            standing,
         } => {
-            gate::decided(&mut draft, *node, *verdict, subject, comment.as_ref())?;
+            let said = gate::Said {
+                verdict: *verdict,
+                subject,
+                comment: comment.as_ref(),
+                standing,
+                params,
+            };
+            gate::decided(&mut draft, *node, &said)?;
         }
         Input::CancelRequested(reason) => cancel::requested(&mut draft, reason)?,
         Input::DeadlineReached => deadline::reached(&mut draft)?,

@@ -5,7 +5,11 @@ use pipekeeper_model::{
     plan::{Body, Node, defaults},
 };
 
-use super::{Draft, Rejection, attempt::live, judge};
+use super::{
+    Draft, Rejection,
+    attempt::{live, withdraw},
+    judge,
+};
 use crate::{
     AdoptedNode, Earlier, Effect, Fact,
     state::{AttemptPhase, LiveAttempt},
@@ -42,7 +46,11 @@ pub(super) fn sought(
     let node = draft
         .node(attempt.node)
         .ok_or_else(|| Rejection::illegal("the plan has no such node"))?;
-    // As at a ticket: what made the node ready cannot be undone; this guards the guard.
+    if judge::voided_gate(draft, attempt.node, node).is_some() {
+        withdraw(draft, attempt);
+        return Ok(());
+    }
+    // As at a ticket: what else made the node ready cannot be undone; this guards the guard.
     if !judge::may_start(draft, node) {
         return Err(Rejection::illegal("its needs do not allow it to end"));
     }

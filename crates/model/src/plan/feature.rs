@@ -46,10 +46,6 @@ pub enum Feature {
     Pod,
     /// `checkout:` with submodules or LFS.
     CheckoutExtras,
-    /// `approve:` with `by:` or with `count:` above one.
-    ApproverRules,
-    /// `approve:` with typed `params:`.
-    ApproveParams,
     /// `start: confirm` by another person.
     ConfirmByOther,
     /// `on: merge_request`.
@@ -86,8 +82,6 @@ impl Feature {
             Self::Include => "include",
             Self::Pod => "pod",
             Self::CheckoutExtras => "checkout",
-            Self::ApproverRules => "approve.by",
-            Self::ApproveParams => "approve.params",
             Self::ConfirmByOther => "start: { confirm: other }",
             Self::MergeRequestTrigger => "on.merge_request",
             Self::CronTrigger => "on.cron",

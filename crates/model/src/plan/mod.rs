@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 pub use feature::{Feature, FeatureUse};
 pub use node::{
-    Body, Condition, Gate, Lock, Node, OnFailure, Place, Promotion, Retry, Section, Start, SubPipeline, Sync,
-    Wait, WaitFor,
+    Body, Condition, Gate, Lock, Node, OnFailure, Place, Promotion, Retry, Section, SelfApproval, Start,
+    SubPipeline, Sync, Wait, WaitFor,
 };
 pub use pod::{PodField, PodFields, TaintEffect, Toleration};
 pub use work::{

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Work;
-use crate::{Millis, Name, NodeId, Outcome};
+use crate::{Approver, Millis, Name, NodeId, Outcome, Param};
 
 /// A place in a pipeline file, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -186,14 +186,35 @@ pub enum Body {
 pub struct Gate {
     /// What is asked.
     pub text: String,
-    /// Who may answer, such as `role:ops`; empty means anyone with the right to approve.
-    pub by: Vec<String>,
+    /// Who may answer; empty means anyone with the right to approve.
+    pub by: Vec<Approver>,
     /// How many distinct approvals are needed.
     pub count: u32,
-    /// The typed values asked for, by name, as the file gives them.
-    pub params: BTreeMap<Name, String>,
+    /// Whether whoever asked for the run may approve.
+    #[serde(default, skip_serializing_if = "SelfApproval::is_refused")]
+    pub self_approval: SelfApproval,
+    /// The typed values asked for, by name; what comes after reads them as the gate's outputs.
+    pub params: BTreeMap<Name, Param>,
     /// Whether an older waiting run stays when a newer one reaches this gate (`keep: all`).
     pub keep_all: bool,
+}
+
+/// `self:` of an approval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SelfApproval {
+    /// Somebody else is to approve.
+    #[default]
+    Refused,
+    /// Whoever asked for the run may.
+    Allowed,
+}
+
+impl SelfApproval {
+    /// Whether somebody else is to approve.
+    pub fn is_refused(&self) -> bool {
+        *self == Self::Refused
+    }
 }
 
 /// `wait:`.

@@ -1,8 +1,12 @@
 //! `pipe approve` and `pipe reject`: a decision names what it decides on, so that nothing else can be slipped under it.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
+use pipekeeper_model::Name;
 use serde_json::{Value, json};
 
+use super::run::pair;
 use crate::{
     cli::{Output, Remote},
     client::{Client, Node, RunItem, RunView, Target, find_run_to_change, view},
@@ -20,6 +24,12 @@ pub(crate) struct Approve {
     /// A word to the others
     #[arg(long, short = 'm', value_name = "TEXT")]
     comment: Option<String>,
+    /// A value that the gate asks for; may be repeated
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = pair, requires = "target")]
+    params: Vec<(Name, String)>,
+    /// Let the run through whatever the gate's rule says; wants a comment and the right to
+    #[arg(long, requires = "comment", requires = "target")]
+    bypass: bool,
     #[command(flatten)]
     remote: Remote,
 }
@@ -44,7 +54,15 @@ impl Approve {
         runtime::block_on(async {
             match self.target {
                 None => list(&client, output).await,
-                Some(target) => decide(&client, target, "approve", self.comment, output).await,
+                Some(target) => {
+                    let params: BTreeMap<Name, String> = self.params.into_iter().collect();
+                    let mut body = json!({ "comment": self.comment, "params": params });
+                    if self.bypass {
+                        body["bypass"] = true.into();
+                    }
+                    let (verb, past) = ("approve", if self.bypass { "bypassed" } else { "approved" });
+                    decide(&client, target, Says { verb, past, body }, output).await
+                }
             }
         })
     }
@@ -55,7 +73,12 @@ impl Reject {
     pub(crate) fn run(self, output: Output) -> Result<Exit, Failure> {
         let client = Client::new(&self.remote)?;
         let target = self.target.unwrap_or_default();
-        runtime::block_on(decide(&client, target, "reject", Some(self.comment), output))
+        let says = Says {
+            verb: "reject",
+            past: "rejected",
+            body: json!({ "comment": self.comment }),
+        };
+        runtime::block_on(decide(&client, target, says, output))
     }
 }
 
@@ -84,10 +107,11 @@ async fn list(client: &Client, output: Output) -> Result<Exit, Failure> {
     };
     for one in &found {
         term::say(format_args!(
-            "{}  {}  {}",
+            "{}  {}  {}  ({})",
             text(one, "target"),
             text(one, "project"),
-            clean(&text(one, "asks"))
+            clean(&text(one, "asks")),
+            clean(&text(one, "why"))
         ));
     }
     Ok(Exit::Done)
@@ -104,16 +128,19 @@ fn waiting(run: &RunView, node: &Node) -> Option<Value> {
         "project": run.item.project,
         "asks": asks,
         "subject": subject,
+        "why": node.why,
     }))
 }
 
-async fn decide(
-    client: &Client,
-    target: Target,
-    verb: &str,
-    comment: Option<String>,
-    output: Output,
-) -> Result<Exit, Failure> {
+/// What is said at a gate.
+struct Says {
+    verb: &'static str,
+    past: &'static str,
+    /// All but the subject.
+    body: Value,
+}
+
+async fn decide(client: &Client, target: Target, mut says: Says, output: Output) -> Result<Exit, Failure> {
     let id = find_run_to_change(client, target.run).await?;
     let run = client.run(id).await?;
     let node = choose(&run, target.action.as_deref())?;
@@ -121,10 +148,12 @@ async fn decide(
     let path = ["runs", number.as_str(), "nodes", node.name.as_str()];
     let answer = match (&node.gate, &node.start) {
         (Some(gate), _) => {
-            let body = json!({ "subject": gate.subject, "comment": comment });
-            client.post(&[&path[..], &[verb]].concat(), &body).await?
+            says.body["subject"] = json!(gate.subject);
+            client
+                .post(&[&path[..], &[says.verb]].concat(), &says.body)
+                .await?
         }
-        (None, Some(start)) if verb == "approve" => {
+        (None, Some(start)) if says.verb == "approve" => {
             press_start(client, &[&path[..], &["start"]].concat(), &start.how).await?
         }
         (None, Some(_)) => {
@@ -143,8 +172,7 @@ async fn decide(
     match output {
         Output::Json => term::say(answer),
         Output::Text => {
-            let past = if verb == "approve" { "approved" } else { "rejected" };
-            term::say(format_args!("{past} {id}/{}", node.name));
+            term::say(format_args!("{} {id}/{}", says.past, node.name));
         }
     }
     Ok(Exit::Done)

@@ -116,7 +116,7 @@ fn told(run: &Run, event: &Event) -> Option<(&'static str, String)> {
         } => {
             let outcome = match next {
                 Next::Settled { outcome } => *outcome,
-                Next::Retried { .. } => record.outcome.to_outcome(),
+                Next::Retried { .. } | Next::Withdrawn => record.outcome.to_outcome(),
             };
             let (mark, tone) = words::mark(outcome);
             let (mark, time) = (paint.tone(tone, mark), words::length(record.duration()));
@@ -135,6 +135,14 @@ fn told(run: &Run, event: &Event) -> Option<(&'static str, String)> {
             "gate",
             format!("{} rejected by {}", name_of(run, *node), event.actor),
         )),
+        Fact::GateBypassed { node, .. } => {
+            let text = format!("{} bypassed by {}", name_of(run, *node), event.actor);
+            Some(("gate", paint.tone(Tone::Bad, text)))
+        }
+        Fact::GateVoided { node, .. } => {
+            let text = format!("{} waits for approval again", name_of(run, *node));
+            Some(("gate", paint.tone(Tone::Attention, text)))
+        }
         Fact::NodeSkipped { .. }
         | Fact::TurnAwaited
         | Fact::TurnCame

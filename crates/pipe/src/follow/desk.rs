@@ -1,25 +1,26 @@
 //! Where a run meets its person: approvals and manual starts.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io,
 };
 
 use pipekeeper_engine::{Look, NodeState, Run, Verdict};
 use pipekeeper_model::{
-    Digest, NodeId,
-    plan::{Node, Start},
+    Digest, Name, NodeId, Param, param_values,
+    plan::{Body, Node, Start},
 };
 use tokio::sync::mpsc;
 
 use super::Ask;
 use crate::{
-    cmd::run::Approve,
+    cmd::run::{Approve, pair},
     report::gate_text,
     term::{self, Paint, Tone},
 };
 
 const COMMENT_NOBODY: &str = "nobody could be asked";
+const COMMENT_NO_VALUES: &str = "`--approve auto` has no value for what the gate asks for";
 const COMMENT_DENIED: &str = "denied by `--approve deny`";
 
 /// Who answers at gates.
@@ -41,8 +42,13 @@ pub(crate) struct Question {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Asks {
-    Approval { subject: Digest },
-    Start { confirm: bool },
+    Approval {
+        subject: Digest,
+        params: BTreeMap<Name, Param>,
+    },
+    Start {
+        confirm: bool,
+    },
 }
 
 /// Collects questions, asks one at a time, and turns answers into what is asked of the run.
@@ -84,6 +90,8 @@ impl Desk {
         let Some(plan) = run.plan() else {
             return Vec::new();
         };
+        // A gate may open again.
+        self.seen.retain(|node| is_open(run, *node));
         let mut asks = Vec::new();
         for (id, node) in plan.ids().zip(&plan.nodes) {
             let Some(question) = run.node(id).and_then(|state| question(run, id, node, state)) else {
@@ -94,7 +102,13 @@ impl Desk {
             }
             match self.answerer {
                 Answerer::Person => self.waiting.push_back(question),
-                Answerer::Yes => asks.extend(yes(&question)),
+                Answerer::Yes => match yes(&question, [].into_iter()) {
+                    Ok(yes) => asks.extend(yes),
+                    Err(why) => {
+                        term::warn(format_args!("`{}` is rejected: {why}", question.name));
+                        asks.extend(no(&question, COMMENT_NO_VALUES));
+                    }
+                },
                 Answerer::No { comment } => {
                     if comment == COMMENT_NOBODY {
                         term::warn(format_args!(
@@ -145,10 +159,17 @@ impl Desk {
         let mark = paint.tone(Tone::Attention, "?");
         let name = paint.tone(Tone::Strong, &question.name);
         match &question.asks {
-            Asks::Approval { subject } => {
+            Asks::Approval { subject, params } => {
                 let subject = paint.tone(Tone::Faint, format_args!("({})", subject.to_short()));
                 term::note(format_args!("{mark} {name}: {} {subject}", question.text));
-                term::note("  approve? [y/n]");
+                for param in params.values() {
+                    term::note(format_args!("  {}", wanted(param)));
+                }
+                if params.is_empty() {
+                    term::note("  approve? [y/n]");
+                } else {
+                    term::note("  approve? [y NAME=VALUE … / n]");
+                }
             }
             Asks::Start { .. } => term::note(format_args!("{mark} start {name}? [y to start, n to cancel]")),
         }
@@ -175,11 +196,19 @@ impl Desk {
         let Some(question) = self.current.clone() else {
             return Vec::new();
         };
-        match line.trim().to_lowercase().as_str() {
-            "y" | "yes" => {
-                self.current = None;
-                yes(&question)
-            }
+        let mut words = line.split_whitespace();
+        match words.next().unwrap_or_default().to_lowercase().as_str() {
+            "y" | "yes" => match yes(&question, words) {
+                Ok(asks) => {
+                    self.current = None;
+                    asks
+                }
+                Err(why) => {
+                    term::warn(why);
+                    self.ask();
+                    Vec::new()
+                }
+            },
             "n" | "no" => {
                 self.current = None;
                 match &question.asks {
@@ -201,6 +230,12 @@ fn question(run: &Run, id: NodeId, node: &Node, state: &NodeState) -> Option<Que
     let asks = match state {
         NodeState::Deciding(gate) => Asks::Approval {
             subject: gate.subject.clone(),
+            params: match &node.body {
+                Body::Approve(rule) => rule.params.clone(),
+                Body::Work(_) | Body::Wait(_) | Body::Promote(_) | Body::Sync(_) | Body::Call(_) => {
+                    BTreeMap::new()
+                }
+            },
         },
         NodeState::AwaitingStart { .. } => Asks::Start {
             confirm: match node.start {
@@ -231,30 +266,47 @@ fn is_open(run: &Run, id: NodeId) -> bool {
     )
 }
 
-fn yes(question: &Question) -> Vec<Ask> {
+/// A parameter as it is asked for: `channel (one of `beta`, `stable`) [beta]: where to`.
+fn wanted(param: &Param) -> String {
+    let default = param.default.as_ref();
+    let default = default.map(|value| format!(" [{value}]")).unwrap_or_default();
+    let help = param.help.as_ref();
+    let help = help
+        .map(|help| format!(": {}", term::clean(help)))
+        .unwrap_or_default();
+    format!("{} ({}){default}{help}", param.name, param.kind.describe())
+}
+
+fn yes<'w>(question: &Question, words: impl Iterator<Item = &'w str>) -> Result<Vec<Ask>, String> {
     let node = question.node;
-    match &question.asks {
-        Asks::Approval { subject } => vec![Ask::Decide {
-            node,
-            verdict: Verdict::Approve,
-            subject: subject.clone(),
-            comment: None,
-        }],
+    Ok(match &question.asks {
+        Asks::Approval { subject, params } => {
+            let given = words.map(pair).collect::<Result<BTreeMap<_, _>, _>>()?;
+            param_values(params, &given)?;
+            vec![Ask::Decide {
+                node,
+                verdict: Verdict::Approve,
+                subject: subject.clone(),
+                comment: None,
+                params: given,
+            }]
+        }
         Asks::Start { confirm } => [Look::First, Look::Second]
             .into_iter()
             .take(if *confirm { 2 } else { 1 })
             .map(|look| Ask::Start { node, look })
             .collect(),
-    }
+    })
 }
 
 fn no(question: &Question, comment: &str) -> Vec<Ask> {
     match &question.asks {
-        Asks::Approval { subject } => vec![Ask::Decide {
+        Asks::Approval { subject, .. } => vec![Ask::Decide {
             node: question.node,
             verdict: Verdict::Reject,
             subject: subject.clone(),
             comment: Some(comment.to_owned()),
+            params: BTreeMap::new(),
         }],
         // There is no "never" for a start: the run goes on without it as long as it can.
         Asks::Start { .. } => Vec::new(),

@@ -1,8 +1,10 @@
 //! The way to a run. Entry type: [`Link`].
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
-use pipekeeper_engine::{CancelReason, Event, Input, Look, Run, Verdict};
-use pipekeeper_model::{AttemptId, Digest, NodeId};
+use pipekeeper_engine::{CancelReason, Event, Input, Look, Run, Standing, Verdict};
+use pipekeeper_model::{AttemptId, Digest, Name, NodeId};
 
 use crate::failure::Failure;
 
@@ -62,6 +64,8 @@ pub(crate) enum Ask {
         subject: Digest,
         /// Why.
         comment: Option<String>,
+        /// The values that the gate asks for.
+        params: BTreeMap<Name, String>,
     },
     /// A manual start.
     Start {
@@ -81,11 +85,15 @@ impl From<Ask> for Input {
                 verdict,
                 subject,
                 comment,
+                params,
             } => Self::GateDecided {
                 node,
                 verdict,
                 subject,
                 comment,
+                params,
+                // Whoever sits at this machine is everybody.
+                standing: Standing::Owner,
             },
             Ask::Start { node, look } => Self::StartPressed { node, look },
         }

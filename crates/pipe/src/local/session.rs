@@ -8,7 +8,9 @@ use std::{
 
 use async_trait::async_trait;
 use pipekeeper_backend::{AgentProgram, Backend, KeepWorkspace, LocalBackend, LocalOptions};
-use pipekeeper_controller::{AttemptNews, Controller, EngineRules, Handle, News, Ports, SubmitError};
+use pipekeeper_controller::{
+    AttemptNews, Controller, EngineRules, Handle, News, Ports, SameAsEver, SubmitError,
+};
 use pipekeeper_engine::{Earlier, Event, Origin, Run, RunRequest};
 use pipekeeper_model::{Actor, Millis, Plan, RunContext, RunId, TriggerEvent};
 use pipekeeper_source::working_tree::snapshot;
@@ -171,6 +173,7 @@ async fn compose(
         observations,
         supplies: Arc::new(supplies),
         intake: None,
+        people: Arc::new(SameAsEver),
         clock: Arc::new(SystemClock),
         rules: Arc::new(EngineRules),
         layout,

@@ -82,12 +82,19 @@ impl Link for RemoteLink {
                 verdict,
                 subject,
                 comment,
+                params,
             } => {
-                let verb = match verdict {
-                    Verdict::Approve => "approve",
-                    Verdict::Reject => "reject",
+                let (verb, body) = match verdict {
+                    Verdict::Approve => (
+                        "approve",
+                        json!({ "subject": subject, "comment": comment, "params": params }),
+                    ),
+                    Verdict::Reject => ("reject", json!({ "subject": subject, "comment": comment })),
+                    Verdict::Bypass => (
+                        "approve",
+                        json!({ "subject": subject, "comment": comment, "params": params, "bypass": true }),
+                    ),
                 };
-                let body = json!({ "subject": subject, "comment": comment });
                 (name_of(run, node), verb, body, Twice::Nothing)
             }
             Ask::Start { node, look } => {

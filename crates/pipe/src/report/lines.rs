@@ -80,6 +80,7 @@ impl Lines {
                         let (number, outcome) = (attempt.number, record.outcome.to_outcome());
                         format!("attempt {number} {outcome} in {time}{reason}; it is tried again")
                     }
+                    Next::Withdrawn => format!("? does not start yet{reason}"),
                 };
                 Some((attempt.node, text))
             }
@@ -116,6 +117,13 @@ impl Lines {
                     .tone(Tone::Attention, "? waits for a person to start it"),
             )),
             Fact::WaitBegan { node, .. } => Some((*node, "waits for its time".to_owned())),
+            Fact::GateBypassed { node, .. } => {
+                Some((*node, self.paint.tone(Tone::Bad, "! the gate is bypassed")))
+            }
+            Fact::GateVoided { node, .. } => Some((
+                *node,
+                self.paint.tone(Tone::Attention, "? waits for approval again"),
+            )),
             Fact::NodeSkipped { .. }
             | Fact::RunCreated { .. }
             | Fact::TurnAwaited

@@ -8,10 +8,11 @@ use pipekeeper_controller::{
 };
 use pipekeeper_model::Name;
 use pipekeeper_server::{
-    AccessToken, Exposure, FixedProjects, HookProject, Limits, ServeError, ServerParts, first_link, serve,
+    AccessToken, Exposure, FixedProjects, HookProject, Limits, RegisteredPeople, ServeError, ServerParts,
+    first_link, serve,
 };
 use pipekeeper_source::{GitSource, Source};
-use pipekeeper_store::{Store, StoreError};
+use pipekeeper_store::{Registry, Store, StoreError};
 use tokio::{
     net::TcpListener,
     sync::{broadcast, mpsc},
@@ -74,7 +75,7 @@ pub(crate) async fn start(config: &Config) -> Result<Started, Failure> {
     let layout = Layout::new(&config.data_dir);
     let trees = Arc::new(SentTrees::open(&config.data_dir.join("trees"), &config.projects)?);
     let sources = (source, trees.source());
-    let (controller, handle) = controller(config, &store, sources, &layout).await?;
+    let (controller, handle) = controller(config, (&store, &registry), sources, &layout).await?;
     let first_link = first_link(registry.as_ref(), SystemClock.now())
         .await
         .or_fail("make the link for the first admin")?;
@@ -117,7 +118,7 @@ pub(crate) async fn start(config: &Config) -> Result<Started, Failure> {
 
 async fn controller(
     config: &Config,
-    store: &Arc<dyn Store>,
+    (store, registry): (&Arc<dyn Store>, &Arc<dyn Registry>),
     (source, trees): (Arc<dyn Source>, Arc<dyn Source>),
     layout: &Layout,
 ) -> Result<(Controller, Handle), Failure> {
@@ -148,6 +149,7 @@ async fn controller(
         observations,
         supplies: Arc::new(GitSupplies::new(projects, source, trees, secrets)),
         intake: Some(Arc::new(intake)),
+        people: Arc::new(RegisteredPeople::new(Arc::clone(registry))),
         clock: Arc::new(SystemClock),
         rules: Arc::new(EngineRules),
         layout: layout.clone(),

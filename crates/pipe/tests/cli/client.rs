@@ -139,7 +139,11 @@ fn a_run_is_started_followed_approved_and_shown() {
         "{waiting}"
     );
     let why = site.call(&["why", "1/ask"]).expect(0);
-    assert!(why.out.contains("waits for approval: 0 of 1"), "{}", why.out);
+    assert!(
+        why.out.contains("waits for people: 0 of 1 approval"),
+        "{}",
+        why.out
+    );
     // Without a number the newest run of HEAD is meant, and the only gate of it.
     site.call(&["approve", "1"]).expect(0);
     let mut shipped = site.following("1/ship");

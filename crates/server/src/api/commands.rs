@@ -6,7 +6,7 @@ use axum::{Json, extract::State, http::StatusCode};
 use pipekeeper_access::{Place, Verb};
 use pipekeeper_controller::{RetryWhich, SubmitError, Wish, WishOf};
 use pipekeeper_engine::{CancelReason, Earlier, Input, Look, Verdict};
-use pipekeeper_model::{Digest, Name, RunId, Sha};
+use pipekeeper_model::{Digest, Name, RunId, Sha, plan::Body};
 use pipekeeper_store::AuditEntry;
 use serde::{Deserialize, Serialize};
 
@@ -162,7 +162,7 @@ pub(crate) async fn retry_run(
     detached(async move { handle.retry(run, actor, which, reuse.into()).await }).await
 }
 
-/// `POST /api/v1/runs/{run}/nodes/{node}/approve` and `…/reject`
+/// `POST /api/v1/runs/{run}/nodes/{node}/reject`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DecisionRequest {
@@ -170,16 +170,39 @@ pub(crate) struct DecisionRequest {
     comment: Option<String>,
 }
 
+/// `POST /api/v1/runs/{run}/nodes/{node}/approve`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ApprovalRequest {
+    subject: Digest,
+    comment: Option<String>,
+    #[serde(default)]
+    params: BTreeMap<Name, String>,
+    #[serde(default)]
+    bypass: BypassRequest,
+}
+
+/// Whether the gate's rule is gone past; it is kept unless it says `true`.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(transparent)]
+struct BypassRequest(bool);
+
 pub(crate) async fn approve(
     State(app): State<Arc<App>>,
     caller: Caller,
     ApiPath((run, node)): ApiPath<(RunId, String)>,
-    ApiJson(body): ApiJson<DecisionRequest>,
+    ApiJson(body): ApiJson<ApprovalRequest>,
 ) -> Result<Json<RunRef>, ApiError> {
+    let verdict = if body.bypass.0 {
+        Verdict::Bypass
+    } else {
+        Verdict::Approve
+    };
     let decision = Decision {
-        verdict: Verdict::Approve,
+        verdict,
         subject: body.subject,
         comment: body.comment,
+        params: body.params,
     };
     decide(&app, &caller, (run, &node), decision).await?;
     Ok(Json(RunRef { run }))
@@ -195,6 +218,7 @@ pub(crate) async fn reject(
         verdict: Verdict::Reject,
         subject: body.subject,
         comment: body.comment,
+        params: BTreeMap::new(),
     };
     decide(&app, &caller, (run, &node), decision).await?;
     Ok(Json(RunRef { run }))
@@ -205,6 +229,7 @@ pub(crate) struct Decision {
     pub(crate) verdict: Verdict,
     pub(crate) subject: Digest,
     pub(crate) comment: Option<String>,
+    pub(crate) params: BTreeMap<Name, String>,
 }
 
 /// Tells a gate what a person decided.
@@ -218,12 +243,24 @@ pub(crate) async fn decide(
         verdict,
         subject,
         comment,
+        params,
     } = decision;
-    let id = app.run(run).await?.node(node)?.id;
+    let loaded = app.run(run).await?;
+    let gate = loaded.node(node)?;
+    let id = gate.id;
+    if names_nobody(&gate.node.body) {
+        let project = loaded.run.request().map(|request| &request.project);
+        let place = Place {
+            project,
+            ..Place::default()
+        };
+        caller.check(Verb::StartAction, place)?;
+    }
     let comment = comment.filter(|comment| !comment.trim().is_empty());
     let verb = match verdict {
         Verdict::Approve => "gate.approve",
         Verdict::Reject => "gate.reject",
+        Verdict::Bypass => "gate.bypass",
     };
     let deed = Deed {
         reason: comment.clone(),
@@ -234,8 +271,18 @@ pub(crate) async fn decide(
         verdict,
         subject,
         comment,
+        params,
+        standing: app.people.standing(caller, &loaded.run).await?,
     };
     submit(app, caller, deed, input).await
+}
+
+/// Whether a gate leaves it open who decides: then it takes somebody who may set things going, and not only look.
+fn names_nobody(body: &Body) -> bool {
+    match body {
+        Body::Approve(gate) => gate.by.is_empty(),
+        Body::Work(_) | Body::Wait(_) | Body::Promote(_) | Body::Sync(_) | Body::Call(_) => false,
+    }
 }
 
 /// `POST /api/v1/runs/{run}/nodes/{node}/start`

@@ -1,10 +1,10 @@
 //! A run's history: its events in words.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{Json, extract::State};
 use pipekeeper_engine::{CancelReason, Event, Fact, Next};
-use pipekeeper_model::{AttemptId, AttemptRecord, NodeId, Plan, RunId, Timestamp};
+use pipekeeper_model::{AttemptId, AttemptRecord, Name, NodeId, Plan, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -109,6 +109,14 @@ fn tell(fact: &Fact, name: impl Fn(NodeId) -> String) -> (&'static str, String) 
             "gate_approved",
             with_comment(&format!("approved {}", subject.to_short()), comment.as_deref()),
         ),
+        Fact::GateBypassed { subject, comment, .. } => (
+            "gate_bypassed",
+            with_comment(
+                &format!("bypassed the gate for {}", subject.to_short()),
+                comment.as_deref(),
+            ),
+        ),
+        Fact::GateVoided { lost, .. } => ("gate_voided", voided(lost)),
         Fact::GateRejected { comment, .. } => ("gate_rejected", with_comment("rejected", comment.as_deref())),
         Fact::AttemptScheduled { attempt, .. } => (
             "attempt_scheduled",
@@ -166,6 +174,18 @@ fn ended(attempt: AttemptId, record: &AttemptRecord, next: Next) -> String {
     match next {
         Next::Settled { .. } => text,
         Next::Retried { .. } => format!("{text}; it is tried again"),
+        Next::Withdrawn => format!("{text}; it waits for that"),
+    }
+}
+
+fn voided(lost: &BTreeSet<Name>) -> String {
+    let names: Vec<&str> = lost.iter().map(Name::as_str).collect();
+    match names.as_slice() {
+        [] => "is open again: more approvals are needed".to_owned(),
+        names => format!(
+            "is open again: {} may not approve it any more",
+            names.join(" and ")
+        ),
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use pipekeeper_engine::{AttemptPhase, Ended, NodeState, RunPhase, explain};
+use pipekeeper_engine::{Approval, AttemptPhase, Ended, NodeState, RunPhase, Why, explain};
 use pipekeeper_model::{
-    AttemptId, Bytes, GitRef, OutputValue, RunId, StepResult, Timestamp,
+    Approver, AttemptId, Bytes, GitRef, OutputValue, Param, ParamKind, RunId, StepResult, Timestamp,
     plan::{Body, Section, Start},
 };
 use pipekeeper_store::RunSummary;
@@ -88,6 +88,7 @@ pub(crate) struct NodeResponse {
     tests: Option<TestsResponse>,
     gate: Option<GateResponse>,
     start: Option<StartResponse>,
+    bypassed: Option<ApprovalResponse>,
     adopted_from: Option<RunId>,
 }
 
@@ -139,9 +140,21 @@ struct GateResponse {
     text: String,
     subject: String,
     needed: u32,
+    by: Vec<Approver>,
+    not_by: Option<String>,
+    params: Vec<ParamResponse>,
     approvals: Vec<ApprovalResponse>,
     since: Timestamp,
     expires: Timestamp,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct ParamResponse {
+    name: String,
+    r#type: &'static str,
+    values: Vec<String>,
+    default: Option<String>,
+    help: Option<String>,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -292,8 +305,9 @@ impl NodeResponse {
                     failed: tests.failed,
                     skipped: tests.skipped,
                 }),
-            gate: gate(node),
+            gate: gate(run, node),
             start: start(node),
+            bypassed: ended.and_then(Ended::bypass).map(ApprovalResponse::from),
             adopted_from: ended
                 .and_then(|ended| ended.adopted.as_ref())
                 .map(|from| from.run),
@@ -405,32 +419,64 @@ impl From<&StepResult> for StepResponse {
     }
 }
 
-/// What a gate asks and how many must agree.
-pub(crate) fn gate_rule(body: &Body) -> (&str, u32) {
-    match body {
-        Body::Approve(gate) => (&gate.text, gate.count),
-        Body::Work(_) | Body::Wait(_) | Body::Promote(_) | Body::Sync(_) | Body::Call(_) => ("", 1),
+impl From<&Param> for ParamResponse {
+    fn from(param: &Param) -> Self {
+        let (r#type, values) = match &param.kind {
+            ParamKind::Text => ("string", Vec::new()),
+            ParamKind::Int => ("int", Vec::new()),
+            ParamKind::Bool => ("bool", Vec::new()),
+            ParamKind::Enum(values) => ("enum", values.clone()),
+        };
+        Self {
+            name: param.name.to_string(),
+            r#type,
+            values,
+            default: param.default.as_ref().map(ToString::to_string),
+            help: param.help.clone(),
+        }
     }
 }
 
-fn gate(node: NodeRef<'_>) -> Option<GateResponse> {
-    let NodeState::Deciding(open) = node.state else {
+impl From<&Approval> for ApprovalResponse {
+    fn from(approval: &Approval) -> Self {
+        Self {
+            by: approval.by.to_string(),
+            at: approval.at,
+            comment: approval.comment.clone(),
+        }
+    }
+}
+
+/// What a gate asks.
+pub(crate) fn gate_text(body: &Body) -> &str {
+    match body {
+        Body::Approve(gate) => &gate.text,
+        Body::Work(_) | Body::Wait(_) | Body::Promote(_) | Body::Sync(_) | Body::Call(_) => "",
+    }
+}
+
+/// The values that a gate asks for.
+pub(crate) fn gate_params(body: &Body) -> impl Iterator<Item = &Param> {
+    let params = match body {
+        Body::Approve(gate) => Some(gate.params.values()),
+        Body::Work(_) | Body::Wait(_) | Body::Promote(_) | Body::Sync(_) | Body::Call(_) => None,
+    };
+    params.into_iter().flatten()
+}
+
+fn gate(run: &pipekeeper_engine::Run, node: NodeRef<'_>) -> Option<GateResponse> {
+    let (NodeState::Deciding(open), Why::AwaitsApproval(progress)) = (node.state, explain(run, node.id))
+    else {
         return None;
     };
-    let (text, needed) = gate_rule(&node.node.body);
     Some(GateResponse {
-        text: text.to_owned(),
+        text: gate_text(&node.node.body).to_owned(),
         subject: open.subject.to_string(),
-        needed,
-        approvals: open
-            .approvals
-            .iter()
-            .map(|approval| ApprovalResponse {
-                by: approval.by.to_string(),
-                at: approval.at,
-                comment: approval.comment.clone(),
-            })
-            .collect(),
+        needed: progress.needed,
+        by: progress.by,
+        not_by: progress.not_by.map(|actor| actor.to_string()),
+        params: gate_params(&node.node.body).map(ParamResponse::from).collect(),
+        approvals: open.approvals.iter().map(ApprovalResponse::from).collect(),
         since: open.since,
         expires: open.expires,
     })

@@ -1,6 +1,6 @@
 //! Forms that work without scripts: they act and lead back to the page (303).
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     body::Bytes,
@@ -81,6 +81,9 @@ pub(crate) struct DecisionForm {
     verdict: Verdict,
     #[serde(default)]
     comment: String,
+    /// Among them the values that the gate asks for, as `param.NAME`.
+    #[serde(flatten)]
+    rest: BTreeMap<String, String>,
 }
 
 /// `POST /runs/{run}/nodes/{node}/decide`
@@ -90,10 +93,15 @@ pub(crate) async fn decide(
     ApiPath((run, node)): ApiPath<(RunId, String)>,
     Fields(form): Fields<DecisionForm>,
 ) -> Result<Redirect, PageError> {
+    let values = form.rest.into_iter().filter_map(|(key, value)| {
+        let name = key.strip_prefix("param.")?.parse().ok()?;
+        Some((name, value))
+    });
     let decision = Decision {
         verdict: form.verdict,
         subject: form.subject,
         comment: Some(form.comment),
+        params: values.collect(),
     };
     tell_gate(&app, &caller, (run, &node), decision).await?;
     Ok(back_to(run))

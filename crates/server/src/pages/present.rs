@@ -45,6 +45,7 @@ impl Mark {
                 | AttemptPhase::Launching { .. } => "ready",
                 AttemptPhase::Ticketed { .. } | AttemptPhase::Stopping { .. } => "run",
             },
+            NodeState::Done(ended) if ended.bypass().is_some() => "bad",
             NodeState::Done(ended) => Self::outcome(ended.outcome).class,
             NodeState::Skipped { .. } => "skip",
         };

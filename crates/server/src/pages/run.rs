@@ -7,7 +7,7 @@ use axum::{extract::State, response::Response};
 use pipekeeper_access::{Place, Verb};
 use pipekeeper_engine::{NodeState, RunPhase};
 use pipekeeper_model::{
-    ArtifactResult, NodeId, Outcome, OutputValue, RunId, StepResult, Timestamp,
+    ArtifactResult, NodeId, Outcome, OutputValue, Param, ParamKind, RunId, StepResult, Timestamp,
     plan::{Section, Start},
 };
 use serde::Deserialize;
@@ -16,7 +16,7 @@ use crate::{
     ansi::Renderer,
     api::{
         events::cancel_text,
-        wire::{ended, finished_at, gate_rule, phase_word},
+        wire::{ended, finished_at, gate_params, gate_text, phase_word},
     },
     app::App,
     error::ApiError,
@@ -102,11 +102,41 @@ enum Ask {
         subject: String,
         short: String,
         approvals: Vec<(String, When, String)>,
+        fields: Vec<Field>,
     },
     Start {
         looked_by: Option<String>,
         wants_second_look: bool,
     },
+}
+
+/// A value that a gate asks for.
+struct Field {
+    name: String,
+    help: String,
+    value: String,
+    /// The words that it may be; any text if there are none.
+    words: Vec<String>,
+}
+
+impl From<&Param> for Field {
+    fn from(param: &Param) -> Self {
+        let words = match &param.kind {
+            ParamKind::Enum(words) => words.clone(),
+            ParamKind::Bool => vec!["true".to_owned(), "false".to_owned()],
+            ParamKind::Text | ParamKind::Int => Vec::new(),
+        };
+        Self {
+            name: param.name.to_string(),
+            help: param.help.clone().unwrap_or_default(),
+            value: param
+                .default
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            words,
+        }
+    }
 }
 
 struct NodePane {
@@ -333,12 +363,12 @@ fn gate_card(loaded: &Loaded, node: NodeRef<'_>, frame: &Frame, now: Timestamp) 
     let project = &loaded.request().ok()?.project;
     let (expires, ask, path, verb) = match node.state {
         NodeState::Deciding(gate) => {
-            let (text, _) = gate_rule(&node.node.body);
             let approvals = gate.approvals.iter();
             let ask = Ask::Approval {
-                text: text.to_owned(),
+                text: gate_text(&node.node.body).to_owned(),
                 subject: gate.subject.to_string(),
                 short: gate.subject.to_short(),
+                fields: gate_params(&node.node.body).map(Field::from).collect(),
                 approvals: approvals
                     .map(|approval| {
                         let comment = approval.comment.clone().unwrap_or_default();

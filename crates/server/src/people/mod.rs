@@ -7,6 +7,7 @@ pub(crate) mod body;
 pub(crate) mod login;
 pub(crate) mod manage;
 mod password;
+pub(crate) mod standing;
 pub(crate) mod tokens;
 
 use std::{

@@ -33,8 +33,8 @@ use tokio::{
 
 use super::plans;
 use crate::{
-    AccessToken, Exposure, FixedProjects, HookProject, Limits, ServeError, ServerParts, TreeError, Trees,
-    serve,
+    AccessToken, Exposure, FixedProjects, HookProject, Limits, RegisteredPeople, ServeError, ServerParts,
+    TreeError, Trees, serve,
 };
 
 pub(super) const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -179,6 +179,7 @@ impl TestServer {
             observations,
             supplies: Arc::new(NoSupplies),
             intake: Some(Arc::new(Wishes)),
+            people: Arc::new(RegisteredPeople::new(Arc::new(store.clone()))),
             clock: Arc::new(Frozen),
             rules: Arc::new(EngineRules),
             layout: layout.clone(),

@@ -4,6 +4,7 @@ mod access;
 mod api;
 mod caches;
 mod documents;
+mod gates;
 mod harness;
 mod hooks;
 mod live;

@@ -6,8 +6,8 @@ use pipekeeper_engine::{Earlier, Origin, RunRequest};
 use pipekeeper_model::{
     EventKind, GitRef, NodeId, Plan, Revision, RunContext, TriggerEvent,
     plan::{
-        Body, Checkout, Gate, Node, OnFailure, Place, PodFields, Reports, Retry, Reuse, Section, Start, Work,
-        defaults,
+        Body, Checkout, Gate, Node, OnFailure, Place, PodFields, Reports, Retry, Reuse, Section,
+        SelfApproval, Start, Work, defaults,
     },
 };
 
@@ -53,6 +53,7 @@ pub(super) fn gate(name: &str, needs: &[u32], text: &str) -> Node {
         text: text.to_owned(),
         by: Vec::new(),
         count: 1,
+        self_approval: SelfApproval::Refused,
         params: BTreeMap::new(),
         keep_all: true,
     };

@@ -3,7 +3,7 @@
 use pipekeeper_model::plan::Feature;
 
 use super::{
-    ACTS, BETWEEN, ENV, GLOBS, NAME, Object, PATHS, PLAN_ENV, RUNTIME, Shape, TEXTS, Text,
+    ACTS, BETWEEN, ENV, Fixed, GLOBS, NAME, Object, PATHS, PLAN_ENV, RUNTIME, Shape, TEXTS, Text,
     file::{PARAM, TIMEZONE, clock},
     key, needs, word,
 };
@@ -52,11 +52,13 @@ pub(super) static APPROVE: Object = Object {
         key("text", ACTS, Shape::Text(Text::PlanTime), "What is asked."),
         key(
             "by",
-            needs(Feature::ApproverRules),
-            TEXTS,
-            "Who may answer, such as `role:ops`.",
+            ACTS,
+            Shape::AnyOf(&[
+                Shape::Text(Text::Fixed(Fixed::Approver)),
+                Shape::List(&Shape::Text(Text::Fixed(Fixed::Approver))),
+            ]),
+            "Who may answer: `role:ops`, `user:ann`; without it, whoever may approve.",
         ),
-        // A count above one needs approver rules; the lowering records that.
         key(
             "count",
             ACTS,
@@ -64,8 +66,20 @@ pub(super) static APPROVE: Object = Object {
             "How many distinct approvals are needed.",
         ),
         key(
+            "self",
+            ACTS,
+            Shape::Bool,
+            "Whether whoever asked for the run may approve.",
+        ),
+        key(
+            "expires",
+            ACTS,
+            Shape::Text(Text::Duration),
+            "How long it stays open.",
+        ),
+        key(
             "params",
-            needs(Feature::ApproveParams),
+            ACTS,
             Shape::Map {
                 key: Text::Identifier,
                 of: &Shape::Object(&PARAM),

@@ -193,7 +193,6 @@ impl<'e, 's> Entries<'e, 's> {
         };
         self.check_promotion(node, kind, path);
         self.check_caches(node, path);
-        self.count_approvals(node, path, index);
         let uses = self.uses(node, path, around.section);
         let body = work::body(node, kind, path, &around.step, around.env, self.sink);
         if let Some(Body::Work(work)) = &body {
@@ -203,8 +202,8 @@ impl<'e, 's> Entries<'e, 's> {
         let body = body.unwrap_or(Body::Wait(Wait {
             wait_for: WaitFor::Elapsed { length: Millis(0) },
         }));
-        let given = text(node, "timeout");
-        let timeout = given.as_deref().and_then(|text| text.parse().ok());
+        let limit = self.time_limit(node, path);
+        let timeout = limit.as_ref().and_then(|limit| limit.text.parse().ok());
         let (locks, lock_names) = around.locks.into_iter().unzip();
         let matrix = self.matrix(node, path);
         self.lowered.actions.push(Action {
@@ -228,10 +227,7 @@ impl<'e, 's> Entries<'e, 's> {
             uses,
             matrix,
             fixed: Fixed {
-                timeout: given.filter(|_| timeout.is_none()).map(|text| FixedText {
-                    text,
-                    path: join(path, "timeout"),
-                }),
+                timeout: limit.filter(|_| timeout.is_none()),
                 cluster: around.cluster,
                 environment: around.environment,
                 locks: lock_names,

@@ -2,15 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use pipekeeper_model::{
-    Name,
-    plan::{Feature, FeatureUse, Section},
-};
+use pipekeeper_model::{Name, plan::Section};
 
-use super::{entries::Entries, name_of, texts};
+use super::{entries::Entries, name_of, text, texts};
 use crate::{
     codes,
-    definition::{OwnedFeature, Owners, Target},
+    definition::{FixedText, Target},
     grammar::Kinds,
     shape::join,
     suggest::did_you_mean,
@@ -151,19 +148,28 @@ impl Entries<'_, '_> {
         }
     }
 
-    pub(super) fn count_approvals(&mut self, node: &Node, path: &str, index: usize) {
-        let count = node.get("approve").and_then(|approve| approve.pair("count"));
-        if let Some(pair) = count.filter(|pair| pair.value.int().is_some_and(|count| count > 1)) {
-            self.lowered.features.push(OwnedFeature {
-                owners: Owners::Actions(index..index + 1),
-                used: FeatureUse {
-                    feature: Feature::ApproverRules,
-                    path: join(path, "approve.count"),
-                    place: self.sink.lines.place(pair.key_span.start),
-                    detail: pair.value.text().map(str::to_owned),
-                },
-            });
+    /// How long an entry may take, with its key path: of a gate, how long it stays open, which may stand in two places.
+    pub(super) fn time_limit(&mut self, node: &Node, path: &str) -> Option<FixedText> {
+        let expires = node.get("approve").and_then(|approve| approve.pair("expires"));
+        if let (Some(pair), Some(_)) = (expires, node.get("timeout")) {
+            let message = "`expires` is another word for the gate's `timeout`, which stands here too";
+            self.sink
+                .error(
+                    codes::KEYS_TOGETHER,
+                    &join(path, "approve.expires"),
+                    &pair.key_span,
+                    message,
+                )
+                .help("keep one of them");
         }
+        let (text, key) = match expires {
+            Some(pair) => (pair.value.text()?.to_owned(), "approve.expires"),
+            None => (text(node, "timeout")?, "timeout"),
+        };
+        Some(FixedText {
+            text,
+            path: join(path, key),
+        })
     }
 
     pub(super) fn matrix(&mut self, node: &Node, path: &str) -> Vec<(Name, Vec<String>)> {

@@ -6,11 +6,10 @@ use pipekeeper_model::{
     Bytes, Name,
     plan::{
         Artifact, Body, Build, Checkout, Gate, PodFields, Promotion, Reports, Resources, Reuse, Script,
-        Secret, SecretTarget, Service, Shell, Step, SubPipeline, Sync, TaintEffect, Toleration, Wait,
-        WaitFor, Work, defaults,
+        Secret, SecretTarget, SelfApproval, Service, Shell, Step, SubPipeline, Sync, TaintEffect, Toleration,
+        Wait, WaitFor, Work, defaults,
     },
 };
-use serde_json::Value as Json;
 
 use super::{header, name_of, text, text_map, texts, timing};
 use crate::{
@@ -295,21 +294,26 @@ fn pod_fields(node: &Node, path: &str, sink: &mut Sink<'_>) -> PodFields {
 }
 
 fn gate(node: &Node, path: &str, sink: &mut Sink<'_>) -> Gate {
-    // The values are read again when they are asked for; here they are only checked.
-    header::params(node.get("params"), &join(path, "params"), sink);
     Gate {
         text: node
             .text()
             .map(str::to_owned)
             .or_else(|| text(node, "text"))
             .unwrap_or_default(),
-        by: texts(node.get("by")),
+        by: texts(node.get("by"))
+            .iter()
+            .filter_map(|text| text.parse().ok())
+            .collect(),
         count: node
             .get("count")
             .and_then(Node::int)
             .and_then(|number| u32::try_from(number).ok())
             .unwrap_or(1),
-        params: names(node.get("params"), |value| Some(to_json(value).to_string())),
+        self_approval: match node.get("self").and_then(Node::bool) {
+            Some(true) => SelfApproval::Allowed,
+            Some(false) | None => SelfApproval::Refused,
+        },
+        params: header::params(node.get("params"), &join(path, "params"), sink),
         keep_all: text(node, "keep").as_deref() == Some("all"),
     }
 }
@@ -347,19 +351,4 @@ fn names<T>(node: Option<&Node>, read: impl Fn(&Node) -> Option<T>) -> BTreeMap<
         .filter(|pair| Text::Name.check(&pair.key).is_ok())
         .filter_map(|pair| Some((name_of(&pair.key)?, read(&pair.value)?)))
         .collect()
-}
-
-fn to_json(node: &Node) -> Json {
-    match &node.value {
-        Value::Scalar { .. } => {
-            let number = node.int().map(Json::from);
-            let plain = node.bool().map(Json::from).or(number);
-            plain.unwrap_or_else(|| node.text().map_or(Json::Null, Json::from))
-        }
-        Value::List(items) => items.iter().map(to_json).collect(),
-        Value::Map(pairs) => pairs
-            .iter()
-            .map(|pair| (pair.key.to_string(), to_json(&pair.value)))
-            .collect(),
-    }
 }

@@ -102,6 +102,7 @@ pub(crate) async fn texts_survive_unchanged(store: &impl Store) -> TestResult {
     let rejected = event(Fact::GateRejected {
         node: NodeId(u32::MAX),
         comment: Some(nasty.to_owned()),
+        person: None,
     });
     let mut creation = commit(1, 0, vec![rejected.clone(), nth_event(1)])?;
     creation.summary.subject = nasty.to_owned();

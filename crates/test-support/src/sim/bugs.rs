@@ -7,12 +7,14 @@ use std::sync::Arc;
 use pipekeeper_controller::Rules;
 use pipekeeper_engine::{
     CancelReason, Decision, Effect, Envelope, Event, Fact, Input, Next, NodeState, Rejection, Run,
-    RunRequest, Seen, Snapshot, Verdict, decide, evolve,
+    RunRequest, Seen, Snapshot, decide,
 };
 use pipekeeper_model::{
-    Actor, AttemptOutcome, Holder, Millis, NodeId, Outcome, SkipReason,
+    AttemptOutcome, Holder, Millis, NodeId, Outcome, SkipReason,
     plan::{Body, OnFailure, Section, Wait, WaitFor},
 };
+
+use super::gate_bugs;
 
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,11 +73,29 @@ pub enum Bug {
     SecretTold,
     /// What succeeded with other inputs is reused.
     OtherInputsReused,
+    /// Anybody approves, whatever the gate says.
+    ApproverUnchecked,
+    /// Anybody rejects, whatever the gate says.
+    RejecterUnchecked,
+    /// Whoever asked for the run approves it.
+    OwnApproval,
+    /// One person counts once for every identity.
+    IdentitiesCountTwice,
+    /// One approval is enough although nobody knows who pushed.
+    StrangerTrusted,
+    /// A rejection needs no reason.
+    SilentRejection,
+    /// An approval counts for ever, whatever became of who gave it.
+    ApprovalForever,
+    /// A gate that opens again keeps what does not count any more.
+    VoidKeepsAll,
+    /// Anybody bypasses gates.
+    BypassByAnybody,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 36] = [
         Self::ApprovalAdopted,
         Self::EffectBeforeCommit,
         Self::SkippedGateOpens,
@@ -103,6 +123,15 @@ impl Bug {
         Self::TurnIgnored,
         Self::SecretTold,
         Self::OtherInputsReused,
+        Self::ApproverUnchecked,
+        Self::RejecterUnchecked,
+        Self::OwnApproval,
+        Self::IdentitiesCountTwice,
+        Self::StrangerTrusted,
+        Self::SilentRejection,
+        Self::ApprovalForever,
+        Self::VoidKeepsAll,
+        Self::BypassByAnybody,
     ];
 }
 
@@ -112,11 +141,11 @@ pub(crate) struct BrokenRules(pub(crate) Bug);
 impl Rules for BrokenRules {
     fn decide(&self, run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection> {
         match self.0 {
-            Bug::ApprovalAdopted => approve_again(run, input),
+            Bug::ApprovalAdopted => gate_bugs::approve_again(run, input),
             Bug::SkippedGateOpens => with_request(run, input, unguard_skipped),
             Bug::SecondTicket => second_ticket(run, input),
             Bug::CancelStopsNothing => cancel_nothing(run, input),
-            Bug::LateApproval => late_approval(run, input),
+            Bug::LateApproval => gate_bugs::late_approval(run, input),
             Bug::NodeReopened => reopen(run, input),
             Bug::TimeoutIgnored => ignore_timeout(run, input),
             Bug::SuccessWithoutRecord => succeed_vanished(run, input),
@@ -131,10 +160,19 @@ impl Rules for BrokenRules {
                 }
             }),
             Bug::FreeTriesForever => decide(&forget_free_tries(run), input),
-            Bug::SubjectUnchecked => decide(run, &any_subject(run, input)),
-            Bug::RejectionApproves => decide(run, &approve_instead(input)),
+            Bug::SubjectUnchecked => decide(run, &gate_bugs::any_subject(run, input)),
+            Bug::RejectionApproves => decide(run, &gate_bugs::approve_instead(input)),
             Bug::SupersedePastGate => supersede_anyway(run, input),
-            Bug::SamePersonTwice => count_twice(run, input),
+            Bug::SamePersonTwice => gate_bugs::count_twice(run, input),
+            Bug::ApproverUnchecked => gate_bugs::any_approver(run, input),
+            Bug::RejecterUnchecked => gate_bugs::any_rejection(run, input),
+            Bug::OwnApproval => gate_bugs::approve_own(run, input),
+            Bug::IdentitiesCountTwice => decide(run, &gate_bugs::count_identities(input)),
+            Bug::StrangerTrusted => decide(run, &gate_bugs::trust_stranger(input)),
+            Bug::SilentRejection => gate_bugs::reject_silently(run, input),
+            Bug::ApprovalForever => decide(run, &gate_bugs::approved_for_ever(input)),
+            Bug::VoidKeepsAll => gate_bugs::keep_all(run, input),
+            Bug::BypassByAnybody => decide(run, &gate_bugs::may_bypass(input)),
             Bug::NeedForgotten => with_request(run, input, |request| {
                 for node in &mut request.plan.nodes {
                     if node.needs.len() > 1 {
@@ -158,7 +196,7 @@ impl Rules for BrokenRules {
 }
 
 /// Decides as if the run were made of another request; what is recorded names the real one.
-fn with_request(
+pub(super) fn with_request(
     run: &Run,
     input: &Envelope<Input>,
     change: impl Fn(&mut RunRequest),
@@ -203,47 +241,12 @@ fn with_body(input: &Envelope<Input>, body: Input) -> Envelope<Input> {
     }
 }
 
-fn event(input: &Envelope<Input>, fact: Fact) -> Event {
+pub(super) fn event(input: &Envelope<Input>, fact: Fact) -> Event {
     Event {
         at: input.at,
         actor: input.actor.clone(),
         fact,
     }
-}
-
-/// Gates that open in a retried run are approved by nobody.
-fn approve_again(run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection> {
-    let mut decision = decide(run, input)?;
-    let mut after = run.clone();
-    decision.events.iter().for_each(|event| evolve(&mut after, event));
-    let is_retry = after.request().is_some_and(|request| request.adopted.is_some());
-    let mut number = 0;
-    while is_retry && number < 50 {
-        number += 1;
-        let open = (0..).map(NodeId).zip(after.nodes()).find_map(|(id, state)| {
-            if let NodeState::Deciding(gate) = state {
-                Some((id, gate.subject.clone()))
-            } else {
-                None
-            }
-        });
-        let Some((node, subject)) = open else { break };
-        let ghost = Envelope {
-            at: input.at,
-            actor: Actor::user(format!("ghost {number}")),
-            body: Input::GateDecided {
-                node,
-                verdict: Verdict::Approve,
-                subject,
-                comment: None,
-            },
-        };
-        let more = decide(&after, &ghost)?;
-        more.events.iter().for_each(|event| evolve(&mut after, event));
-        decision.events.extend(more.events);
-        decision.effects.extend(more.effects);
-    }
-    Ok(decision)
 }
 
 /// A gate whose condition is plainly false becomes a wait, which lets what is behind it go on.
@@ -264,7 +267,7 @@ fn unguard_skipped(request: &mut RunRequest) {
 fn second_ticket(run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection> {
     let decided = decide(run, input);
     match (&input.body, &decided) {
-        (Input::TicketAsked { attempt, holder }, Err(Rejection::Illegal { .. })) => {
+        (Input::TicketAsked { attempt, holder, .. }, Err(Rejection::Illegal { .. })) => {
             let fact = Fact::TicketGranted {
                 attempt: *attempt,
                 holder: holder.clone(),
@@ -298,29 +301,6 @@ fn cancel_nothing(run: &Run, input: &Envelope<Input>) -> Result<Decision, Reject
         }
     }
     Ok(decision)
-}
-
-fn late_approval(run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection> {
-    let decided = decide(run, input);
-    match (&input.body, &decided) {
-        (Input::GateDecided { node, subject, .. }, Err(Rejection::Stale { .. })) if !run.is_finished() => {
-            let approved = Fact::GateApproved {
-                node: *node,
-                subject: subject.clone(),
-                comment: None,
-            };
-            let finished = Fact::NodeFinished {
-                node: *node,
-                outcome: Outcome::Succeeded,
-                reason: None,
-            };
-            Ok(Decision {
-                events: vec![event(input, approved), event(input, finished)],
-                effects: Vec::new(),
-            })
-        }
-        _ => decided,
-    }
 }
 
 fn reopen(run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection> {
@@ -453,47 +433,6 @@ fn forget_free_tries(run: &Run) -> Run {
     })
 }
 
-fn any_subject(run: &Run, input: &Envelope<Input>) -> Envelope<Input> {
-    let Input::GateDecided {
-        node,
-        verdict,
-        comment,
-        ..
-    } = &input.body
-    else {
-        return input.clone();
-    };
-    let Some(NodeState::Deciding(gate)) = run.node(*node) else {
-        return input.clone();
-    };
-    let body = Input::GateDecided {
-        node: *node,
-        verdict: *verdict,
-        subject: gate.subject.clone(),
-        comment: comment.clone(),
-    };
-    with_body(input, body)
-}
-
-fn approve_instead(input: &Envelope<Input>) -> Envelope<Input> {
-    let Input::GateDecided {
-        node,
-        subject,
-        comment,
-        ..
-    } = &input.body
-    else {
-        return input.clone();
-    };
-    let body = Input::GateDecided {
-        node: *node,
-        verdict: Verdict::Approve,
-        subject: subject.clone(),
-        comment: comment.clone(),
-    };
-    with_body(input, body)
-}
-
 fn supersede_anyway(run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection> {
     let decided = decide(run, input);
     let Input::CancelRequested(reason @ CancelReason::Superseded { .. }) = &input.body else {
@@ -508,23 +447,6 @@ fn supersede_anyway(run: &Run, input: &Envelope<Input>) -> Result<Decision, Reje
         if let Fact::CancelBegan { reason: recorded } = &mut event.fact {
             *recorded = reason.clone();
         }
-    }
-    Ok(decision)
-}
-
-fn count_twice(run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection> {
-    let decided = decide(run, input);
-    let is_decision = matches!(input.body, Input::GateDecided { .. });
-    if !is_decision || !matches!(decided, Err(Rejection::Duplicate)) {
-        return decided;
-    }
-    let masked = Envelope {
-        actor: Actor::user("mask"),
-        ..input.clone()
-    };
-    let mut decision = decide(run, &masked)?;
-    for event in &mut decision.events {
-        event.actor = input.actor.clone();
     }
     Ok(decision)
 }

@@ -1,15 +1,20 @@
 //! The intake and the supplies of a simulation: a delivery's body names a push that was drawn beforehand.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use pipekeeper_backend::{KeepWorkspace, LaunchError, Orphan, SecretValue, SourceInput, Tier};
-use pipekeeper_controller::{Admitted, CacheTiers, Habits, Intake, IntakeError, Supplies, Wish};
-use pipekeeper_engine::RunRequest;
+use pipekeeper_controller::{
+    Admitted, CacheTiers, Habits, Intake, IntakeError, People, PeopleAway, Supplies, Wish,
+};
+use pipekeeper_engine::{RunRequest, Standing};
 use pipekeeper_model::{Actor, Digest, Name, plan::Secret};
 use pipekeeper_store::{Delivery, DeliveryOutcome, MemoryStore, RefMove, Store as _};
 
-use super::{Fault, plans, world::World};
+use super::{Fault, people, plans, world::World};
 
 /// The secret of every attempt: it may reach its supervisor, and nothing else.
 pub(crate) const CANARY: &str = "canary-4f1e7";
@@ -54,10 +59,7 @@ impl Intake for SimIntake {
                 moved: None,
             });
         }
-        let actor = Actor::Forge {
-            forge: "sim".to_owned(),
-            login: "pusher".to_owned(),
-        };
+        let actor = people::pusher();
         Ok(Admitted::Runs {
             requests: push
                 .requests
@@ -139,6 +141,39 @@ impl Supplies for SimSupplies {
             keep_workspace: KeepWorkspace::Never,
             orphan: Orphan::WorkOn,
         }
+    }
+}
+
+/// Where people stand: it changes, and cannot always be said.
+pub(crate) struct SimPeople {
+    pub(crate) world: Arc<World>,
+}
+
+#[async_trait]
+impl People for SimPeople {
+    async fn standings(
+        &self,
+        _project: &Name,
+        names: &BTreeSet<Name>,
+        requester: &Actor,
+    ) -> Result<BTreeMap<Name, Standing>, PeopleAway> {
+        self.world.pause().await;
+        if self.world.strikes(Fault::SuppliesFail) {
+            return Err(PeopleAway {
+                reason: "nobody is there to ask".to_owned(),
+            });
+        }
+        let now = self.world.now();
+        let found = self.world.check(|ledger| {
+            let told = names
+                .iter()
+                .map(|name| (name.clone(), ledger.tell(name, requester, now)));
+            told.collect::<Vec<_>>()
+        });
+        Ok(found
+            .into_iter()
+            .filter_map(|(name, standing)| Some((name, standing?)))
+            .collect())
     }
 }
 

@@ -57,7 +57,7 @@ pub enum Fault {
     ObservationTwice,
     /// An old observation comes again.
     ObservationStale,
-    /// What an attempt is given is not there now.
+    /// What an attempt is given is not there now, or nobody can say who people are.
     SuppliesFail,
     /// A delivery cannot be read now.
     IntakeFails,

@@ -7,10 +7,10 @@ use std::{
 
 use pipekeeper_engine::{Earlier, Group, Origin, RunRequest};
 use pipekeeper_model::{
-    EventKind, GitRef, Millis, Name, NodeId, Outcome, Plan, Revision, RunContext, TriggerEvent,
+    Approver, EventKind, GitRef, Millis, Name, NodeId, Outcome, Plan, Revision, RunContext, TriggerEvent,
     plan::{
         Body, Checkout, Condition, Gate, Node, OnFailure, OnNew, Place, PodFields, Promotion, Reports, Retry,
-        Reuse, Script, Section, Shell, Start, Step, SubPipeline, Sync, Wait, WaitFor, Work,
+        Reuse, Script, Section, SelfApproval, Shell, Start, Step, SubPipeline, Sync, Wait, WaitFor, Work,
     },
 };
 
@@ -56,6 +56,7 @@ fn sha(number: u64) -> Option<pipekeeper_model::Sha> {
 /// One run of a push.
 pub(crate) fn request(options: &Options, number: u64, nth: u64) -> Arc<RunRequest> {
     let mut rng = Rng::derived(options.seed, &[5, number, nth]);
+    let rules = Rng::derived(options.seed, &[9, number, nth]);
     let pipeline = name(&format!("pipeline{}", rng.below(2)));
     let group = rng.chance(550).then(|| {
         let (key, on_new) = rng.pick(
@@ -69,7 +70,7 @@ pub(crate) fn request(options: &Options, number: u64, nth: u64) -> Arc<RunReques
     });
     Arc::new(RunRequest {
         project: super::intake::project(number),
-        plan: Planner::new(options, rng).plan(pipeline),
+        plan: Planner::new(options, rng, rules).plan(pipeline),
         context: RunContext {
             event: TriggerEvent {
                 kind: EventKind::Push,
@@ -92,18 +93,21 @@ pub(crate) fn request(options: &Options, number: u64, nth: u64) -> Arc<RunReques
 
 struct Planner {
     rng: Rng,
+    /// For who decides at gates.
+    rules: Rng,
     slow: bool,
     limit: usize,
     nodes: Vec<Node>,
 }
 
 impl Planner {
-    fn new(options: &Options, mut rng: Rng) -> Self {
+    fn new(options: &Options, mut rng: Rng, rules: Rng) -> Self {
         let limit = rng.between(1, u64::from(options.nodes.max(1)));
         Self {
             slow: options.is_slow(),
             limit: usize::try_from(limit).unwrap_or(1),
             rng,
+            rules,
             nodes: Vec::new(),
         }
     }
@@ -367,10 +371,19 @@ impl Planner {
     fn gate(&mut self) -> Gate {
         Gate {
             text: "go on?".to_owned(),
-            by: Vec::new(),
+            by: self.approvers(),
             count: self.rng.pick(1, &[1, 2]),
+            self_approval: self.rules.pick(SelfApproval::Refused, &[SelfApproval::Allowed]),
             params: BTreeMap::new(),
             keep_all: self.rng.chance(300),
+        }
+    }
+
+    fn approvers(&mut self) -> Vec<Approver> {
+        match self.rules.below(5) {
+            0 => vec![Approver::Role(name("ops"))],
+            1 => vec![Approver::Role(name("dev")), Approver::User(name("zoe"))],
+            _ => Vec::new(),
         }
     }
 

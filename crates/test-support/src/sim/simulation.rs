@@ -12,7 +12,7 @@ use super::{
     bugs::BrokenRules,
     clock::SimClock,
     executor::{Executor, TaskId},
-    intake::{SimIntake, SimSupplies},
+    intake::{SimIntake, SimPeople, SimSupplies},
     rng::Rng,
     script::{self, Act, What},
     store::SimStore,
@@ -172,6 +172,9 @@ impl Simulation {
                 world: Arc::clone(&self.world),
             }),
             intake,
+            people: Arc::new(SimPeople {
+                world: Arc::clone(&self.world),
+            }),
             clock: Arc::new(self.world.clock.clone()),
             rules,
             layout: Layout::new("/nowhere"),

@@ -1,13 +1,15 @@
 //! People and forges: each act is a task of its own that speaks to whatever server is up.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use pipekeeper_controller::{RetryWhich, SubmitError};
 use pipekeeper_engine::{CancelReason, Earlier, Input, Look, NodeState, Verdict};
 use pipekeeper_model::{Actor, Digest, Millis, NodeId, RunId};
 use pipekeeper_store::{MemoryStore, NewDelivery, Store as _};
 
-use super::{Fault, check::Ask, intake, plans, rng::Rng, script::What, store::SimStore, world::World};
+use super::{
+    Fault, check::Ask, intake, people::account, plans, rng::Rng, script::What, store::SimStore, world::World,
+};
 
 /// Lets an act happen; acts of fate are the simulation's own.
 pub(crate) fn act(world: &Arc<World>, store: &MemoryStore, what: What, salt: u64) {
@@ -112,17 +114,34 @@ fn decide(world: &Arc<World>, rng: &mut Rng, actor: Actor, verdict: Verdict, tar
         vec![actor.clone()]
     };
     let people = people.into_iter().chain(again.then_some(actor));
+    // Some decide under the name that they have at the forge.
+    let mut names = Rng::derived(rng.next(), &[1]);
     for person in people {
+        let Some(standing) = world.check(|ledger| ledger.decider(run, &person, world.now())) else {
+            continue;
+        };
+        let person = if names.chance(250) {
+            account(&person.to_string())
+        } else {
+            person
+        };
+        let verdict = match verdict {
+            Verdict::Approve if names.chance(60) => Verdict::Bypass,
+            Verdict::Approve | Verdict::Reject | Verdict::Bypass => verdict,
+        };
         let wish = match verdict {
             Verdict::Approve => Ask::Approve(node, subject.clone()),
             Verdict::Reject => Ask::Reject(node, subject.clone()),
+            Verdict::Bypass => Ask::Bypass(node, subject.clone()),
         };
         world.check(|ledger| ledger.asks(run, &person, wish));
         let input = Input::GateDecided {
             node,
             verdict,
             subject: subject.clone(),
-            comment: None,
+            comment: names.chance(800).then(|| "so be it".to_owned()),
+            params: BTreeMap::new(),
+            standing,
         };
         ask(world, "decide", async move |handle| {
             handle.submit(run, person, input).await

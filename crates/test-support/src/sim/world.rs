@@ -10,7 +10,10 @@ use std::{
 use pipekeeper_controller::{Clock as _, Handle};
 use pipekeeper_model::{Millis, Timestamp};
 
-use super::{Bug, Fault, Options, Violation, check::Ledger, clock::SimClock, executor::Spawner, rng::Rng};
+use super::{
+    Bug, Fault, Options, Violation, check::Ledger, clock::SimClock, executor::Spawner, people::People,
+    rng::Rng,
+};
 
 /// How often things happened that must happen sometimes.
 #[derive(Clone, Debug, Default)]
@@ -71,6 +74,7 @@ pub(crate) struct Turn {
 
 impl World {
     pub(crate) fn new(options: Options, clock: SimClock) -> Self {
+        let seed = options.seed;
         let inner = Inner {
             rng: Rng::derived(options.seed, &[2]),
             healed: false,
@@ -90,7 +94,7 @@ impl World {
             clock,
             spawner: Spawner::default(),
             inner: Mutex::new(inner),
-            ledger: Mutex::default(),
+            ledger: Mutex::new(Ledger::new(People::of(seed))),
         }
     }
 

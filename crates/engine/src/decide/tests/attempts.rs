@@ -1,5 +1,7 @@
 //! Tickets, records, retries.
 
+use std::collections::BTreeMap;
+
 use pipekeeper_model::{AttemptOutcome::*, AttemptRecord, Holder, Outcome, plan::defaults};
 
 use super::fixture::*;
@@ -16,6 +18,7 @@ fn one_holder_gets_the_ticket_and_asking_again_changes_nothing() {
     let asked = run.give(Input::TicketAsked {
         attempt,
         holder: second.clone(),
+        standings: BTreeMap::new(),
     });
     assert!(matches!(asked, Err(Rejection::Illegal { .. })));
     assert_eq!(ticket_answer(&run.run, attempt, &first), TicketAnswer::Go);
@@ -94,6 +97,7 @@ fn old_observations_of_an_ended_attempt_change_nothing() {
     let asked = run.give(Input::TicketAsked {
         attempt: first,
         holder: holder(first),
+        standings: BTreeMap::new(),
     });
     assert!(matches!(asked, Err(Rejection::Stale { .. })));
 }

@@ -1,19 +1,23 @@
 //! Plans in a line and runs that are driven by verbs.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use pipekeeper_model::{
-    Actor, AttemptId, AttemptOutcome, AttemptRecord, EventKind, GitRef, Holder, Millis, NodeId, Outcome,
-    Plan, Revision, RunContext, RunId, Timestamp, TriggerEvent,
+    Actor, AttemptId, AttemptOutcome, AttemptRecord, EventKind, GitRef, Holder, Millis, Name, NodeId,
+    Outcome, Plan, Revision, RunContext, RunId, Timestamp, TriggerEvent,
     plan::{
         Body, Checkout, Condition, Gate, Node, OnFailure, Place, PodFields, Reports, Retry, Reuse, Section,
-        Start, Wait, WaitFor, Work, defaults,
+        SelfApproval, Start, Wait, WaitFor, Work, defaults,
     },
 };
 
 use crate::{
-    CancelReason, Decision, Earlier, Effect, Envelope, Event, Input, Look, NodeState, Origin, Rejection, Run,
-    RunPhase, RunRequest, Seen, Snapshot, Verdict, decide, evolve, replay,
+    Bypass, CancelReason, Decision, Earlier, Effect, Envelope, Event, Input, Look, NodeState, Origin, Person,
+    Rejection, Requester, Run, RunPhase, RunRequest, Seen, Snapshot, Standing, Verdict, approvers, decide,
+    evolve, replay,
 };
 
 /// A node with the given needs, by index.
@@ -59,6 +63,7 @@ pub(super) fn gate(name: &str, needs: &[u32], count: u32) -> Node {
         text: "?".to_owned(),
         by: Vec::new(),
         count,
+        self_approval: SelfApproval::Refused,
         params: BTreeMap::new(),
         keep_all: true,
     };
@@ -67,6 +72,17 @@ pub(super) fn gate(name: &str, needs: &[u32], count: u32) -> Node {
         timeout: defaults::GATE,
         ..node(name, needs)
     }
+}
+
+/// A person with roles, in a run that somebody known here asked for.
+pub(super) fn person(name: &str, roles: &[&str], requester: Requester) -> Standing {
+    Standing::Person(Person {
+        name: name.parse().unwrap(),
+        roles: roles.iter().map(|role| role.parse().unwrap()).collect(),
+        identities: BTreeSet::new(),
+        requester,
+        bypass: Bypass::Refused,
+    })
 }
 
 pub(super) fn wait(name: &str, needs: &[u32], length: Millis) -> Node {
@@ -247,11 +263,24 @@ impl Driven {
         live.attempt
     }
 
+    /// A ticket is asked for while everybody is still who they were.
     pub(super) fn ticket(&mut self, name: &str) -> Result<(), Rejection> {
+        let names = approvers(&self.run, self.id(name));
+        let still = names.into_iter().map(|name| (name, Some(Standing::Owner)));
+        self.ticket_while(name, still.collect())
+    }
+
+    /// A ticket is asked for while people stand like this.
+    pub(super) fn ticket_while(
+        &mut self,
+        name: &str,
+        standings: BTreeMap<Name, Option<Standing>>,
+    ) -> Result<(), Rejection> {
         let attempt = self.live(name);
         self.give(Input::TicketAsked {
             attempt,
             holder: holder(attempt),
+            standings,
         })
     }
 
@@ -280,7 +309,31 @@ impl Driven {
         self.give(Input::AttemptObserved { attempt, seen }).unwrap();
     }
 
+    /// A decision where people are not known.
     pub(super) fn decide_gate(&mut self, name: &str, verdict: Verdict) -> Result<(), Rejection> {
+        self.decide_as(name, verdict, Standing::Owner)
+    }
+
+    /// A decision of somebody, under their own name.
+    pub(super) fn decide_as(
+        &mut self,
+        name: &str,
+        verdict: Verdict,
+        standing: Standing,
+    ) -> Result<(), Rejection> {
+        if let Some(person) = standing.person() {
+            self.actor = Actor::user(person.name.as_str());
+        }
+        self.decide_under(name, verdict, standing)
+    }
+
+    /// A decision of somebody, by whatever the actor is called.
+    pub(super) fn decide_under(
+        &mut self,
+        name: &str,
+        verdict: Verdict,
+        standing: Standing,
+    ) -> Result<(), Rejection> {
         let NodeState::Deciding(open) = self.state(name) else {
             panic!("{name} is {}", self.word(name))
         };
@@ -289,7 +342,9 @@ impl Driven {
             node: self.id(name),
             verdict,
             subject,
-            comment: None,
+            comment: Some("as the test says".to_owned()),
+            params: BTreeMap::new(),
+            standing,
         })
     }
 

@@ -1,5 +1,7 @@
 //! Cancel, supersede, `finally`, the run's own deadline.
 
+use std::collections::BTreeMap;
+
 use pipekeeper_model::{AttemptOutcome::*, Outcome, RunId, plan::OnNew};
 
 use super::fixture::*;
@@ -18,7 +20,8 @@ fn after_a_cancel_nothing_starts_and_what_runs_is_stopped() {
     assert!(
         run.give(Input::TicketAsked {
             attempt: late,
-            holder: holder(late)
+            holder: holder(late),
+            standings: BTreeMap::new(),
         })
         .is_err()
     );

@@ -41,9 +41,11 @@ impl Check<'_> {
         if book.free == FREE_TRIES {
             self.hit("guard I11 last free try");
         }
+        let at = self.event.at;
         self.set(id, |book| {
             book.ready = false;
             book.live = Some(attempt);
+            book.scheduled_at = Some(at);
             book.stopping = None;
             book.seeks = false;
             book.inputs = None;
@@ -69,6 +71,7 @@ impl Check<'_> {
         } else {
             let closed = self.book.closed_gates(id);
             self.ensure(closed.is_empty(), "I3", "a gate in front of it is not approved");
+            self.approvals_still_count(id, &node);
             if node.needs.iter().any(|need| {
                 self.book
                     .plan_node(*need)
@@ -112,6 +115,24 @@ impl Check<'_> {
                     book.live = None;
                     book.paid += u32::from(paid);
                     book.free += u32::from(!paid);
+                });
+            }
+            Next::Withdrawn => {
+                self.hit("guard I3 an attempt is withdrawn");
+                self.ensure(holder.is_none(), "I1", "it has its ticket");
+                let Some(node) = self.plan_node(id) else { return };
+                let closed = self.gates_before(&node).into_iter().any(|gate| {
+                    let settled = self.book.settled(gate);
+                    settled.map(|settled| settled.outcome) != Some(Outcome::Succeeded)
+                });
+                self.ensure(closed, "I3", "every gate in front of it is approved");
+                self.set(id, |book| {
+                    book.live = None;
+                    book.waits_again = true;
+                    book.start_expires = None;
+                    book.looked = None;
+                    book.started_by_hand = false;
+                    book.wait_until = None;
                 });
             }
         }

@@ -6,7 +6,9 @@ use std::{
 };
 
 use pipekeeper_engine::{Event, Run, RunRequest};
-use pipekeeper_model::{Actor, AttemptId, Digest, Holder, NodeId, Outcome, RunId, Timestamp, plan::Node};
+use pipekeeper_model::{
+    Actor, AttemptId, Digest, Holder, Name, NodeId, Outcome, RunId, Timestamp, plan::Node,
+};
 
 /// One run.
 #[derive(Debug)]
@@ -37,6 +39,11 @@ pub(crate) enum Finally {
 pub(crate) struct NodeBook {
     pub(crate) settled: Option<Settled>,
     pub(crate) live: Option<AttemptId>,
+    pub(crate) scheduled_at: Option<Timestamp>,
+    /// Whether a gate in front of it opened again.
+    pub(crate) waits_again: bool,
+    /// Of a gate, whether it opened again.
+    pub(crate) voided: bool,
     pub(crate) seeks: bool,
     pub(crate) inputs: Option<Digest>,
     pub(crate) stopping: Option<Outcome>,
@@ -64,7 +71,8 @@ pub(crate) struct Settled {
 pub(crate) struct GateBook {
     pub(crate) subject: Digest,
     pub(crate) expires: Timestamp,
-    pub(crate) approved_by: BTreeSet<Actor>,
+    pub(crate) approved_by: BTreeSet<Name>,
+    pub(crate) bypassed_by: Option<Name>,
     pub(crate) rejected: bool,
 }
 
@@ -111,6 +119,12 @@ impl Book {
             self.run.phase(),
             states.join(", ")
         )
+    }
+
+    /// Who asked for it.
+    pub(crate) fn requester(&self) -> Actor {
+        let first = self.events.first();
+        first.map_or(Actor::System, |event| event.actor.clone())
     }
 
     pub(crate) fn live(&self) -> usize {

@@ -73,7 +73,7 @@ impl Check<'_> {
     pub(super) fn fact(&mut self) {
         self.ensure(self.book.finished.is_none(), "I4", "the run has ended");
         if let Some(node) = self.event.fact.node()
-            && !matches!(self.event.fact, Fact::RunHalted { .. })
+            && !matches!(self.event.fact, Fact::RunHalted { .. } | Fact::GateVoided { .. })
         {
             self.ensure(
                 self.book.settled(node).is_none(),
@@ -104,9 +104,13 @@ impl Check<'_> {
             }
             Fact::NodeReadied { node } => {
                 self.hit("fact NodeReadied");
-                let again = self.book.node(*node).is_some_and(|node| node.attempts > 0);
+                let begun = |node: &NodeBook| node.attempts > 0 && !node.waits_again;
+                let again = self.book.node(*node).is_some_and(begun);
                 self.may_begin(*node, again);
-                self.set(*node, |book| book.ready = true);
+                self.set(*node, |book| {
+                    book.ready = true;
+                    book.waits_again = false;
+                });
             }
             Fact::NodeSkipped { node, reason, passes } => {
                 self.hit("fact NodeSkipped");
@@ -146,9 +150,28 @@ impl Check<'_> {
                 self.hit("fact GateApproved");
                 self.gate_approved(*node, subject);
             }
-            Fact::GateRejected { node, .. } => {
+            Fact::GateBypassed {
+                node,
+                subject,
+                comment,
+                ..
+            } => {
+                self.hit("fact GateBypassed");
+                self.gate_bypassed(*node, subject, comment.as_deref());
+            }
+            Fact::GateVoided {
+                node,
+                subject,
+                lost,
+                expires,
+                ..
+            } => {
+                self.hit("fact GateVoided");
+                self.gate_voided(*node, subject, lost, *expires);
+            }
+            Fact::GateRejected { node, comment, .. } => {
                 self.hit("fact GateRejected");
-                self.gate_rejected(*node);
+                self.gate_rejected(*node, comment.as_deref());
             }
             Fact::AttemptScheduled { attempt, .. } => {
                 self.hit("fact AttemptScheduled");
@@ -393,7 +416,7 @@ impl Check<'_> {
         let pairs = self.book.plan_nodes().iter().zip(&self.book.nodes);
         pairs.into_iter().any(|(node, state)| {
             matches!(node.body, Body::Approve(_))
-                && state.settled.map(|settled| settled.outcome) == Some(Outcome::Succeeded)
+                && (state.voided || state.settled.map(|settled| settled.outcome) == Some(Outcome::Succeeded))
         })
     }
 

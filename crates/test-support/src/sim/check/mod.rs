@@ -14,20 +14,23 @@ use std::{
     fmt::Debug,
 };
 
-use pipekeeper_engine::{Run, evolve, replay};
-use pipekeeper_model::{Actor, AttemptId, AttemptOutcome, Digest, Holder, NodeId, OutputValue, RunId};
+use pipekeeper_engine::{Run, Standing, evolve, replay};
+use pipekeeper_model::{
+    Actor, AttemptId, AttemptOutcome, Digest, Holder, Name, NodeId, OutputValue, RunId, Timestamp,
+};
 use pipekeeper_store::{Commit, DeliveryId, DeliveryOutcome, StoredRun};
 
 pub(crate) use book::Book;
 use facts::Check;
 
-use super::{Violation, intake::CANARY};
+use super::{Violation, intake::CANARY, people::People};
 
 /// What people asked for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Ask {
     Approve(NodeId, Digest),
     Reject(NodeId, Digest),
+    Bypass(NodeId, Digest),
     Press(NodeId),
     Cancel,
 }
@@ -42,6 +45,9 @@ pub(crate) struct Lived {
 /// Everything that the checker knows besides the runs' books.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
+    pub(crate) people: People,
+    /// The roles that each person was said to have, and when; none if they were gone.
+    pub(crate) told: BTreeMap<Name, Vec<(Timestamp, Option<BTreeSet<Name>>)>>,
     pub(crate) asked: BTreeSet<(RunId, Actor, Ask)>,
     pub(crate) lived: BTreeMap<AttemptId, Lived>,
     pub(crate) subjects: BTreeMap<Digest, String>,
@@ -67,6 +73,18 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
+    /// An empty book in a world of these people.
+    pub(crate) fn new(people: People) -> Self {
+        let shared = Shared {
+            people,
+            ..Shared::default()
+        };
+        Self {
+            shared,
+            ..Self::default()
+        }
+    }
+
     /// What was found since the last time.
     pub(crate) fn take_findings(&mut self) -> (Option<Violation>, Vec<&'static str>) {
         (self.violation.take(), std::mem::take(&mut self.hits))
@@ -79,6 +97,24 @@ impl Ledger {
     /// A person is about to ask for something.
     pub(crate) fn asks(&mut self, run: RunId, actor: &Actor, ask: Ask) {
         self.shared.asked.insert((run, actor.clone(), ask));
+    }
+
+    /// Where somebody stands in a run now, who is about to decide.
+    pub(crate) fn decider(&mut self, run: RunId, actor: &Actor, at: Timestamp) -> Option<Standing> {
+        let requester = self.books.get(&run)?.requester();
+        let person = self.shared.people.known(actor)?;
+        self.tell(&person, &requester, at)
+    }
+
+    /// Tells where somebody stands now in what this actor asked for.
+    pub(crate) fn tell(&mut self, person: &Name, requester: &Actor, at: Timestamp) -> Option<Standing> {
+        let roles = self.shared.people.roles(person, at);
+        self.shared
+            .told
+            .entry(person.clone())
+            .or_default()
+            .push((at, roles));
+        self.shared.people.standing(person, requester, at)
     }
 
     /// User code starts.

@@ -88,7 +88,11 @@ fn bound(book: &Book) -> Millis {
                 let once = node.timeout.0 + MARGIN.0 + node.retry.backoff.0 * 8 + START;
                 Millis(tries * once + 5 * (START + MARGIN.0))
             }
-            (Body::Approve(_), Section::Main) => node.timeout,
+            // It may open once more when what is behind it asks for its ticket.
+            (Body::Approve(_), Section::Main) => {
+                let behind = u64::try_from(book.plan_nodes().len()).unwrap_or(u64::MAX);
+                Millis(2 * node.timeout.0 + behind * (START + MARGIN.0))
+            }
             (Body::Wait(wait), Section::Main) => length(&wait.wait_for),
             (Body::Promote(_) | Body::Sync(_) | Body::Call(_), Section::Main) => Millis(0),
         };

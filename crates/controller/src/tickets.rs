@@ -1,0 +1,96 @@
+//! The loop's part about tickets: who asks for one, and where those stand whose approvals opened the way to it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use pipekeeper_engine::{Input, Run, Standing, TicketAnswer, approvers};
+use pipekeeper_model::{Actor, AttemptId, Holder, Name, RunId};
+
+use crate::{
+    Controller,
+    job::Done,
+    slot::{Slot, Then, answer},
+};
+
+impl Controller {
+    /// A supervisor asks for its ticket. Whether the approvals in front still count is judged by where those who gave
+    /// them stand now, which is asked outside of any transaction, and only if there are any.
+    pub(crate) fn checked_in(&mut self, attempt: AttemptId, holder: Holder) {
+        let run = self.slots.get(&attempt.run).and_then(Slot::run);
+        let asked = run.and_then(|run| {
+            let names = approvers(run, attempt.node);
+            let (requester, _) = run.requested_by()?;
+            (!names.is_empty()).then(|| Some((run.request()?.project.clone(), names, requester.clone())))?
+        });
+        // The engine refuses a ticket for want of an answer that was not asked for, as of a run that was not in memory.
+        let Some((project, names, requester)) = asked else {
+            return self.ask_ticket(attempt, holder, BTreeMap::new());
+        };
+        let people = Arc::clone(&self.ports.people);
+        self.start(Box::pin(async move {
+            match people.standings(&project, &names, &requester).await {
+                Ok(mut found) => {
+                    let standings = names.into_iter().map(|name| {
+                        let standing = found.remove(&name);
+                        (name, standing)
+                    });
+                    Done::Stood {
+                        attempt,
+                        holder,
+                        standings: standings.collect(),
+                    }
+                }
+                Err(away) => {
+                    tracing::warn!(attempt.id = %attempt, "cannot {away}");
+                    let reason = away.to_string();
+                    Done::Unanswered { attempt, reason }
+                }
+            }
+        }));
+    }
+
+    pub(crate) fn ask_ticket(
+        &mut self,
+        attempt: AttemptId,
+        holder: Holder,
+        standings: BTreeMap<Name, Option<Standing>>,
+    ) {
+        let then = Then::Answer {
+            attempt,
+            holder: holder.clone(),
+        };
+        let input = Input::TicketAsked {
+            attempt,
+            holder,
+            standings,
+        };
+        self.queue(attempt.run, Actor::System, input, then);
+    }
+
+    /// Whether a ticket was asked for without all answers that are needed to judge that.
+    pub(crate) fn knows_too_little(&self, input: &Input) -> bool {
+        let Input::TicketAsked {
+            attempt, standings, ..
+        } = input
+        else {
+            return false;
+        };
+        let run = self.slots.get(&attempt.run).and_then(Slot::run);
+        run.is_some_and(|run| {
+            run.live(*attempt).is_some()
+                && approvers(run, attempt.node)
+                    .iter()
+                    .any(|name| !standings.contains_key(name))
+        })
+    }
+
+    pub(crate) fn answer_check_in(&mut self, run: RunId, attempt: AttemptId, holder: Holder) {
+        let Some(slot) = self.slots.get(&run) else { return };
+        match (answer(slot, attempt, &holder), slot.run().and_then(Run::request)) {
+            (TicketAnswer::Go, Some(request)) => {
+                self.start(self.tools.answer_go(Arc::clone(request), attempt, holder));
+            }
+            (TicketAnswer::Exit, _) => self.start(self.tools.answer_exit(attempt, holder)),
+            (TicketAnswer::Go | TicketAnswer::Stopping | TicketAnswer::Ask, _) => {}
+        }
+    }
+}
