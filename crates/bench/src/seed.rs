@@ -48,6 +48,7 @@ pub(crate) fn request(plan: Plan) -> Result<RunRequest> {
         adopted: None,
         earlier: Earlier::Adopt,
         origin: Origin::Repository,
+        asked_before: std::collections::BTreeSet::new(),
     })
 }
 

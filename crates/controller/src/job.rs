@@ -34,7 +34,7 @@ pub(crate) type Job = BoxFuture<'static, Done>;
 pub(crate) enum Done {
     Loaded {
         run: RunId,
-        result: Result<Option<StoredRun>, StoreError>,
+        result: Result<Option<Box<StoredRun>>, StoreError>,
     },
     Committed {
         run: RunId,
@@ -135,7 +135,7 @@ impl Tools {
         Box::pin(async move {
             Done::Loaded {
                 run,
-                result: store.load(run).await,
+                result: store.load(run).await.map(|stored| stored.map(Box::new)),
             }
         })
     }

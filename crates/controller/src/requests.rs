@@ -155,9 +155,12 @@ fn again(run: &Run, (which, earlier): (RetryWhich, Earlier)) -> Result<Arc<RunRe
             nodes: kept,
         }),
     };
+    let mut asked_before = request.asked_before.clone();
+    asked_before.extend(run.requested_by().map(|(actor, _)| actor.clone()));
     Ok(Arc::new(RunRequest {
         adopted,
         earlier,
+        asked_before,
         ..request.as_ref().clone()
     }))
 }

@@ -66,12 +66,12 @@ impl Controller {
         self.pump(run);
     }
 
-    pub(crate) fn loaded(&mut self, run: RunId, result: Result<Option<StoredRun>, StoreError>) {
+    pub(crate) fn loaded(&mut self, run: RunId, result: Result<Option<Box<StoredRun>>, StoreError>) {
         let Some(slot) = self.slots.get_mut(&run) else {
             return;
         };
         let stored = match result {
-            Ok(Some(stored)) => stored,
+            Ok(Some(stored)) => *stored,
             Ok(None) => {
                 for queued in std::mem::take(&mut slot.queue) {
                     tell(queued.then, run, Err(SubmitError::NoSuchRun(run)));

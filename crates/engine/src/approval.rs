@@ -1,5 +1,7 @@
 //! The rules about who may decide at a gate, and how many must agree.
 
+use std::collections::BTreeSet;
+
 use pipekeeper_model::{
     Actor, Approver, Name, NodeId,
     plan::{Body as NodeBody, Gate},
@@ -19,6 +21,7 @@ const STRANGERS: u32 = 2;
 pub(crate) struct Rule<'a> {
     pub(crate) gate: &'a Gate,
     requester: &'a Actor,
+    asked_before: &'a BTreeSet<Actor>,
 }
 
 impl<'a> Rule<'a> {
@@ -28,6 +31,7 @@ impl<'a> Rule<'a> {
             NodeBody::Approve(gate) => Some(Self {
                 gate,
                 requester: &body.actor,
+                asked_before: &body.request.asked_before,
             }),
             NodeBody::Work(_)
             | NodeBody::Wait(_)
@@ -49,12 +53,14 @@ impl<'a> Rule<'a> {
         self.gate.by.is_empty() || self.gate.by.iter().any(is_meant)
     }
 
-    /// Whether this person asked for the run, and may therefore not approve.
+    /// Whether this person asked for the run, or for one that it does again, and may therefore not approve.
     pub(crate) fn is_their_own(&self, standing: &Standing) -> bool {
         let asked = |person: &Person| {
+            let mut actors = self.asked_before.iter().chain([self.requester]);
             person.requester == Requester::Linked(person.name.clone())
-                || person.identities.contains(self.requester)
-                || *self.requester == Actor::user(person.name.as_str())
+                || actors.any(|actor| {
+                    person.identities.contains(actor) || *actor == Actor::user(person.name.as_str())
+                })
         };
         self.gate.self_approval.is_refused() && standing.person().is_some_and(asked)
     }

@@ -1,6 +1,9 @@
 //! Inputs: what was asked or observed. They may be illegal, stale or repeated; `decide` answers every one.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use pipekeeper_model::{
     Actor, ArtifactResult, AttemptId, AttemptRecord, Digest, Holder, Name, NodeId, OutputValue, Plan,
@@ -112,6 +115,9 @@ pub struct RunRequest {
     /// Where its files come from.
     #[serde(default)]
     pub origin: Origin,
+    /// Who asked for the runs that this one does again: they approve it as little as whoever asked for this one.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub asked_before: BTreeSet<Actor>,
 }
 
 /// Where the files of a run come from.

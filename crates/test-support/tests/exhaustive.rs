@@ -137,6 +137,7 @@ fn request() -> Arc<RunRequest> {
         adopted: None,
         earlier: Earlier::Adopt,
         origin: Origin::Repository,
+        asked_before: std::collections::BTreeSet::new(),
     })
 }
 

@@ -98,6 +98,7 @@ impl GitIntake {
             adopted: None,
             earlier: Earlier::Adopt,
             origin,
+            asked_before: std::collections::BTreeSet::new(),
         })
     }
 

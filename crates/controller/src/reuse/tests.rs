@@ -127,6 +127,7 @@ impl Asked {
             adopted: None,
             earlier: Earlier::Adopt,
             origin: Origin::Repository,
+            asked_before: std::collections::BTreeSet::new(),
         });
         let mut run = Run::new(RunId(self.run));
         let asked = Envelope {

@@ -81,6 +81,7 @@ pub(crate) async fn run(place: &Place, job: Job, changes: Option<&mut Changes>) 
         adopted: None,
         earlier: job.earlier,
         origin: Origin::Repository,
+        asked_before: std::collections::BTreeSet::new(),
     });
     let id = handle
         .create(actor.clone(), Arc::clone(&request))

@@ -142,6 +142,7 @@ fn created() -> Event {
         adopted: None,
         earlier: Earlier::Adopt,
         origin: Origin::Repository,
+        asked_before: std::collections::BTreeSet::new(),
     });
     of(Fact::RunCreated { request })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pipekeeper_engine::{Event, Fact, Next, Run};
-use pipekeeper_model::{NodeId, Outcome, SkipReason, plan::Plan};
+use pipekeeper_model::{AttemptRecord, NodeId, Outcome, SkipReason, plan::Plan};
 
 use super::{log::LineCutter, words};
 use crate::term::{Paint, Tone, clean, cut};
@@ -66,22 +66,7 @@ impl Lines {
                 record,
                 next,
             } => {
-                let time = words::length(record.duration());
-                let reason = record
-                    .reason
-                    .as_ref()
-                    .map(|text| format!(" ({})", clean(text)))
-                    .unwrap_or_default();
-                let text = match next {
-                    Next::Settled { outcome } => {
-                        format!("{} in {time}{reason}", self.ended(*outcome))
-                    }
-                    Next::Retried { .. } => {
-                        let (number, outcome) = (attempt.number, record.outcome.to_outcome());
-                        format!("attempt {number} {outcome} in {time}{reason}; it is tried again")
-                    }
-                    Next::Withdrawn => format!("? does not start yet{reason}"),
-                };
+                let text = self.attempt_ended(attempt.number, record, next);
                 Some((attempt.node, text))
             }
             Fact::NodeFinished {
@@ -146,6 +131,23 @@ impl Lines {
             | Fact::FinallyBegan { .. }
             | Fact::FinallyStopped
             | Fact::RunFinished { .. } => None,
+        }
+    }
+
+    fn attempt_ended(&self, number: u32, record: &AttemptRecord, next: &Next) -> String {
+        let time = words::length(record.duration());
+        let reason = record
+            .reason
+            .as_ref()
+            .map(|text| format!(" ({})", clean(text)))
+            .unwrap_or_default();
+        match next {
+            Next::Settled { outcome } => format!("{} in {time}{reason}", self.ended(*outcome)),
+            Next::Retried { .. } => {
+                let outcome = record.outcome.to_outcome();
+                format!("attempt {number} {outcome} in {time}{reason}; it is tried again")
+            }
+            Next::Withdrawn => format!("? does not start yet{reason}"),
         }
     }
 

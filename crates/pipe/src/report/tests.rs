@@ -71,6 +71,7 @@ impl Told {
             adopted: None,
             earlier: Earlier::Adopt,
             origin: Origin::Repository,
+            asked_before: std::collections::BTreeSet::new(),
         });
         told.tell(0, Fact::RunCreated { request });
         told

@@ -120,5 +120,6 @@ pub(super) fn request(subject: &str, branch: &str, nodes: Vec<Node>) -> RunReque
         adopted: None,
         earlier: Earlier::Adopt,
         origin: Origin::Repository,
+        asked_before: std::collections::BTreeSet::new(),
     }
 }

@@ -88,6 +88,7 @@ pub(crate) fn request(options: &Options, number: u64, nth: u64) -> Arc<RunReques
         adopted: None,
         earlier: Earlier::Adopt,
         origin: Origin::Repository,
+        asked_before: std::collections::BTreeSet::new(),
     })
 }
 

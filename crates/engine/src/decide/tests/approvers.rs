@@ -55,6 +55,19 @@ fn two_approvals_are_two_people() {
 }
 
 #[test]
+fn who_asked_for_the_run_that_is_done_again_does_not_approve() {
+    let mut request = request(plan(ruled(1, &[])));
+    request.asked_before.insert(Actor::user("grace"));
+    let mut run = Driven::request(request);
+    run.end("build", Succeeded);
+    let why = why_not(run.decide_as("ok", Verdict::Approve, grace()));
+    assert!(why.contains("asked for"), "{why}");
+    run.decide_as("ok", Verdict::Approve, person("alan", &[], by_ada()))
+        .unwrap();
+    assert_eq!(run.word("deploy"), "launching");
+}
+
+#[test]
 fn one_person_is_one_whatever_they_are_called() {
     let mut run = asking(ruled(2, &[]));
     let account = Actor::Forge {

@@ -177,6 +177,7 @@ pub(super) fn request(plan: Plan) -> RunRequest {
         adopted: None,
         earlier: Earlier::Adopt,
         origin: Origin::Repository,
+        asked_before: std::collections::BTreeSet::new(),
     }
 }
 

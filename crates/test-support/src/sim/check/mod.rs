@@ -42,12 +42,15 @@ pub(crate) struct Lived {
     pub(crate) records: Vec<(Holder, AttemptOutcome)>,
 }
 
+/// The roles that somebody was said to have; none if they were gone.
+pub(crate) type Told = Option<BTreeSet<Name>>;
+
 /// Everything that the checker knows besides the runs' books.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     pub(crate) people: People,
-    /// The roles that each person was said to have, and when; none if they were gone.
-    pub(crate) told: BTreeMap<Name, Vec<(Timestamp, Option<BTreeSet<Name>>)>>,
+    /// What was said of each person, and when.
+    pub(crate) told: BTreeMap<Name, Vec<(Timestamp, Told)>>,
     pub(crate) asked: BTreeSet<(RunId, Actor, Ask)>,
     pub(crate) lived: BTreeMap<AttemptId, Lived>,
     pub(crate) subjects: BTreeMap<Digest, String>,
