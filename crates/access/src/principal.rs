@@ -117,7 +117,7 @@ fn place_words(place: (Option<&Name>, Option<&Name>), nowhere: &str) -> String {
 /// If not, with what would be needed.
 pub fn authorize(who: &Principal, verb: Verb, place: Place<'_>) -> Result<(), Denied> {
     let least = verb.least();
-    if who.grants_at(place).any(|role| role.includes(&least)) && who.scope_allows(&least, place) {
+    if who.grants_at(place).any(|role| role.includes(&least)) && who.scope_lets(verb, place) {
         return Ok(());
     }
     Err(Denied {
@@ -195,6 +195,19 @@ impl Principal {
                 && covers(grant.environments.as_ref(), place.environment)
         };
         self.grants.iter().filter(holds).map(|grant| &grant.role)
+    }
+
+    /// Whether the token, if there is a limited one, is for this. One that only looks does not decide, even where its owner
+    /// may because of a gate's rule.
+    fn scope_lets(&self, verb: Verb, place: Place<'_>) -> bool {
+        self.scope.as_ref().is_none_or(|scope| {
+            let is_enough = if verb == Verb::Decide {
+                scope.role.includes(&Role::Developer) || matches!(scope.role, Role::Group(_))
+            } else {
+                scope.role.includes(&verb.least())
+            };
+            is_enough && covers(scope.projects.as_ref(), place.project)
+        })
     }
 
     fn scope_allows(&self, role: &Role, place: Place<'_>) -> bool {
@@ -309,6 +322,14 @@ mod tests {
         assert!(!may(&who, Verb::StartRun, Some("shop")) && !may(&who, Verb::StartRun, None));
         assert_eq!(who.projects(Verb::StartRun), Projects::Only(names(&["mall"])));
         assert_eq!(who.projects(Verb::ReadAudit), Projects::Only(names(&[])));
+        for (role, decides) in [("viewer", false), ("developer", true), ("ops", true)] {
+            who.scope = Some(Scope {
+                role: role.parse().unwrap(),
+                projects: None,
+            });
+            assert!(may(&who, Verb::ReadRuns, Some("mall")));
+            assert_eq!(may(&who, Verb::Decide, Some("mall")), decides, "{role}");
+        }
     }
 
     #[test]

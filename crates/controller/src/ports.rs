@@ -49,7 +49,8 @@ pub struct Ports {
 /// Who people are, when their approvals are judged again.
 #[async_trait]
 pub trait People: Send + Sync {
-    /// Where these people stand now in runs of a project that this actor asked for; who is missing is gone.
+    /// Where these people stand now at a run of a project, for which these actors asked, the last of them first, and then
+    /// those of the runs that it does again; who is missing is gone.
     ///
     /// # Errors
     /// If that cannot be said now; it is asked again.
@@ -57,7 +58,7 @@ pub trait People: Send + Sync {
         &self,
         project: &Name,
         names: &BTreeSet<Name>,
-        requester: &Actor,
+        requesters: &[Actor],
     ) -> Result<BTreeMap<Name, Standing>, PeopleAway>;
 }
 
@@ -79,7 +80,7 @@ impl People for SameAsEver {
         &self,
         _project: &Name,
         names: &BTreeSet<Name>,
-        _requester: &Actor,
+        _requesters: &[Actor],
     ) -> Result<BTreeMap<Name, Standing>, PeopleAway> {
         let still = names.iter().map(|name| (name.clone(), Standing::Owner));
         Ok(still.collect())

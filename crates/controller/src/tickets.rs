@@ -18,16 +18,15 @@ impl Controller {
         let run = self.slots.get(&attempt.run).and_then(Slot::run);
         let asked = run.and_then(|run| {
             let names = approvers(run, attempt.node);
-            let (requester, _) = run.requested_by()?;
-            (!names.is_empty()).then(|| Some((run.request()?.project.clone(), names, requester.clone())))?
+            (!names.is_empty()).then(|| Some((run.request()?.project.clone(), names, run.requesters())))?
         });
         // The engine refuses a ticket for want of an answer that was not asked for, as of a run that was not in memory.
-        let Some((project, names, requester)) = asked else {
+        let Some((project, names, requesters)) = asked else {
             return self.ask_ticket(attempt, holder, BTreeMap::new());
         };
         let people = Arc::clone(&self.ports.people);
         self.start(Box::pin(async move {
-            match people.standings(&project, &names, &requester).await {
+            match people.standings(&project, &names, &requesters).await {
                 Ok(mut found) => {
                     let standings = names.into_iter().map(|name| {
                         let standing = found.remove(&name);

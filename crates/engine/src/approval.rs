@@ -9,7 +9,7 @@ use pipekeeper_model::{
 
 use crate::{
     run::Body,
-    standing::{Person, Requester, Standing},
+    standing::{Person, Requester, Standing, Unnamed},
     state::Approval,
 };
 
@@ -50,7 +50,11 @@ impl<'a> Rule<'a> {
             Approver::Role(role) => person.roles.contains(role),
             Approver::User(name) => *name == person.name,
         };
-        self.gate.by.is_empty() || self.gate.by.iter().any(is_meant)
+        if self.gate.by.is_empty() {
+            person.unnamed == Unnamed::Counts
+        } else {
+            self.gate.by.iter().any(is_meant)
+        }
     }
 
     /// Whether this person asked for the run, or for one that it does again, and may therefore not approve.
@@ -70,10 +74,12 @@ impl<'a> Rule<'a> {
         let Some(person) = standing.person() else {
             return 1;
         };
-        let is_stranger = match self.requester {
-            Actor::Forge { .. } => person.requester == Requester::Unlinked,
+        let mut actors = self.asked_before.iter().chain([self.requester]);
+        let is_account = actors.any(|actor| match actor {
+            Actor::Forge { .. } => true,
             Actor::System | Actor::User { .. } => false,
-        };
+        });
+        let is_stranger = is_account && person.requester == Requester::Unlinked;
         if is_stranger && self.gate.self_approval.is_refused() {
             self.gate.count.max(STRANGERS)
         } else {

@@ -284,15 +284,13 @@ fn tries(into: &impl Fold, node: NodeId) -> Tries {
     match into.state(node) {
         Some(NodeState::Ready { tries, .. } | NodeState::Backoff { tries, .. }) => *tries,
         Some(NodeState::Running(live)) => live.tries,
-        Some(NodeState::Waiting) => into.kept_tries(node),
-        Some(
-            NodeState::AwaitingStart { .. }
-            | NodeState::AwaitingTime { .. }
-            | NodeState::Deciding(_)
-            | NodeState::Done(_)
-            | NodeState::Skipped { .. },
-        )
-        | None => Tries::default(),
+        // What was withdrawn waits again, also for whoever starts it and for its time.
+        Some(NodeState::Waiting | NodeState::AwaitingStart { .. } | NodeState::AwaitingTime { .. }) => {
+            into.kept_tries(node)
+        }
+        Some(NodeState::Deciding(_) | NodeState::Done(_) | NodeState::Skipped { .. }) | None => {
+            Tries::default()
+        }
     }
 }
 

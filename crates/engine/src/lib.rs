@@ -33,7 +33,7 @@ pub use input::{
 };
 pub use resolve::{ResolveError, Resolved, ResolvedStep, resolve};
 pub use run::{Run, RunPhase, Snapshot};
-pub use standing::{Bypass, Person, Requester, Standing};
+pub use standing::{Bypass, Person, Requester, Standing, Unnamed};
 pub use state::{
     AdoptedFrom, Approval, ApprovalKind, AttemptPhase, Before, DeadlineReason, Ended, LiveAttempt, NodeState,
     OpenGate, Tries,

@@ -144,6 +144,16 @@ impl Run {
         self.body.as_ref().map(|body| &body.phase)
     }
 
+    /// Who asked for it, and then who asked for the runs that it does again.
+    pub fn requesters(&self) -> Vec<Actor> {
+        let own = self.requested_by().map(|(actor, _)| actor.clone());
+        let before = self
+            .request()
+            .into_iter()
+            .flat_map(|request| request.asked_before.iter().cloned());
+        own.into_iter().chain(before).collect()
+    }
+
     /// Who asked for it and when, once it exists.
     pub fn requested_by(&self) -> Option<(&Actor, Timestamp)> {
         self.body.as_ref().map(|body| (&body.actor, body.created_at))

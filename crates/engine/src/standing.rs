@@ -22,10 +22,22 @@ pub struct Person {
     pub roles: BTreeSet<Name>,
     /// What they are known by elsewhere, such as accounts of forges.
     pub identities: BTreeSet<Actor>,
-    /// Who of the people known here asked for the run.
+    /// Who of the people known here asked for the run; nobody, if any account that asked for it, or for one that it does
+    /// again, is nobody's.
     pub requester: Requester,
+    /// Whether they count at gates whose rule names nobody.
+    pub unnamed: Unnamed,
     /// Whether they may decide past the rules of a gate.
     pub bypass: Bypass,
+}
+
+/// Whether somebody counts at gates whose rule names nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unnamed {
+    /// They do not.
+    Ignored,
+    /// They do.
+    Counts,
 }
 
 /// Whether somebody may bypass gates.

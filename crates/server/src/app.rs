@@ -48,6 +48,16 @@ impl Deed {
         }
     }
 
+    /// The same deed, refused.
+    pub(crate) fn refused(&self) -> Self {
+        Self {
+            run: self.run,
+            verb: "refused",
+            subject: self.subject.clone(),
+            reason: None,
+        }
+    }
+
     pub(crate) fn of_node(verb: &'static str, run: RunId, node: &str) -> Self {
         Self {
             subject: format!("run/{run}/{node}"),

@@ -136,6 +136,11 @@ fn judge(set: &[Document], projects: &[Name]) -> Result<(), ApiError> {
                 .iter()
                 .filter(|project| !projects.contains(project));
             wrong.extend(unknown.map(|project| format!("{title}: there is no project `{project}`")));
+            if !binding.environments.is_empty() || !binding.groups.is_empty() {
+                wrong.push(format!(
+                    "{title}: `environments` and `groups` grant nothing here yet"
+                ));
+            }
             if binding.users.is_empty() {
                 wrong.push(format!(
                     "{title}: it names no `users`, and logins bring no groups here"

@@ -77,7 +77,7 @@ pub(crate) async fn check(
     if access == Access::Hook {
         return Ok(next.run(request).await);
     }
-    same_site(request.method(), request.headers()).map_err(refuse)?;
+    same_site(&app.parts.exposure, request.method(), request.headers()).map_err(refuse)?;
     let (mut parts, body) = request.into_parts();
     let from = origin(&app.parts.exposure, &parts);
     let known = match app.people.caller(&parts.headers, app.now()).await {
@@ -280,11 +280,17 @@ fn host_name(host: &str) -> Option<&str> {
     is_port.then_some(name)
 }
 
-fn same_site(method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
+fn same_site(exposure: &Exposure, method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
     let foreign = || ApiError::new(Problem::ForeignOrigin, "the request was made by another site");
     let host = headers.get(header::HOST).map(|host| host.as_bytes());
     for origin in headers.get_all(header::ORIGIN) {
         let named = origin.as_bytes();
+        // What people type is the same site, whatever host their proxy names.
+        if let Exposure::Proxied { host: own } = exposure
+            && named == format!("https://{own}").as_bytes()
+        {
+            continue;
+        }
         let authority = named
             .strip_prefix(b"http://")
             .or_else(|| named.strip_prefix(b"https://"));
@@ -373,19 +379,45 @@ mod tests {
     fn other_sites_may_link_but_not_act() {
         let host = ("host", "localhost:80");
         let post = Method::POST;
-        assert!(same_site(&post, &headers(&[host])).is_ok());
-        assert!(same_site(&post, &headers(&[host, ("origin", "http://localhost:80")])).is_ok());
+        assert!(same_site(&Exposure::Loopback, &post, &headers(&[host])).is_ok());
+        assert!(
+            same_site(
+                &Exposure::Loopback,
+                &post,
+                &headers(&[host, ("origin", "http://localhost:80")])
+            )
+            .is_ok()
+        );
         for origin in ["http://localhost:81", "null", "http://evil", "ftp://localhost:80"] {
             assert!(
-                same_site(&Method::GET, &headers(&[host, ("origin", origin)])).is_err(),
+                same_site(
+                    &Exposure::Loopback,
+                    &Method::GET,
+                    &headers(&[host, ("origin", origin)])
+                )
+                .is_err(),
                 "{origin}"
             );
         }
         let linked = headers(&[host, ("sec-fetch-site", "cross-site")]);
-        assert!(same_site(&Method::GET, &linked).is_ok());
-        assert!(same_site(&post, &linked).is_err());
-        assert!(same_site(&post, &headers(&[host, ("sec-fetch-site", "same-site")])).is_err());
-        assert!(same_site(&post, &headers(&[host, ("sec-fetch-site", "same-origin")])).is_ok());
+        assert!(same_site(&Exposure::Loopback, &Method::GET, &linked).is_ok());
+        assert!(same_site(&Exposure::Loopback, &post, &linked).is_err());
+        assert!(
+            same_site(
+                &Exposure::Loopback,
+                &post,
+                &headers(&[host, ("sec-fetch-site", "same-site")])
+            )
+            .is_err()
+        );
+        assert!(
+            same_site(
+                &Exposure::Loopback,
+                &post,
+                &headers(&[host, ("sec-fetch-site", "same-origin")])
+            )
+            .is_ok()
+        );
     }
 
     #[test]

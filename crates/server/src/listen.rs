@@ -105,6 +105,18 @@ pub async fn serve(
     Ok(())
 }
 
+/// How often what is over is removed: sessions, tokens, links.
+const SWEEP: Duration = Duration::from_mins(10);
+
+async fn sweep(app: Arc<App>) {
+    loop {
+        if let Err(error) = app.parts.registry.expire(app.now()).await {
+            warn!("sessions and tokens that are over stay for now: {error}");
+        }
+        sleep(SWEEP).await;
+    }
+}
+
 /// Accepting fails when file descriptors run out; trying at once again would only burn the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -129,6 +141,7 @@ impl Connections {
             .max_buf_size(64 * 1024);
         let mut tasks = JoinSet::new();
         tasks.spawn(app.metrics.follow(&app.parts.handle));
+        tasks.spawn(sweep(Arc::clone(&app)));
         Self {
             slots: Arc::new(Semaphore::new(limits.connections)),
             router: app.router(),

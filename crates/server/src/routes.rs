@@ -200,7 +200,7 @@ fn people_api() -> Vec<Route> {
 }
 
 fn documents_api() -> Vec<Route> {
-    let look = Read(Verb::ReadDocuments, On::Some);
+    let look = Read(Verb::ReadDocuments, On::Server);
     let change = Write(Verb::ApplyDocuments, On::Server);
     vec![
         get(look, "/api/v1/documents", documents::list),

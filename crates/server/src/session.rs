@@ -73,8 +73,9 @@ impl Session {
     }
 }
 
-/// The session that a request brings, which may be over.
-pub(crate) fn of(headers: &HeaderMap) -> Option<Session> {
+/// The session that a request brings, which may be over. Where browsers come over TLS only the name counts that nobody else
+/// can set.
+pub(crate) fn of(headers: &HeaderMap, is_secure: bool) -> Option<Session> {
     let pairs = headers
         .get_all(header::COOKIE)
         .iter()
@@ -82,10 +83,15 @@ pub(crate) fn of(headers: &HeaderMap) -> Option<Session> {
         .flat_map(|value| value.split(';'));
     let mut values = pairs.filter_map(|pair| {
         let (name, value) = pair.trim().split_once('=')?;
-        COOKIES.contains(&name).then_some(value)
+        (name == cookie_name(is_secure)).then_some(value)
     });
     let secret = values.next()?.to_owned();
     Some(Session { secret })
+}
+
+fn cookie_name(is_secure: bool) -> &'static str {
+    let [plain, prefixed] = COOKIES;
+    if is_secure { prefixed } else { plain }
 }
 
 /// What removes the cookie.
@@ -95,12 +101,8 @@ pub(crate) fn no_cookie(is_secure: bool) -> HeaderValue {
 
 fn cookie(value: &str, life: Millis, is_secure: bool) -> HeaderValue {
     let seconds = life.0 / 1_000;
-    let [plain, prefixed] = COOKIES;
-    let (name, secure) = if is_secure {
-        (prefixed, "; Secure")
-    } else {
-        (plain, "")
-    };
+    let name = cookie_name(is_secure);
+    let secure = if is_secure { "; Secure" } else { "" };
     let text = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}");
     // Hex digits and fixed words are always a header value.
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
@@ -122,7 +124,9 @@ mod tests {
         let session = Session::draw().unwrap();
         for is_secure in [false, true] {
             let cookie = session.cookie(is_secure);
-            assert_eq!(of(&with_cookie(&cookie)).unwrap().hash(), session.hash());
+            let headers = with_cookie(&cookie);
+            assert_eq!(of(&headers, is_secure).unwrap().hash(), session.hash());
+            assert!(of(&headers, !is_secure).is_none());
             let text = cookie.to_str().unwrap();
             assert!(text.contains("; HttpOnly; SameSite=Lax"), "{text}");
             assert_eq!(
@@ -131,7 +135,7 @@ mod tests {
             );
             assert!(no_cookie(is_secure).to_str().unwrap().contains("Max-Age=0"));
         }
-        assert!(of(&HeaderMap::new()).is_none());
+        assert!(of(&HeaderMap::new(), false).is_none());
         assert!(!session.hash().contains(session.reveal()));
     }
 

@@ -135,16 +135,18 @@ async fn check_and_migrate(file: &Path, part: &Path) -> Result<(), BackupError> 
 }
 
 fn refuse_existing(path: &Path) -> Result<(), BackupError> {
-    match path.try_exists() {
-        Ok(false) => Ok(()),
-        Ok(true) => Err(BackupError::Exists {
-            path: path.to_owned(),
-        }),
-        Err(source) => Err(BackupError::File {
-            path: path.to_owned(),
-            source,
-        }),
+    // What is left of another database's log would be taken for this one's.
+    for beside in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(beside);
+        let path = PathBuf::from(name);
+        match path.try_exists() {
+            Ok(false) => {}
+            Ok(true) => return Err(BackupError::Exists { path }),
+            Err(source) => return Err(BackupError::File { path, source }),
+        }
     }
+    Ok(())
 }
 
 /// Gives a file that was written its name, for good.

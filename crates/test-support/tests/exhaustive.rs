@@ -9,8 +9,8 @@ use std::{
 
 use pipekeeper_engine::{
     AdoptedNode, AttemptPhase, Bypass, CancelReason, Earlier, Envelope, Fact, Input, NodeState, Origin,
-    Person, Requester, Run, RunPhase, RunRequest, Seen, Snapshot, Standing, Verdict, approvers, decide,
-    evolve,
+    Person, Requester, Run, RunPhase, RunRequest, Seen, Snapshot, Standing, Unnamed, Verdict, approvers,
+    decide, evolve,
 };
 use pipekeeper_model::{
     Actor, AttemptId, AttemptOutcome, AttemptRecord, Digest, EventKind, Holder, Millis, Name, NodeId,
@@ -232,6 +232,7 @@ fn standing(person: &str) -> Standing {
         roles: BTreeSet::new(),
         identities: BTreeSet::new(),
         requester: Requester::Linked(ASKER.parse().unwrap()),
+        unnamed: Unnamed::Counts,
         bypass: Bypass::Refused,
     })
 }

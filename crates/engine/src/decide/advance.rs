@@ -85,14 +85,10 @@ impl Draft<'_> {
         match self.state(node) {
             Some(NodeState::Running(_) | NodeState::Backoff { .. } | NodeState::Done(_)) => true,
             Some(NodeState::Ready { tries, .. }) => tries.made() > 0,
-            Some(NodeState::Waiting) => self.kept_tries(node).made() > 0,
-            Some(
-                NodeState::AwaitingStart { .. }
-                | NodeState::AwaitingTime { .. }
-                | NodeState::Deciding(_)
-                | NodeState::Skipped { .. },
-            )
-            | None => false,
+            Some(NodeState::Waiting | NodeState::AwaitingStart { .. } | NodeState::AwaitingTime { .. }) => {
+                self.kept_tries(node).made() > 0
+            }
+            Some(NodeState::Deciding(_) | NodeState::Skipped { .. }) | None => false,
         }
     }
 

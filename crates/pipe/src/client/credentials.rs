@@ -51,12 +51,12 @@ impl Credentials {
 
     /// The login to a server.
     pub(crate) fn of(&self, server: &str) -> Option<&Login> {
-        self.servers.get(plain(server))
+        self.servers.get(&plain(server))
     }
 
     /// Notes a login, and means that server from now on.
     pub(crate) fn enter(&mut self, server: &str, login: Login) -> Result<(), Failure> {
-        let server = plain(server).to_owned();
+        let server = plain(server);
         self.servers.insert(server.clone(), login);
         self.current = Some(server);
         self.write()
@@ -64,8 +64,9 @@ impl Credentials {
 
     /// Forgets a login.
     pub(crate) fn leave(&mut self, server: &str) -> Result<(), Failure> {
-        self.servers.remove(plain(server));
-        self.current = self.current.take().filter(|current| current != plain(server));
+        let server = plain(server);
+        self.servers.remove(&server);
+        self.current = self.current.take().filter(|current| *current != server);
         self.write()
     }
 
@@ -79,8 +80,10 @@ impl Credentials {
     }
 }
 
-fn plain(server: &str) -> &str {
-    server.trim_end_matches('/')
+/// An address in the one form that it is kept under.
+fn plain(server: &str) -> String {
+    let whole = reqwest::Url::parse(server).map_or_else(|_| server.to_owned(), String::from);
+    whole.trim_end_matches('/').to_owned()
 }
 
 fn path() -> Result<PathBuf, Failure> {

@@ -4,7 +4,7 @@ pub(crate) mod credentials;
 mod target;
 mod views;
 
-use std::{path::Path, time::Duration};
+use std::{net::IpAddr, path::Path, time::Duration};
 
 use pipekeeper_model::RunId;
 use pipekeeper_server::terminal::PROTOCOL;
@@ -63,7 +63,9 @@ impl Client {
     pub(crate) fn new(remote: &Remote) -> Result<Self, Failure> {
         let server = remote.address();
         let kept = || Some(Credentials::read().ok()?.of(&server)?.token.clone());
-        let token = remote.token.clone().or_else(kept).or_else(local_token);
+        // The token of this machine's own server is for that server alone.
+        let own = || is_here(&server).then(local_token).flatten();
+        let token = remote.token.clone().or_else(kept).or_else(own);
         Self::with_token(&server, token)
     }
 
@@ -246,6 +248,15 @@ impl Client {
     }
 }
 
+/// Whether a server is one of this machine.
+fn is_here(server: &str) -> bool {
+    let url = Url::parse(server).ok();
+    url.as_ref().and_then(Url::host_str).is_some_and(|host| {
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    })
+}
+
 /// The token of a server whose data folder this user can read.
 fn local_token() -> Option<String> {
     let data_dir = config::data_dir(&Flags::from_environment()).ok()?;
@@ -257,6 +268,8 @@ fn local_token() -> Option<String> {
 fn http() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .no_proxy()
+        // What is sent is for the server that was named, and for no other that it names.
+        .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .user_agent(concat!("pipe/", env!("CARGO_PKG_VERSION")))
 }

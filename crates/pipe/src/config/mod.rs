@@ -407,6 +407,7 @@ fn exposure(url: Option<&str>, is_behind_proxy: bool) -> Result<Exposure, Failur
         .hint(HINT)
     })?;
     Ok(Exposure::Proxied {
-        host: host.to_owned(),
+        // No browser names the port that it means anyway.
+        host: host.strip_suffix(":443").unwrap_or(host).to_owned(),
     })
 }

@@ -47,7 +47,7 @@ pub(crate) async fn list(
 
 /// A page of the entries that the caller may see, newest first, and where the next one starts.
 ///
-/// Who may not see all names one project of theirs: what concerns no project concerns everybody.
+/// Who may not see all sees what concerns their projects: what concerns no project concerns everybody.
 pub(crate) async fn page(
     app: &App,
     caller: &Caller,
@@ -55,26 +55,31 @@ pub(crate) async fn page(
 ) -> Result<(Vec<StoredAudit>, Option<u64>), ApiError> {
     let limit = page_size(query.limit);
     let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    let asked = name_of(query.project.as_deref())?;
-    let project = match (asked, caller.principal.projects(Verb::ReadAudit)) {
-        (asked, Projects::All) => asked,
-        (Some(project), Projects::Only(_)) => {
-            caller.check(Verb::ReadAudit, Place::project(&project))?;
-            Some(project)
-        }
-        (None, Projects::Only(projects)) => {
-            let first = projects.into_iter().next();
-            Some(first.ok_or_else(|| ApiError::not_found("there is nothing that you may see"))?)
-        }
-    };
-    let filter = AuditFilter {
+    let filter = |project| AuditFilter {
         actor: text(&query.actor),
         project,
         subject: text(&query.subject),
         verb: text(&query.verb),
         before: query.before,
     };
-    let entries = app.parts.registry.audit(&filter, limit).await?;
+    let registry = app.parts.registry.as_ref();
+    let asked = name_of(query.project.as_deref())?;
+    let entries = match (asked, caller.principal.projects(Verb::ReadAudit)) {
+        (asked, Projects::All) => registry.audit(&filter(asked), limit).await?,
+        (Some(project), Projects::Only(_)) => {
+            caller.check(Verb::ReadAudit, Place::project(&project))?;
+            registry.audit(&filter(Some(project)), limit).await?
+        }
+        (None, Projects::Only(projects)) => {
+            let mut entries = Vec::new();
+            for project in projects {
+                entries.extend(registry.audit(&filter(Some(project)), limit).await?);
+            }
+            entries.sort_by_key(|entry| std::cmp::Reverse(entry.id));
+            entries.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+            entries
+        }
+    };
     let is_full = u32::try_from(entries.len()).is_ok_and(|count| count == limit);
     let next = entries.last().map(|entry| entry.id).filter(|_| is_full);
     Ok((entries, next))

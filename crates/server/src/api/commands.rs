@@ -17,6 +17,9 @@ use crate::{
     people::Caller,
 };
 
+/// Bytes of what a person says to a decision.
+const COMMENT: usize = 8 * 1024;
+
 /// The run that a request led to.
 #[derive(Serialize)]
 pub(crate) struct RunRef {
@@ -257,6 +260,11 @@ pub(crate) async fn decide(
         caller.check(Verb::StartAction, place)?;
     }
     let comment = comment.filter(|comment| !comment.trim().is_empty());
+    if comment.as_ref().is_some_and(|comment| comment.len() > COMMENT) {
+        return Err(ApiError::bad_request(format!(
+            "the comment has more than {COMMENT} bytes"
+        )));
+    }
     let verb = match verdict {
         Verdict::Approve => "gate.approve",
         Verdict::Reject => "gate.reject",
@@ -319,10 +327,19 @@ pub(crate) async fn press_start(
 /// Gives an input to a run in the name of the caller, once the audit log knows of it.
 async fn submit(app: &App, caller: &Caller, deed: Deed, input: Input) -> Result<(), ApiError> {
     let run = deed.run;
+    let refused = deed.refused();
     app.note_deed(caller, deed).await?;
     let actor = caller.actor();
     let handle = app.parts.handle.clone();
-    detached(async move { handle.submit(run, actor, input).await }).await
+    let done = detached(async move { handle.submit(run, actor, input).await }).await;
+    if let Err(error) = &done
+        && !error.is_ours()
+    {
+        // What was noted was not done after all.
+        let reason = Some(error.detail().to_owned());
+        app.note_deed(caller, Deed { reason, ..refused }).await?;
+    }
+    done
 }
 
 /// Runs a request to the controller in a task of its own: a client that goes away must not tear it.

@@ -24,7 +24,7 @@ use axum::{
         sse::{Event, KeepAlive},
     },
 };
-use futures_util::{future::BoxFuture, stream::unfold};
+use futures_util::{FutureExt, future::BoxFuture, stream::unfold};
 use pipekeeper_access::{Place, Verb};
 use pipekeeper_controller::News;
 use pipekeeper_model::{Name, RunId};
@@ -203,6 +203,10 @@ impl Live {
     /// The next event, or nothing when the stream is to end.
     async fn next(&mut self) -> Option<Result<Event, Infallible>> {
         loop {
+            // Also in the middle of much that is still to be told.
+            if (&mut self.ends).now_or_never().is_some() {
+                return None;
+            }
             let next = match &mut self.subject {
                 Subject::Everything(everything) => everything.queue.pop_front(),
                 Subject::Run(follow) => follow.next_event().await,

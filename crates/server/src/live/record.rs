@@ -21,7 +21,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use futures_util::{future::BoxFuture, stream::unfold};
+use futures_util::{FutureExt, future::BoxFuture, stream::unfold};
 use pipekeeper_access::{Place, Verb};
 use pipekeeper_controller::{AttemptNews, News};
 use pipekeeper_engine::{Event, Fact, NodeState};
@@ -149,6 +149,10 @@ impl Recording {
     /// The next line, or nothing when the stream is to end.
     async fn next(&mut self) -> Option<String> {
         loop {
+            // Also in the middle of much that is still to be told.
+            if (&mut self.closed).now_or_never().is_some() {
+                return None;
+            }
             if let Some(line) = self.lines.pop_front() {
                 return Some(line);
             }

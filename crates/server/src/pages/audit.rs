@@ -52,11 +52,14 @@ pub(crate) async fn show(
     let (entries, next) = list(&app, &caller, &query).await?;
     let actor = query.actor.unwrap_or_default();
     let subject = query.subject.unwrap_or_default();
+    let (project, verb) = (query.project.unwrap_or_default(), query.verb.unwrap_or_default());
     let address = |before| {
         format!(
-            "/audit?before={before}&actor={}&subject={}",
+            "/audit?before={before}&actor={}&subject={}&project={}&verb={}",
             Part(&actor),
-            Part(&subject)
+            Part(&subject),
+            Part(&project),
+            Part(&verb)
         )
     };
     page(&AuditPage {

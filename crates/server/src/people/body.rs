@@ -44,6 +44,9 @@ pub(crate) struct SessionBody {
     /// The limits of the token that opened it.
     #[serde(default)]
     pub(crate) scope: Option<Scope>,
+    /// The hash of that token: the session ends with it.
+    #[serde(default)]
+    pub(crate) token: Option<String>,
 }
 
 /// Reads what a record says.

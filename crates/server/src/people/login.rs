@@ -1,6 +1,6 @@
 //! Ways in: a password, a token, the link that a new server prints.
 
-use std::{net::IpAddr, num::NonZeroU32};
+use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
 
 use axum::http::HeaderValue;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
@@ -25,8 +25,12 @@ use crate::{
 
 /// Tries for one name: so many at once, then one every few seconds.
 const TRIES: NonZeroU32 = NonZeroU32::new(10).expect("it is not zero");
+/// The same from all addresses together: who tries from many must not keep the user out.
+const ALL_TRIES: NonZeroU32 = NonZeroU32::new(200).expect("it is not zero");
 /// Passwords that are hashed at once; each takes a core and 19 MiB.
 const HASHED_AT_ONCE: usize = 2;
+/// Those together with the ones that wait for their turn.
+const HASHED_SOON: usize = 32;
 /// Names that are remembered at the most before those that were quiet are forgotten.
 const NAMES: usize = 10_000;
 /// How long the first link holds.
@@ -34,8 +38,12 @@ const LINK_LIFE: Millis = Millis::hours(24);
 
 /// What stands before a login.
 pub(super) struct Doors {
+    /// By name and address.
     tries: DefaultKeyedRateLimiter<String>,
-    hashing: Semaphore,
+    /// By name alone.
+    all_tries: DefaultKeyedRateLimiter<String>,
+    hashing: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
     nobodys: PasswordHash,
 }
 
@@ -43,31 +51,45 @@ impl Doors {
     pub(super) fn new() -> Result<Self, ApiError> {
         Ok(Self {
             tries: RateLimiter::keyed(Quota::per_minute(TRIES)),
-            hashing: Semaphore::new(HASHED_AT_ONCE),
+            all_tries: RateLimiter::keyed(Quota::per_minute(ALL_TRIES)),
+            hashing: Arc::new(Semaphore::new(HASHED_AT_ONCE)),
+            waiting: Arc::new(Semaphore::new(HASHED_SOON)),
             nobodys: PasswordHash::nobodys().map_err(ApiError::from)?,
         })
     }
 
-    fn try_once(&self, name: &str) -> Result<(), ApiError> {
-        if self.tries.len() > NAMES {
-            self.tries.retain_recent();
+    fn try_once(&self, name: &str, from: Option<IpAddr>) -> Result<(), ApiError> {
+        let from = from.map_or_else(String::new, |from| from.to_string());
+        for (tries, key) in [
+            (&self.tries, format!("{name} {from}")),
+            (&self.all_tries, name.to_owned()),
+        ] {
+            if tries.len() > NAMES {
+                tries.retain_recent();
+            }
+            tries.check_key(&key).map_err(|_| {
+                ApiError::new(Problem::Busy, "somebody tried to log in as this user too often")
+                    .with_hint("wait a minute")
+            })?;
         }
-        self.tries.check_key(&name.to_owned()).map_err(|_| {
-            ApiError::new(Problem::Busy, "somebody tried to log in as this user too often")
-                .with_hint("wait a minute")
-        })
+        Ok(())
     }
 
+    /// Hashes something in its turn. The turn lasts as long as the work, not only as long as somebody waits for it.
     pub(super) async fn hash<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ApiError> {
-        let _turn = self
-            .hashing
-            .acquire()
-            .await
-            .map_err(|error| ApiError::internal(&error))?;
-        blocking(move || Ok::<_, std::io::Error>(work())).await
+        let place = Arc::clone(&self.waiting).try_acquire_owned();
+        let place = place.map_err(|_| ApiError::new(Problem::Busy, "too many people log in at once"))?;
+        let turn = Arc::clone(&self.hashing).acquire_owned().await;
+        let turn = turn.map_err(|error| ApiError::internal(&error))?;
+        blocking(move || {
+            let done = work();
+            drop((turn, place));
+            Ok::<_, std::io::Error>(done)
+        })
+        .await
     }
 }
 
@@ -82,10 +104,13 @@ impl People {
         (name, password): (&str, String),
         from: Option<IpAddr>,
     ) -> Result<Caller, ApiError> {
-        self.doors.try_once(name)?;
-        let user = match name.parse::<Name>() {
-            Ok(name) => self.user(name.as_str()).await?,
-            Err(_) => None,
+        let name = name.parse::<Name>().ok();
+        // What is no name is nobody's, and takes as long.
+        self.doors
+            .try_once(name.as_ref().map_or("", Name::as_str), from)?;
+        let user = match name {
+            Some(name) => self.user(name.as_str()).await?,
+            None => None,
         };
         let kept = user.as_ref().and_then(|(_, user)| user.password.clone());
         let kept = kept.unwrap_or_else(|| self.doors.nobodys.clone());
@@ -95,6 +120,7 @@ impl People {
                 principal: super::principal(&name, user, None),
                 user: Some(name),
                 session: None,
+                token: None,
                 proof: Proof::Session,
                 from,
             }),
@@ -117,6 +143,7 @@ impl People {
         let body = SessionBody {
             created: now,
             scope: caller.principal.scope.clone(),
+            token: caller.token.clone(),
         };
         let change = Change {
             kind: RecordKind::Session,
@@ -169,7 +196,6 @@ impl People {
             ApiError::new(Problem::Forbidden, "this link was used, or its time is over")
                 .with_hint("a server without people prints a new one when it starts")
         };
-        self.doors.try_once(ADMIN)?;
         if !self.is_link(key, now).await? {
             return Err(void());
         }
@@ -205,6 +231,7 @@ impl People {
             principal: super::principal(&name, user, None),
             user: Some(name.clone()),
             session: None,
+            token: None,
             proof: Proof::Session,
             from,
         };

@@ -100,7 +100,8 @@ impl People {
         (before, after): (Option<&UserBody>, &UserBody),
         now: Timestamp,
     ) -> Result<UserView, ApiError> {
-        let is_shut_out = after.disabled || before.is_some_and(|before| before.password != after.password);
+        // Nothing of somebody who had this name before comes back.
+        let is_shut_out = after.disabled || before.is_none_or(|before| before.password != after.password);
         let mut changes = if is_shut_out {
             self.ends(caller, name, now).await?
         } else {

@@ -63,6 +63,8 @@ pub(crate) struct Caller {
     pub(crate) user: Option<Name>,
     /// The session that they came with.
     pub(crate) session: Option<Session>,
+    /// The hash of the token that they came with.
+    pub(crate) token: Option<String>,
     pub(crate) proof: Proof,
     /// Where the request came from.
     pub(crate) from: Option<IpAddr>,
@@ -153,7 +155,8 @@ impl People {
         if let Some(token) = bearer(headers) {
             return self.by_token(token, now).await.map(Some);
         }
-        if let Some(session) = session::of(headers)
+        let is_secure = self.open_reads == OpenReads::Never;
+        if let Some(session) = session::of(headers, is_secure)
             && let Some(caller) = self.by_session(session, now).await?
         {
             return Ok(Some(caller));
@@ -165,6 +168,7 @@ impl People {
             principal: Principal::with(Actor::user("nobody"), Role::Maintainer),
             user: None,
             session: None,
+            token: None,
             proof: Proof::Nothing,
             from: None,
         }))
@@ -189,6 +193,7 @@ impl People {
                 principal: Principal::admin(Actor::user(ADMIN)),
                 user: None,
                 session: None,
+                token: Some(hashed(token)),
                 proof: Proof::Token,
                 from: None,
             });
@@ -197,6 +202,7 @@ impl People {
         let record = record
             .filter(|record| is_alive(record, now))
             .ok_or_else(|| ApiError::new(Problem::Unauthorized, "the token is not valid"))?;
+        let hash = Some(record.name.clone());
         let token: TokenBody = read("a token", &record.body)?;
         self.note_use(&record, &token, now).await;
         let user = self.user(&record.owner).await?;
@@ -206,6 +212,7 @@ impl People {
             principal: principal(&name, user, token.scope),
             user: Some(name),
             session: None,
+            token: hash,
             proof: Proof::Token,
             from: None,
         })
@@ -216,7 +223,12 @@ impl People {
         let Some(record) = record.filter(|record| is_alive(record, now)) else {
             return Ok(None);
         };
-        let SessionBody { scope, .. } = read("a session", &record.body)?;
+        let SessionBody { scope, token, .. } = read("a session", &record.body)?;
+        if let Some(token) = &token
+            && !self.is_good(token, record.owner.is_empty(), now).await?
+        {
+            return Ok(None);
+        }
         let (principal, user) = if record.owner.is_empty() {
             (Principal::admin(Actor::user(ADMIN)), None)
         } else {
@@ -229,9 +241,19 @@ impl People {
             principal,
             user,
             session: Some(session),
+            token,
             proof: Proof::Session,
             from: None,
         }))
+    }
+
+    /// Whether the token with this hash is still one, for a session that it opened.
+    async fn is_good(&self, hash: &str, is_own: bool, now: Timestamp) -> Result<bool, ApiError> {
+        if is_own {
+            return Ok(hashed(self.admin_token.reveal()) == hash);
+        }
+        let record = self.registry.record(RecordKind::Token, hash).await?;
+        Ok(record.is_some_and(|record| is_alive(&record, now)))
     }
 
     /// A user who may log in, with what role bindings grant.

@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use pipekeeper_access::{Place, Principal, Verb, authorize};
 use pipekeeper_controller::{People as WhoIsWho, PeopleAway};
-use pipekeeper_engine::{Bypass, Person, Requester, Run, Standing};
+use pipekeeper_engine::{Bypass, Person, Requester, Run, Standing, Unnamed};
 use pipekeeper_model::{Actor, Name};
 use pipekeeper_store::{RecordKind, Registry};
 
@@ -16,7 +16,7 @@ use super::{
     ADMIN, Caller, People,
     body::{UserBody, read},
 };
-use crate::{documents, error::ApiError};
+use crate::{documents, error::ApiError, load::no_run};
 
 /// The people of a server, as its records have them now.
 pub struct RegisteredPeople {
@@ -36,10 +36,10 @@ impl WhoIsWho for RegisteredPeople {
         &self,
         project: &Name,
         names: &BTreeSet<Name>,
-        requester: &Actor,
+        requesters: &[Actor],
     ) -> Result<BTreeMap<Name, Standing>, PeopleAway> {
         let users = users(self.registry.as_ref()).await.map_err(away)?;
-        let asked = linked(&users, requester);
+        let asked = asked_by(&users, requesters);
         let stands = |(name, user): (&Name, &UserBody)| {
             let principal = Principal {
                 actor: Actor::user(name.as_str()),
@@ -75,6 +75,7 @@ fn owner_among_people(name: &Name, requester: Requester) -> Standing {
         roles: BTreeSet::new(),
         identities: BTreeSet::from([Actor::user(ADMIN)]),
         requester,
+        unnamed: Unnamed::Ignored,
         bypass: Bypass::Allowed,
     })
 }
@@ -83,9 +84,10 @@ impl People {
     /// Where somebody stands who decides at a gate of a run. As long as there are no people, whoever has the server's own
     /// token is everybody.
     pub(crate) async fn standing(&self, caller: &Caller, run: &Run) -> Result<Standing, ApiError> {
-        let (Some(request), Some((requester, _))) = (run.request(), run.requested_by()) else {
-            return Err(ApiError::not_found(format!("there is no run {}", run.id())));
+        let Some(request) = run.request() else {
+            return Err(no_run(run.id()));
         };
+        let requesters = run.requesters();
         let users = users(self.registry.as_ref()).await?;
         let Some(name) = &caller.user else {
             caller.check(Verb::Bypass, Place::SERVER)?;
@@ -93,10 +95,10 @@ impl People {
                 return Ok(Standing::Owner);
             }
             let admin = ADMIN.parse().map_err(|error| ApiError::internal(&error))?;
-            return Ok(owner_among_people(&admin, linked(&users, requester)));
+            return Ok(owner_among_people(&admin, asked_by(&users, &requesters)));
         };
         let own = users.get(name).cloned().unwrap_or_default();
-        let place = (&request.project, linked(&users, requester));
+        let place = (&request.project, asked_by(&users, &requesters));
         Ok(person(name, &own, &caller.principal, place))
     }
 }
@@ -113,6 +115,10 @@ fn person(
         roles: principal.roles(place),
         identities: user.identities.clone(),
         requester,
+        unnamed: match authorize(principal, Verb::StartAction, place) {
+            Ok(()) => Unnamed::Counts,
+            Err(_) => Unnamed::Ignored,
+        },
         bypass: match authorize(principal, Verb::Bypass, place) {
             Ok(()) => Bypass::Allowed,
             Err(_) => Bypass::Refused,
@@ -134,6 +140,18 @@ async fn users(registry: &dyn Registry) -> Result<BTreeMap<Name, UserBody>, ApiE
         user.grants.extend(documents::grants(registry, name).await?);
     }
     Ok(users)
+}
+
+/// Who asked: whose the first actor is, unless an account among them is nobody's.
+fn asked_by(users: &BTreeMap<Name, UserBody>, requesters: &[Actor]) -> Requester {
+    let is_strange = |actor: &Actor| match actor {
+        Actor::Forge { .. } => linked(users, actor) == Requester::Unlinked,
+        Actor::System | Actor::User { .. } => false,
+    };
+    match requesters.first() {
+        Some(first) if !requesters.iter().any(is_strange) => linked(users, first),
+        Some(_) | None => Requester::Unlinked,
+    }
 }
 
 /// Whose the actor is, also of somebody who is kept out meanwhile.

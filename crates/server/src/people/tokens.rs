@@ -67,7 +67,13 @@ impl People {
                     .with_hint("log in with name and password: `pipe login`"),
             );
         }
-        if self.token_records(owner).await?.len() >= MOST {
+        let living = self.token_records(owner).await?;
+        if living
+            .iter()
+            .filter(|record| super::is_alive(record, now))
+            .count()
+            >= MOST
+        {
             return Err(
                 ApiError::new(Problem::Conflict, format!("`{owner}` has {MOST} tokens"))
                     .with_hint("`pipe token revoke` removes one"),
@@ -105,6 +111,7 @@ impl People {
         let records = self.token_records(owner(caller)?).await?;
         records
             .into_iter()
+            .filter(|record| may_see(caller, record))
             .map(|record| Ok(view(&record.name, record.expires, read("a token", &record.body)?)))
             .collect()
     }
@@ -117,7 +124,8 @@ impl People {
         now: Timestamp,
     ) -> Result<TokenView, ApiError> {
         let records = self.token_records(owner(caller)?).await?;
-        let named = records.into_iter().find(|record| short(&record.name) == id);
+        let is_meant = |record: &Record| short(&record.name) == id && may_see(caller, record);
+        let named = records.into_iter().find(is_meant);
         let record = named.ok_or_else(|| {
             ApiError::not_found(format!("you have no token `{id}`")).with_hint("`pipe token list` shows them")
         })?;
@@ -181,6 +189,11 @@ fn owner(caller: &Caller) -> Result<&Name, ApiError> {
         )
         .with_hint("`pipe user add NAME` makes a user, `pipe login` logs one in")
     })
+}
+
+/// A limited token has nothing to do with the others of its owner.
+fn may_see(caller: &Caller, record: &Record) -> bool {
+    caller.principal.scope.is_none() || caller.token.as_ref() == Some(&record.name)
 }
 
 fn view(name: &str, expires: Option<Timestamp>, body: TokenBody) -> TokenView {

@@ -9,7 +9,10 @@ use sqlx::{
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-use crate::writer::{self, BATCH};
+use crate::{
+    Store as _,
+    writer::{self, BATCH},
+};
 
 use super::{
     PostgresStore, PostgresUrl,
@@ -81,32 +84,36 @@ pub enum ConnectError {
 impl PostgresStore {
     /// Opens the database, migrates it and starts its writer on the current runtime.
     pub async fn open(url: &PostgresUrl) -> Result<Self, ConnectError> {
-        Self::open_with(url, None).await
+        migrate(url, connect(url).await?).await?;
+        Ok(Self::serve(url, None))
     }
 
     /// The same for a server, of which a database has one: a second one is refused, and one that lost the database to
     /// another writes nothing more.
     pub async fn open_alone(url: &PostgresUrl) -> Result<Self, ConnectError> {
-        let tenure = Tenure::take(url.options())
-            .await
-            .map_err(|source| ConnectError::Database {
-                url: url.clone(),
-                source,
-            })?;
-        match tenure {
-            Some(tenure) => Self::open_with(url, Some(tenure)).await,
-            None => Err(ConnectError::InUse { url: url.clone() }),
-        }
+        migrate(url, connect(url).await?).await?;
+        let failed = |source| ConnectError::Database {
+            url: url.clone(),
+            source,
+        };
+        let taking = tokio::time::timeout(CONNECT, Tenure::take(url.options())).await;
+        let taken = taking.map_err(|_| ConnectError::Silent { url: url.clone() })?;
+        let Some(tenure) = taken.map_err(failed)? else {
+            return Err(ConnectError::InUse { url: url.clone() });
+        };
+        let store = Self::serve(url, Some(tenure));
+        // Whatever the server before this one was just writing is there from now on, or never will be.
+        let waited = store.check().await;
+        waited.map_err(|error| failed(sqlx::Error::Io(std::io::Error::other(error))))?;
+        Ok(store)
     }
 
-    async fn open_with(url: &PostgresUrl, tenure: Option<Tenure>) -> Result<Self, ConnectError> {
-        let connection = connect(url).await?;
-        migrate(url, connection).await?;
+    fn serve(url: &PostgresUrl, tenure: Option<Tenure>) -> Self {
         let readers = pool::pool(url.options(), READERS, Access::Read);
         let writers = pool::pool(url.options(), WRITERS, Access::Write);
         let (jobs, queue) = mpsc::channel(4 * BATCH);
         tokio::spawn(writer::run(Writer::new(writers, tenure), queue));
-        Ok(Self { readers, jobs })
+        Self { readers, jobs }
     }
 }
 

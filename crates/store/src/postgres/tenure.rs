@@ -18,10 +18,18 @@ const HOLDS: &str = "SELECT EXISTS (SELECT 1 FROM pg_locks JOIN pg_stat_activity
     WHERE locktype = 'advisory' AND granted AND objsubid = 1 \
     AND ((classid::bigint << 32) | objid::bigint) = $1 AND pid = $2 AND extract(epoch FROM backend_start)::text = $3)";
 
+/// Counts the servers that had the database: a record that no kind of ours names.
+const COUNT: &str = "INSERT INTO records (kind, name, owner, version, author, changed_at, body) \
+    VALUES ('tenure', 'server', '', 1, '{\"kind\":\"system\"}', 0, '{}') \
+    ON CONFLICT (kind, name) DO UPDATE SET version = records.version + 1 RETURNING version";
+const COUNTED: &str = "SELECT version FROM records WHERE kind = 'tenure' AND name = 'server'";
+
 /// The one server's hold on its database.
 #[derive(Debug)]
 pub(super) struct Tenure {
     options: PgConnectOptions,
+    /// Which server it is, of all that ever had the database.
+    number: i64,
     session: Option<Session>,
 }
 
@@ -35,9 +43,15 @@ struct Session {
 impl Tenure {
     /// Takes the database; none if another server has it.
     pub(super) async fn take(options: PgConnectOptions) -> Result<Option<Self>, sqlx::Error> {
-        let session = Session::open(&options).await?;
-        Ok(session.map(|session| Self {
+        let Some(mut session) = Session::open(&options).await? else {
+            return Ok(None);
+        };
+        let number = sqlx::query_scalar(COUNT)
+            .fetch_one(&mut session.connection)
+            .await?;
+        Ok(Some(Self {
             options,
+            number,
             session: Some(session),
         }))
     }
@@ -55,11 +69,19 @@ impl Tenure {
             .await
     }
 
-    /// Takes the database again with another session; whether it could be had. What another server did meanwhile is seen by
-    /// everybody who compares before they write.
+    /// Takes the database again with another session; false if another server has it, or had it meanwhile: what this one
+    /// knows of its runs is old then.
     pub(super) async fn regain(&mut self) -> Result<bool, sqlx::Error> {
         self.session = None;
-        self.session = Session::open(&self.options).await?;
+        let Some(mut session) = Session::open(&self.options).await? else {
+            return Ok(false);
+        };
+        let number: i64 = sqlx::query_scalar(COUNTED)
+            .fetch_one(&mut session.connection)
+            .await?;
+        if number == self.number {
+            self.session = Some(session);
+        }
         Ok(self.session.is_some())
     }
 
@@ -84,7 +106,7 @@ impl Session {
         connection
             .execute(
                 "SELECT set_config('tcp_keepalives_idle', '30', false), set_config('tcp_keepalives_interval', '10', false), \
-                 set_config('tcp_keepalives_count', '3', false)",
+                 set_config('tcp_keepalives_count', '3', false), set_config('idle_session_timeout', '0', false)",
             )
             .await?;
         let row = sqlx::query(TAKE).bind(LOCK).fetch_one(&mut connection).await?;

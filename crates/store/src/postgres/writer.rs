@@ -80,16 +80,21 @@ impl Writer {
         Ok(Tried::Done)
     }
 
-    /// Takes the database again, if nobody else has it.
+    /// Takes the database again, if nobody else has or had it.
     async fn regain(&mut self) -> Result<(), sqlx::Error> {
         if let Some(tenure) = &mut self.tenure
             && !bounded(PATIENCE, tenure.regain()).await?
         {
-            let another = std::io::Error::other("another server has the database");
-            return Err(sqlx::Error::Io(another));
+            return Err(lost());
         }
         Ok(())
     }
+}
+
+fn lost() -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::other(
+        "another server has the database; this one is to be started again",
+    ))
 }
 
 impl Transact for Writer {
@@ -105,7 +110,7 @@ impl Transact for Writer {
                     self.regain().await?;
                     retries += 1;
                 }
-                Ok(Tried::NotOurs) => return self.regain().await,
+                Ok(Tried::NotOurs) => return Err(lost()),
                 Ok(Tried::Done) => return Ok(()),
                 Err(error) => return Err(error),
             }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pipekeeper_engine::{Bypass, Person, Requester, Standing};
+use pipekeeper_engine::{Bypass, Person, Requester, Standing, Unnamed};
 use pipekeeper_model::{Actor, Name, Timestamp};
 
 use super::{plans::name, rng::Rng};
@@ -100,6 +100,7 @@ impl People {
                 Some(name) => Requester::Linked(name),
                 None => Requester::Unlinked,
             },
+            unnamed: Unnamed::Counts,
             bypass: if may_bypass(person, &roles) {
                 Bypass::Allowed
             } else {

@@ -16,8 +16,8 @@ use pipekeeper_model::{
 
 use crate::{
     Bypass, CancelReason, Decision, Earlier, Effect, Envelope, Event, Input, Look, NodeState, Origin, Person,
-    Rejection, Requester, Run, RunPhase, RunRequest, Seen, Snapshot, Standing, Verdict, approvers, decide,
-    evolve, replay,
+    Rejection, Requester, Run, RunPhase, RunRequest, Seen, Snapshot, Standing, Unnamed, Verdict, approvers,
+    decide, evolve, replay,
 };
 
 /// A node with the given needs, by index.
@@ -81,6 +81,7 @@ pub(super) fn person(name: &str, roles: &[&str], requester: Requester) -> Standi
         roles: roles.iter().map(|role| role.parse().unwrap()).collect(),
         identities: BTreeSet::new(),
         requester,
+        unnamed: Unnamed::Counts,
         bypass: Bypass::Refused,
     })
 }
