@@ -84,3 +84,23 @@ async fn an_admin_bypasses_a_gate_and_everybody_sees_it() {
     );
     assert_eq!(gate["bypassed"]["comment"], "it burns");
 }
+
+#[tokio::test]
+async fn the_servers_own_token_and_tokens_that_only_look_approve_for_nobody() {
+    let server = TestServer::start().await;
+    let nodes = vec![gate("ok", &[], "Ship?"), work("ship", &[0])];
+    let run = server.run(request("s", "main", nodes)).await;
+    let told = server.until_state(run, 0, "awaiting approval").await;
+    let body = json!({ "subject": told["nodes"][0]["gate"]["subject"] });
+    let path = format!("/api/v1/runs/{run}/nodes/ok/approve");
+    add(&server, "ann", grant("developer", "")).await;
+    let (status, why) = says(&server, &server.token, &path, &body).await;
+    assert_eq!(status, 403, "{why}");
+    let ann = login(&server, "ann").await;
+    let draw = json!({ "label": "a dashboard", "days": 1, "role": "viewer" });
+    let drawn = server.request(Method::POST, "/api/v1/tokens").bearer_auth(&ann);
+    let drawn: Value = drawn.json(&draw).send().await.unwrap().json().await.unwrap();
+    let (status, why) = says(&server, drawn["token"].as_str().unwrap(), &path, &body).await;
+    assert_eq!(status, 403, "{why}");
+    assert_eq!(says(&server, &ann, &path, &body).await.0, 200);
+}

@@ -294,3 +294,21 @@ async fn lists_show_what_one_may_see() {
         "the project is another"
     );
 }
+
+#[tokio::test]
+async fn a_session_ends_with_the_token_that_opened_it() {
+    let server = TestServer::start().await;
+    add(&server, "ann", grant("viewer", "")).await;
+    let token = login(&server, "ann").await;
+    let signed_in = server.form("/login", "", &format!("token={token}")).await;
+    let cookie = signed_in.headers()["set-cookie"].to_str().unwrap();
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    assert_eq!(with_cookie(&server, &cookie, "/runs").await, 200);
+    let tokens = server.request(Method::GET, "/api/v1/tokens").bearer_auth(&token);
+    let tokens: Value = tokens.send().await.unwrap().json().await.unwrap();
+    let id = tokens["tokens"][0]["id"].as_str().unwrap();
+    let revoke = format!("/api/v1/tokens/{id}/revoke");
+    let revoke = server.request(Method::POST, &revoke).bearer_auth(&token);
+    assert_eq!(revoke.send().await.unwrap().status(), 200);
+    assert_eq!(with_cookie(&server, &cookie, "/runs").await, 303);
+}
