@@ -15,7 +15,7 @@ use crate::{
 /// The arguments.
 #[derive(Debug, Args)]
 pub(crate) struct Login {
-    /// The server, such as https://ci.example.org; without it the one that PIPE_SERVER names, or the last one
+    /// The server's address, with `https://`; without it the one that PIPE_SERVER names, or the last one
     #[arg(value_name = "URL")]
     url: Option<String>,
     /// Your name there; it is asked for if it is left out
