@@ -229,7 +229,9 @@ async fn what_people_do_is_in_the_audit_log() {
     let server = TestServer::start().await;
     add(&server, "ann", grant("developer", "mall")).await;
     let token = login(&server, "ann").await;
-    let gate = plans::request("s", "main", vec![plans::work("build", &[])]);
+    // It waits, so that there is something to cancel.
+    let nodes = vec![plans::gate("ok", &[], "Ship?"), plans::work("ship", &[0])];
+    let gate = plans::request("s", "main", nodes);
     let run = server.run(gate).await;
     let cancel = server
         .request(Method::POST, &format!("/api/v1/runs/{run}/cancel"))
