@@ -88,7 +88,7 @@ enum Command {
     Schema(cmd::schema::Schema),
     /// Explain an error code such as PK0035, or the keys of a document such as Environment.approvals
     Explain(cmd::explain::Explain),
-    /// Check documents: what a server knows, declared in files
+    /// Check documents, and make them true on a server: what it knows, declared in files
     Apply(cmd::apply::Apply),
     /// Run the server
     Server(cmd::server::Server),
@@ -102,6 +102,8 @@ enum Command {
     Token(cmd::token::Token),
     /// Show the documents of a server
     Get(cmd::get::Get),
+    /// Take a document away from a server
+    Delete(cmd::delete::Delete),
     /// Show who did what to what
     Audit(cmd::audit::Audit),
     /// Start a run on the server
@@ -162,6 +164,7 @@ impl Cli {
             Command::User(args) => args.run(output),
             Command::Token(args) => args.run(output),
             Command::Get(args) => args.run(output),
+            Command::Delete(args) => args.run(output),
             Command::Audit(args) => args.run(output),
             Command::Start(args) => args.run(output),
             Command::Runs(args) => args.run(output),

@@ -1,8 +1,10 @@
 //! The documents that people applied: a set is compared with what is there, and becomes true as a whole or not at all.
 //!
-//! Entries: [`apply`], [`all`]. What a document means is the business of whoever reads it: [`grants`] is for people.
+//! Entries: [`apply`], [`all`]. What a document means is the business of whoever reads it: [`Bindings`] are for people.
 
-use pipekeeper_access::Grant;
+use std::collections::BTreeSet;
+
+use pipekeeper_access::{Grant, RoleError};
 use pipekeeper_model::{Name, Timestamp};
 use pipekeeper_spec::document::{self, Body, Document, Kind, Others, RoleBinding, check_set, diff};
 use pipekeeper_store::{
@@ -68,12 +70,8 @@ pub(crate) async fn apply(
     let mut steps = Vec::with_capacity(set.len());
     let (mut changes, mut audit) = (Vec::new(), Vec::new());
     for document in set {
-        let record = registry
-            .record(
-                RecordKind::Document,
-                &record_name(document.kind(), &document.name),
-            )
-            .await?;
+        let name = record_name(document.kind(), &document.name);
+        let record = registry.record(RecordKind::Document, &name).await?;
         let new = document
             .to_canonical()
             .map_err(|error| ApiError::internal(&error))?;
@@ -96,8 +94,7 @@ pub(crate) async fn apply(
                 }),
                 ..removal(caller, (document.kind(), &document.name), now)
             });
-            let subject = format!("document/{}", record_name(document.kind(), &document.name));
-            let mut entry = caller.audit("document.apply", subject, now);
+            let mut entry = caller.audit("document.apply", format!("document/{name}"), now);
             entry.before = old.as_ref().map(Value::to_string);
             entry.after = Some(new.to_string());
             audit.push(entry);
@@ -211,33 +208,36 @@ pub(crate) async fn versions(
     Ok(versions)
 }
 
-/// What the role bindings grant to a user.
-pub(crate) async fn grants(registry: &dyn Registry, user: &Name) -> Result<Vec<Grant>, ApiError> {
-    let records = registry
-        .records(RecordKind::Document, Some(Kind::RoleBinding.as_str()))
-        .await?;
-    let mut grants = Vec::new();
-    for record in records {
-        let document: Document = read(&record.body)?;
-        if let Body::RoleBinding(binding) = document.body
-            && binding.users.contains(user)
-        {
-            grants.push(grant(*binding)?);
+/// The role bindings, read once for all whom they may concern.
+pub(crate) struct Bindings(Vec<RoleBinding>);
+
+impl Bindings {
+    pub(crate) async fn read(registry: &dyn Registry) -> Result<Self, ApiError> {
+        let kind = Some(Kind::RoleBinding.as_str());
+        let mut bindings = Vec::new();
+        for record in registry.records(RecordKind::Document, kind).await? {
+            let document: Document = read(&record.body)?;
+            if let Body::RoleBinding(binding) = document.body {
+                bindings.push(*binding);
+            }
         }
+        Ok(Self(bindings))
     }
-    Ok(grants)
+
+    /// What they grant to a user.
+    pub(crate) fn grants(&self, user: &Name) -> Result<Vec<Grant>, ApiError> {
+        let theirs = self.0.iter().filter(|binding| binding.users.contains(user));
+        theirs.map(grant).collect()
+    }
 }
 
-fn grant(binding: RoleBinding) -> Result<Grant, ApiError> {
-    let some = |names: std::collections::BTreeSet<Name>| (!names.is_empty()).then_some(names);
+fn grant(binding: &RoleBinding) -> Result<Grant, ApiError> {
+    let some = |names: &BTreeSet<Name>| (!names.is_empty()).then(|| names.clone());
+    let role = binding.role.as_str().parse();
     Ok(Grant {
-        role: binding
-            .role
-            .as_str()
-            .parse()
-            .map_err(|error: pipekeeper_access::RoleError| ApiError::internal(&error))?,
-        projects: some(binding.projects),
-        environments: some(binding.environments),
+        role: role.map_err(|error: RoleError| ApiError::internal(&error))?,
+        projects: some(&binding.projects),
+        environments: some(&binding.environments),
     })
 }
 

@@ -23,9 +23,9 @@ use crate::{
     error::{ApiError, Problem},
     extract::read_body,
     load::no_run,
-    pages::PageError,
+    pages::{PageError, login},
     people::{Caller, Proof},
-    routes::failure,
+    routes::{failure, is_page},
 };
 
 /// What a route wants to see before it acts.
@@ -117,11 +117,11 @@ fn prove(access: Access, parts: &Parts, known: Option<Caller>) -> Result<Caller,
         Access::Form(..) | Access::OwnForm => {
             return Err(Box::new(Redirect::to("/login").into_response()));
         }
-        Access::Read(..) => crate::routes::is_page(&parts.uri),
+        Access::Read(..) => is_page(&parts.uri),
         Access::Open | Access::Hook | Access::Write(..) | Access::Own => false,
     };
     if wants_page {
-        let next = crate::pages::login::address(parts.uri.path());
+        let next = login::address(parts.uri.path());
         return Err(Box::new(Redirect::to(&next).into_response()));
     }
     let detail = "the request brings no token";

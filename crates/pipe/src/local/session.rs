@@ -1,6 +1,7 @@
 //! One local run from its composition to its end.
 
 use std::{
+    collections::BTreeSet,
     env,
     path::{Path, PathBuf},
     sync::Arc,
@@ -81,7 +82,7 @@ pub(crate) async fn run(place: &Place, job: Job, changes: Option<&mut Changes>) 
         adopted: None,
         earlier: job.earlier,
         origin: Origin::Repository,
-        asked_before: std::collections::BTreeSet::new(),
+        asked_before: BTreeSet::new(),
     });
     let id = handle
         .create(actor.clone(), Arc::clone(&request))

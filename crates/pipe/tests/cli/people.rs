@@ -134,6 +134,10 @@ fn documents_are_compared_applied_and_shown() {
     );
     site.tell(&["apply", "-f", "-"], "kind: Nothing\n").expect(2);
     site.call(&["get", "Forge/none"]).expect(3);
+    site.call(&["delete", "RoleBinding/team"]).expect(0);
+    site.call(&["delete", "RoleBinding/team"]).expect(3);
+    let history = site.call(&["get", "RoleBinding/team", "--history"]).expect(0);
+    assert!(history.out.starts_with("removed"), "{}", history.out);
 }
 
 /// Whoever can read the server's folder is its owner.

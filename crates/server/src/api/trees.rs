@@ -10,6 +10,7 @@ use axum::{
 };
 use futures_util::StreamExt;
 use pipekeeper_model::{Name, Sha};
+use pipekeeper_store::AuditEntry;
 use serde::{Deserialize, Serialize};
 use tokio::{
     fs::File,
@@ -22,6 +23,7 @@ use crate::{
     app::App,
     error::{ApiError, Problem},
     extract::{ApiPath, ApiQuery, BodyLimits, announced_length, too_large, too_slow},
+    people::Caller,
 };
 
 /// What people call it.
@@ -40,6 +42,7 @@ pub(crate) struct TreeRef {
 /// Takes the `.tar.zst` archive of a working tree.
 pub(crate) async fn take(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath(project): ApiPath<Name>,
     ApiQuery(query): ApiQuery<TreeQuery>,
     headers: HeaderMap,
@@ -56,6 +59,12 @@ pub(crate) async fn take(
         idle: app.parts.limits.idle_timeout,
         whole: app.parts.limits.tree_timeout,
     };
+    let entry = caller.audit("tree.send", format!("project/{project}"), app.now());
+    app.note(AuditEntry {
+        project: Some(project.clone()),
+        ..entry
+    })
+    .await?;
     let folder = app.parts.trees.folder();
     let file = tokio::task::spawn_blocking(move || tempfile::NamedTempFile::new_in(folder))
         .await

@@ -6,7 +6,7 @@ use askama::Template;
 use axum::{
     body::Body,
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, header},
     response::{IntoResponse, Redirect, Response},
 };
 use serde::Deserialize;
@@ -103,6 +103,7 @@ pub(crate) async fn enter(
         }
         Err(error) if error.is_ours() && error.problem() != Problem::Busy => Err(error.into()),
         Err(error) => {
+            let status = error.status();
             let again = page(&LoginPage {
                 frame: Frame::new(&app, None, "login", "/runs"),
                 next,
@@ -110,7 +111,7 @@ pub(crate) async fn enter(
                 refused: Some(format!("{}; {}", error.detail(), error.hint())),
                 has_people: app.people.are_known().await?,
             })?;
-            Ok((StatusCode::UNAUTHORIZED, again).into_response())
+            Ok((status, again).into_response())
         }
     }
 }

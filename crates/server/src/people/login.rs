@@ -25,7 +25,7 @@ use crate::{
 
 /// Tries for one name: so many at once, then one every few seconds.
 const TRIES: NonZeroU32 = NonZeroU32::new(10).expect("it is not zero");
-/// The same from all addresses together: who tries from many must not keep the user out.
+/// The same from all addresses together: many more, or whoever has a few of them would keep the user out.
 const ALL_TRIES: NonZeroU32 = NonZeroU32::new(200).expect("it is not zero");
 /// Passwords that are hashed at once; each takes a core and 19 MiB.
 const HASHED_AT_ONCE: usize = 2;
@@ -175,7 +175,8 @@ impl People {
             author: caller.actor(),
             at: now,
         };
-        Ok(self.registry.change(vec![change], Vec::new()).await?)
+        let entry = caller.audit("session.close", format!("user/{}", caller.principal.actor), now);
+        Ok(self.registry.change(vec![change], vec![entry]).await?)
     }
 
     /// Whether a link's key is good.

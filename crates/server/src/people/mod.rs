@@ -26,7 +26,8 @@ use pipekeeper_store::{AuditEntry, Record, RecordKind, Registry, StoreError};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    AccessToken, documents,
+    AccessToken,
+    documents::Bindings,
     error::{ApiError, Problem},
     session::{self, Session},
 };
@@ -266,8 +267,8 @@ impl People {
             return Ok(None);
         }
         let name: Name = name.parse().map_err(|error| ApiError::internal(&error))?;
-        user.grants
-            .extend(documents::grants(self.registry.as_ref(), &name).await?);
+        let bindings = Bindings::read(self.registry.as_ref()).await?;
+        user.grants.extend(bindings.grants(&name)?);
         Ok(Some((name, user)))
     }
 }

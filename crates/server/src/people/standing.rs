@@ -16,7 +16,7 @@ use super::{
     ADMIN, Caller, People,
     body::{UserBody, read},
 };
-use crate::{documents, error::ApiError, load::no_run};
+use crate::{documents::Bindings, error::ApiError, load::no_run};
 
 /// The people of a server, as its records have them now.
 pub struct RegisteredPeople {
@@ -136,8 +136,9 @@ async fn users(registry: &dyn Registry) -> Result<BTreeMap<Name, UserBody>, ApiE
         Ok::<_, ApiError>((name, read::<UserBody>("a user", &record.body)?))
     });
     let mut users = read.collect::<Result<BTreeMap<_, _>, _>>()?;
+    let bindings = Bindings::read(registry).await?;
     for (name, user) in &mut users {
-        user.grants.extend(documents::grants(registry, name).await?);
+        user.grants.extend(bindings.grants(name)?);
     }
     Ok(users)
 }
