@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod deliveries;
 pub(crate) mod forms;
+mod gate;
 pub(crate) mod history;
 pub(crate) mod log;
 pub(crate) mod login;

@@ -7,8 +7,7 @@ use axum::{extract::State, response::Response};
 use pipekeeper_access::{Place, Verb};
 use pipekeeper_engine::{NodeState, RunPhase};
 use pipekeeper_model::{
-    ArtifactResult, NodeId, Outcome, OutputValue, Param, ParamKind, RunId, StepResult, Timestamp,
-    plan::{Section, Start},
+    ArtifactResult, NodeId, Outcome, OutputValue, RunId, StepResult, Timestamp, plan::Section,
 };
 use serde::Deserialize;
 
@@ -16,7 +15,7 @@ use crate::{
     ansi::Renderer,
     api::{
         events::cancel_text,
-        wire::{ended, finished_at, gate_params, gate_text, phase_word},
+        wire::{ended, finished_at, phase_word},
     },
     app::App,
     error::ApiError,
@@ -29,7 +28,9 @@ use crate::{
 };
 
 use super::{
-    Frame, PageError, page,
+    Frame, PageError,
+    gate::{Ask, GateCard, gate_card},
+    page,
     present::{Mark, Part, When, size, span},
     reports::TestsPane,
     runs::ref_text,
@@ -83,59 +84,6 @@ impl Button {
     pub(crate) fn new(frame: &Frame, path: String, verb: Verb, place: Place<'_>) -> Self {
         let token = frame.form_token(&path, verb, place);
         Self { path, token }
-    }
-}
-
-/// A node that waits for a person.
-struct GateCard {
-    name: String,
-    mark: Mark,
-    why: String,
-    expires: When,
-    ask: Ask,
-    form: Button,
-}
-
-enum Ask {
-    Approval {
-        text: String,
-        subject: String,
-        short: String,
-        approvals: Vec<(String, When, String)>,
-        fields: Vec<Field>,
-    },
-    Start {
-        looked_by: Option<String>,
-        wants_second_look: bool,
-    },
-}
-
-/// A value that a gate asks for.
-struct Field {
-    name: String,
-    help: String,
-    value: String,
-    /// The words that it may be; any text if there are none.
-    words: Vec<String>,
-}
-
-impl From<&Param> for Field {
-    fn from(param: &Param) -> Self {
-        let words = match &param.kind {
-            ParamKind::Enum(words) => words.clone(),
-            ParamKind::Bool => vec!["true".to_owned(), "false".to_owned()],
-            ParamKind::Text | ParamKind::Int => Vec::new(),
-        };
-        Self {
-            name: param.name.to_string(),
-            help: param.help.clone().unwrap_or_default(),
-            value: param
-                .default
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
-            words,
-        }
     }
 }
 
@@ -356,51 +304,6 @@ fn waits_for_person(state: &NodeState) -> bool {
         | NodeState::Done(_)
         | NodeState::Skipped { .. } => false,
     }
-}
-
-fn gate_card(loaded: &Loaded, node: NodeRef<'_>, frame: &Frame, now: Timestamp) -> Option<GateCard> {
-    let base = format!("/runs/{}/nodes/{}", loaded.run.id(), Part(&node.node.name));
-    let project = &loaded.request().ok()?.project;
-    let (expires, ask, path, verb) = match node.state {
-        NodeState::Deciding(gate) => {
-            let approvals = gate.approvals.iter();
-            let ask = Ask::Approval {
-                text: gate_text(&node.node.body).to_owned(),
-                subject: gate.subject.to_string(),
-                short: gate.subject.to_short(),
-                fields: gate_params(&node.node.body).map(Field::from).collect(),
-                approvals: approvals
-                    .map(|approval| {
-                        let comment = approval.comment.clone().unwrap_or_default();
-                        (approval.by.to_string(), When::new(approval.at, now), comment)
-                    })
-                    .collect(),
-            };
-            (gate.expires, ask, format!("{base}/decide"), Verb::Decide)
-        }
-        NodeState::AwaitingStart { expires, looked, .. } => {
-            let ask = Ask::Start {
-                looked_by: looked.as_ref().map(ToString::to_string),
-                wants_second_look: matches!(node.node.start, Start::Confirm { .. }) && looked.is_some(),
-            };
-            (*expires, ask, format!("{base}/start"), Verb::StartAction)
-        }
-        NodeState::Waiting
-        | NodeState::AwaitingTime { .. }
-        | NodeState::Ready { .. }
-        | NodeState::Running(_)
-        | NodeState::Backoff { .. }
-        | NodeState::Done(_)
-        | NodeState::Skipped { .. } => return None,
-    };
-    Some(GateCard {
-        name: node.node.name.clone(),
-        mark: Mark::node(node.state),
-        why: why(loaded, node).unwrap_or_default(),
-        expires: When::new(expires, now),
-        ask,
-        form: Button::new(frame, path, verb, Place::project(project)),
-    })
 }
 
 fn pane(loaded: &Loaded, node: NodeRef<'_>, slice: &Slice, tests: Option<TestsPane>) -> NodePane {
