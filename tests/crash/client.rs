@@ -51,6 +51,12 @@ impl Client {
         serde_json::from_slice(&self.get(path)?).map_err(io::Error::other)
     }
 
+    /// JSON of an address beside the API.
+    pub(crate) fn get_raw(&self, path: &str) -> io::Result<Value> {
+        let answer = self.send("GET", path, &[], &[])?;
+        serde_json::from_slice(&answer.body).map_err(io::Error::other)
+    }
+
     /// Asks for something; whether it was taken shows in what follows.
     pub(crate) fn post(&self, path: &str, body: &Value) -> io::Result<Answer> {
         self.api("POST", path, body.to_string().as_bytes())
@@ -73,6 +79,20 @@ impl Client {
     ) -> io::Result<Answer> {
         let mut stream = TcpStream::connect(&self.address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(&self.request(method, path, headers, body))?;
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes)?;
+        read(bytes).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    /// The bytes of a request.
+    pub(crate) fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(String, String)],
+        body: &[u8],
+    ) -> Vec<u8> {
         let mut request = format!(
             "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-length: {}\r\n",
             self.address,
@@ -83,10 +103,7 @@ impl Client {
         }
         let mut request = (request + "\r\n").into_bytes();
         request.extend(body);
-        stream.write_all(&request)?;
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes)?;
-        read(bytes).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        request
     }
 }
 

@@ -3,15 +3,22 @@
 //!
 //! One round is one folder with a repository, a server and two deliveries of one push; see [`round`]. `CRASH_ROUNDS`
 //! says how many rounds each point gets, `CRASH_POINT` names the only point to die at. In [`pods`] the actions are twenty
-//! pods of a real cluster.
+//! pods of a real cluster, and in [`replicas`] several servers share a Postgres database,
+//! in [`clients`] ten thousand clients hang up in the middle, and in [`approvals`] people decide.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+mod approvals;
 mod client;
+mod clients;
+#[path = "../../crates/store/tests/common/postgres.rs"]
+mod database;
 mod driver;
+mod fleet;
 mod place;
 mod pods;
 mod processes;
+mod replicas;
 mod round;
 mod server;
 mod table;

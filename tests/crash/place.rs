@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
 };
 
 use pipekeeper_forge::{ForgeKind, HookSecret, sign};
@@ -76,6 +76,13 @@ impl Place {
         place
     }
 
+    /// Servers here keep their state in this Postgres database.
+    pub(crate) fn use_database(&self, address: &str) {
+        let path = self.path("config.toml");
+        let config = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("database = \"{address}\"\n{config}")).unwrap();
+    }
+
     fn config(&self) -> String {
         format!(
             "listen = \"127.0.0.1:0\"\ndata_dir = \"{}\"\n\n[projects.{PROJECT}]\nforge = \"gitea\"\n\
@@ -100,24 +107,70 @@ impl Place {
 
     /// The push, and the same push once more under another delivery id.
     pub(crate) fn deliveries(&self) -> [Delivery; 2] {
-        ["ada", "grace"].map(|sender| {
-            let body = json!({
-                "ref": "refs/heads/main",
-                "before": "0".repeat(40),
-                "after": self.sha,
-                "repository": { "full_name": "mall/web" },
-                "sender": { "login": sender },
-                "head_commit": { "id": self.sha, "message": "Start" },
-                "commits": [],
-                "total_commits": 1,
-            });
-            let body = body.to_string().into_bytes();
-            let secret = HookSecret::new(SECRET).unwrap();
-            Delivery {
-                headers: sign(ForgeKind::Gitea, &secret, &body),
-                body,
-            }
-        })
+        ["ada", "grace"].map(|sender| self.push("main", sender))
+    }
+
+    /// The first push to a branch, which is made.
+    pub(crate) fn push_to(&self, branch: &str) -> Delivery {
+        git(&self.path("bare.git"), &["branch", "--force", branch, &self.sha]);
+        self.push(branch, "ada")
+    }
+
+    /// A push by this account to a branch, which is made or moved to the newest commit.
+    pub(crate) fn push_by(&self, branch: &str, sender: &str) -> Delivery {
+        let work = self.path("work");
+        let newest = git(&work, &["rev-parse", "HEAD"]);
+        let bare = self.path("bare.git");
+        let known = ["rev-parse", "--quiet", "--verify", "--end-of-options", branch];
+        let before = try_git(&bare, &known).unwrap_or_else(|| "0".repeat(40));
+        git(
+            &work,
+            &[
+                "push",
+                "--quiet",
+                "--force",
+                "../bare.git",
+                &format!("HEAD:refs/heads/{branch}"),
+            ],
+        );
+        self.moved(branch, sender, (&before, &newest))
+    }
+
+    /// A commit that adds an action with this script to the end of the pipeline.
+    pub(crate) fn change(&self, script: &str) {
+        let work = self.path("work");
+        let file = work.join(".pipe/crash.yaml");
+        let pipeline = fs::read_to_string(&file).unwrap();
+        fs::write(&file, format!("{pipeline}  - {{ name: more, run: {script} }}\n")).unwrap();
+        git(&work, &["commit", "--quiet", "--all", "--message", "Change"]);
+    }
+
+    /// A push that removes a branch, and so starts nothing.
+    pub(crate) fn end_of(&self, branch: &str) -> Delivery {
+        self.moved(branch, "ada", (&self.sha, &"0".repeat(40)))
+    }
+
+    fn push(&self, branch: &str, sender: &str) -> Delivery {
+        self.moved(branch, sender, (&"0".repeat(40), &self.sha))
+    }
+
+    fn moved(&self, branch: &str, sender: &str, (before, after): (&str, &str)) -> Delivery {
+        let body = json!({
+            "ref": format!("refs/heads/{branch}"),
+            "before": before,
+            "after": after,
+            "repository": { "full_name": "mall/web" },
+            "sender": { "login": sender },
+            "head_commit": { "id": after, "message": "Start" },
+            "commits": [],
+            "total_commits": 1,
+        });
+        let body = body.to_string().into_bytes();
+        let secret = HookSecret::new(SECRET).unwrap();
+        Delivery {
+            headers: sign(ForgeKind::Gitea, &secret, &body),
+            body,
+        }
     }
 
     /// What the steps wrote, sorted.
@@ -149,7 +202,27 @@ impl Drop for Place {
 
 /// Git as on a machine that nobody configured.
 fn git(folder: &Path, args: &[&str]) -> String {
-    let output = Command::new("git")
+    let output = run_git(folder, args);
+    assert!(
+        output.status.success(),
+        "git {args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    text(&output)
+}
+
+/// What git answers, if it has an answer.
+fn try_git(folder: &Path, args: &[&str]) -> Option<String> {
+    let output = run_git(folder, args);
+    output.status.success().then(|| text(&output))
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+fn run_git(folder: &Path, args: &[&str]) -> Output {
+    Command::new("git")
         .current_dir(folder)
         .args(["-c", "user.name=Tester", "-c", "user.email=t@example.org"])
         .args(args)
@@ -159,11 +232,5 @@ fn git(folder: &Path, args: &[&str]) -> String {
         .env_remove("GIT_WORK_TREE")
         .env_remove("GIT_INDEX_FILE")
         .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "git {args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        .unwrap()
 }

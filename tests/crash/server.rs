@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     os::unix::process::ExitStatusExt,
+    path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
 };
 
@@ -18,6 +19,7 @@ use crate::{
 pub(crate) struct Server {
     child: Child,
     client: Client,
+    log: PathBuf,
 }
 
 impl Server {
@@ -61,12 +63,26 @@ impl Server {
                 hook: find_hook(place).unwrap_or_default(),
             },
             child,
+            log,
         };
         started.map(|()| server)
     }
 
     pub(crate) fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// Where it listens after it began anew.
+    pub(crate) fn client_now(&self) -> Client {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        Client {
+            address: find_address(&log).unwrap_or_default(),
+            ..self.client()
+        }
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 
     /// How it ended, if it did.
@@ -81,7 +97,7 @@ impl Server {
 
     /// Asks it to end in order.
     pub(crate) fn stop(mut self) -> Result<(), String> {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).map_err(|error| error.to_string())?;
+        kill_process(self.pid(), Signal::TERM).map_err(|error| error.to_string())?;
         let mut status = None;
         wait_until("the server ends", || {
             status = self.ended();
@@ -111,7 +127,7 @@ fn find_address(log: &str) -> Option<String> {
     // The greeting is whole once the webhook's line is there.
     log.lines()
         .find(|line| line.starts_with("webhook") && line.contains("/hooks/"))?;
-    let page = log.lines().find(|line| line.starts_with("page"))?;
+    let page = log.lines().rfind(|line| line.starts_with("page"))?;
     let address = page.split_whitespace().nth(1)?;
     Some(address.strip_prefix("http://")?.trim_end_matches('/').to_owned())
 }

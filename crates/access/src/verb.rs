@@ -23,6 +23,8 @@ pub enum Verb {
     CancelRun,
     /// Make a new run of a finished one.
     RetryRun,
+    /// Keep a run whatever its age, and let it go again.
+    KeepRun,
     /// Start an action that waits for a person.
     StartAction,
     /// Decide at a gate, as far as the gate's own rule allows.
@@ -33,12 +35,18 @@ pub enum Verb {
     ReplayDelivery,
     /// Remove caches.
     RemoveCaches,
+    /// Look at where secrets may be used; no value is ever shown.
+    ReadSecrets,
+    /// Set and remove secrets.
+    ChangeSecrets,
     /// Look at the audit log.
     ReadAudit,
     /// Open a gate against its rule, with a reason.
     Bypass,
     /// Change documents.
     ApplyDocuments,
+    /// Change the key that seals secrets.
+    RotateKey,
     /// Look at people and their roles.
     ReadUsers,
     /// Change people and their roles.
@@ -47,7 +55,7 @@ pub enum Verb {
 
 impl Verb {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::ReadRuns,
         Self::Decide,
         Self::ReadMetrics,
@@ -58,13 +66,17 @@ impl Verb {
         Self::SendTree,
         Self::CancelRun,
         Self::RetryRun,
+        Self::KeepRun,
         Self::StartAction,
         Self::OpenTerminal,
         Self::ReplayDelivery,
         Self::RemoveCaches,
+        Self::ReadSecrets,
+        Self::ChangeSecrets,
         Self::ReadAudit,
         Self::Bypass,
         Self::ApplyDocuments,
+        Self::RotateKey,
         Self::ReadUsers,
         Self::ManageUsers,
     ];
@@ -80,10 +92,17 @@ impl Verb {
             | Self::SendTree
             | Self::CancelRun
             | Self::RetryRun
+            | Self::KeepRun
             | Self::StartAction
             | Self::OpenTerminal => Role::Developer,
-            Self::ReplayDelivery | Self::RemoveCaches | Self::ReadAudit => Role::Maintainer,
-            Self::Bypass | Self::ApplyDocuments | Self::ReadUsers | Self::ManageUsers => Role::Admin,
+            Self::ReplayDelivery
+            | Self::RemoveCaches
+            | Self::ReadSecrets
+            | Self::ChangeSecrets
+            | Self::ReadAudit => Role::Maintainer,
+            Self::Bypass | Self::ApplyDocuments | Self::RotateKey | Self::ReadUsers | Self::ManageUsers => {
+                Role::Admin
+            }
         }
     }
 
@@ -99,11 +118,15 @@ impl Verb {
             Self::SendTree => "send a working tree",
             Self::CancelRun => "cancel a run",
             Self::RetryRun => "retry a run",
+            Self::KeepRun => "keep a run whatever its age",
             Self::StartAction => "start an action that waits for a person",
             Self::Decide => "decide at a gate whose rule names them",
             Self::OpenTerminal => "open a shell in an action",
             Self::ReplayDelivery => "replay a delivery",
             Self::RemoveCaches => "remove caches",
+            Self::ReadSecrets => "look at secrets, without their values",
+            Self::ChangeSecrets => "set and remove secrets",
+            Self::RotateKey => "change the key that seals secrets",
             Self::ReadAudit => "look at the audit log",
             Self::Bypass => "open a gate against its rule",
             Self::ApplyDocuments => "change documents",

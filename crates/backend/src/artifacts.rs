@@ -3,7 +3,9 @@
 use std::{
     fs::{self, File},
     io::{self, ErrorKind, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use pipekeeper_agent::archive::sha256_file;
@@ -23,11 +25,34 @@ pub fn blob_path(artifacts: &Path, digest: &Digest) -> PathBuf {
         .with_extension("blob")
 }
 
+/// Sets the date of a kept file, so that it is not taken for one that nobody needs; whether it is there. Whoever removes
+/// old ones holds a lock on them alone.
+///
+/// # Errors
+/// If that cannot be found out, or its date not be set.
+pub fn renew(place: &Path) -> io::Result<bool> {
+    let file = match File::open(place) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        file => file?,
+    };
+    file.lock_shared()?;
+    let held = file.metadata()?;
+    let is_there = match fs::metadata(place) {
+        Err(error) if error.kind() == ErrorKind::NotFound => false,
+        // Another attempt may have put one there since.
+        there => there.map(|there| (there.dev(), there.ino()) == (held.dev(), held.ino()))?,
+    };
+    if is_there {
+        file.set_modified(SystemTime::now())?;
+    }
+    Ok(is_there)
+}
+
 /// Keeps bytes by their digest; what is there already stays.
 pub(crate) fn keep_bytes(artifacts: &Path, attempt: AttemptId, bytes: &[u8]) -> io::Result<Digest> {
     let digest = Digest::of(bytes);
     let place = blob_path(artifacts, &digest);
-    if place.exists() {
+    if renew(&place)? {
         return Ok(digest);
     }
     let shelf = place.parent().unwrap_or(artifacts);
@@ -79,7 +104,7 @@ fn keep_at(
     }
     let file = File::open(archive)?;
     let bytes = file.metadata()?.len();
-    if place.exists() {
+    if renew(place)? {
         return Ok(bytes);
     }
     let shelf = place.parent().unwrap_or(artifacts);
@@ -96,6 +121,8 @@ fn keep_at(
         linked => linked?,
     }
     File::open(shelf)?.sync_all()?;
+    // It may have been made long ago, by its date.
+    renew(place)?;
     Ok(bytes)
 }
 

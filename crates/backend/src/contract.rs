@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZeroUsize,
     path::PathBuf,
 };
 
@@ -29,6 +30,11 @@ pub trait Backend: Send + Sync {
     /// The clusters that runs may name, with what plans may ask of each.
     fn clusters(&self) -> BTreeMap<Name, &BTreeSet<Feature>> {
         BTreeMap::new()
+    }
+
+    /// How much room there is where attempts of this project run, or those that name a cluster; none if there is no end to it.
+    fn capacity(&self, _project: &Name, _cluster: Option<&Name>) -> Option<Capacity> {
+        None
     }
 
     /// Whether anything of the attempt is kept here; quick, and no question to anybody else.
@@ -83,6 +89,15 @@ pub enum Scarce {
     Quota,
     /// A volume that one action at a time has.
     Volume,
+}
+
+/// How many attempts may be at work at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Where, if there are several places.
+    pub place: usize,
+    /// How many.
+    pub attempts: NonZeroUsize,
 }
 
 /// A call that did not work.

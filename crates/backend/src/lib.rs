@@ -20,14 +20,14 @@ mod spec;
 #[cfg(any(test, feature = "contract"))]
 pub mod suite;
 
-pub use artifacts::{artifact_path, blob_path};
+pub use artifacts::{artifact_path, blob_path, renew};
 pub use cache_ref::{CACHE_FILE, CACHE_REF, CacheRef, cache_ref_path};
 pub use contract::{
-    Backend, CacheMount, InputArtifact, KeepWorkspace, Launch, LaunchError, LaunchScript, LaunchService,
-    LaunchStep, Observation, Orphan, Placement, Scarce, SecretValue, SourceInput, Ticket, Tier, VolumeAccess,
-    VolumeMount, What,
+    Backend, CacheMount, Capacity, InputArtifact, KeepWorkspace, Launch, LaunchError, LaunchScript,
+    LaunchService, LaunchStep, Observation, Orphan, Placement, Scarce, SecretValue, SourceInput, Ticket,
+    Tier, VolumeAccess, VolumeMount, What,
 };
 pub use debug::{DebugOrder, EnterOrder, Entered, TermName, Terminal, TerminalSize, TerminalStream, Told};
 pub use dummy::DummyBackend;
-pub use local::{AgentProgram, LocalBackend, LocalOptions, keep_apart};
+pub use local::{AgentProgram, LocalBackend, LocalOptions, keep_apart, usual_attempts};
 pub use router::Router;

@@ -8,7 +8,9 @@ use std::{
 use async_trait::async_trait;
 use pipekeeper_model::{AttemptId, Holder, Millis, Name, plan::Feature};
 
-use crate::{Backend, DebugOrder, EnterOrder, Entered, Launch, LaunchError, Placement, Terminal, Ticket};
+use crate::{
+    Backend, Capacity, DebugOrder, EnterOrder, Entered, Launch, LaunchError, Placement, Terminal, Ticket,
+};
 
 /// Sends every attempt to the backend of its project, or to the cluster that its action names.
 pub struct Router {
@@ -65,24 +67,22 @@ impl Router {
     }
 
     fn chosen(&self, project: &Name, cluster: Option<&Name>) -> Result<&Arc<dyn Backend>, LaunchError> {
+        let terminal = |reason| LaunchError::Terminal { reason };
         let number = match cluster {
             Some(cluster) => self.clusters.get(cluster).ok_or_else(|| {
                 let known: Vec<&str> = self.clusters.keys().map(Name::as_str).collect();
-                format!(
+                terminal(format!(
                     "this server has no cluster `{cluster}`; it has: {}",
                     known.join(", ")
-                )
+                ))
             }),
-            None => (self.projects.get(project))
-                .ok_or_else(|| format!("the project `{project}` is not configured any more")),
-        };
-        number
-            .and_then(|number| {
-                self.backends
-                    .get(*number)
-                    .ok_or_else(|| "it has no backend".to_owned())
-            })
-            .map_err(|reason| LaunchError::Terminal { reason })
+            // Another server may have heard of it first, or what it is made of is away.
+            None => self.projects.get(project).ok_or_else(|| LaunchError::Transient {
+                reason: format!("the project `{project}` is not known here"),
+            }),
+        }?;
+        let backend = self.backends.get(*number);
+        backend.ok_or_else(|| terminal("it has no backend".to_owned()))
     }
 }
 
@@ -107,6 +107,16 @@ impl Backend for Router {
         known
             .filter_map(|(name, number)| Some((name.clone(), self.backends.get(*number)?.supports(name))))
             .collect()
+    }
+
+    fn capacity(&self, project: &Name, cluster: Option<&Name>) -> Option<Capacity> {
+        let place = match cluster {
+            Some(cluster) => self.clusters.get(cluster),
+            None => self.projects.get(project),
+        };
+        let place = *place?;
+        let own = self.backends.get(place)?.capacity(project, cluster)?;
+        Some(Capacity { place, ..own })
     }
 
     fn knows(&self, attempt: AttemptId) -> bool {

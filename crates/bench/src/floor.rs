@@ -11,7 +11,8 @@ use axum::{
     routing::post,
 };
 use sqlx::{
-    ConnectOptions as _, QueryBuilder, Sqlite, SqliteConnection,
+    ConnectOptions as _, PgConnection, Postgres, QueryBuilder, Sqlite, SqliteConnection,
+    postgres::PgConnectOptions,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 use tokio::{
@@ -28,14 +29,23 @@ struct Row {
     stored: oneshot::Sender<()>,
 }
 
-/// Serves until it is killed.
-pub(crate) fn serve(folder: &Path) -> Result<()> {
+/// Where rows go.
+enum Table {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+/// Serves until it is killed, over a file of this folder or over a Postgres database.
+pub(crate) fn serve(folder: &Path, database: Option<&str>) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
     runtime.block_on(async {
         fs::create_dir_all(folder).context("make a folder")?;
-        let connection = open(&folder.join("floor.db")).await?;
+        let table = match database {
+            None => Table::Sqlite(open(&folder.join("floor.db")).await?),
+            Some(address) => Table::Postgres(open_postgres(address).await?),
+        };
         let (sender, rows) = mpsc::channel(QUEUE);
-        tokio::spawn(write(connection, rows));
+        tokio::spawn(write(table, rows));
         let router = Router::new()
             .route("/hooks/floor", post(receive))
             .with_state(Arc::new(sender));
@@ -81,7 +91,16 @@ async fn open(path: &Path) -> Result<SqliteConnection> {
     Ok(connection)
 }
 
-async fn write(mut connection: SqliteConnection, mut rows: mpsc::Receiver<Row>) {
+async fn open_postgres(address: &str) -> Result<PgConnection> {
+    let options: PgConnectOptions = address.parse()?;
+    let mut connection = options.disable_statement_logging().connect().await?;
+    sqlx::query("CREATE TABLE floor (id BIGSERIAL PRIMARY KEY, forge_id TEXT UNIQUE, body BYTEA)")
+        .execute(&mut connection)
+        .await?;
+    Ok(connection)
+}
+
+async fn write(mut table: Table, mut rows: mpsc::Receiver<Row>) {
     let mut batch = Vec::with_capacity(BATCH);
     while rows.recv_many(&mut batch, BATCH).await > 0 {
         // Callers that were answered just now ask again within a turn: more of them share a sync.
@@ -97,7 +116,11 @@ async fn write(mut connection: SqliteConnection, mut rows: mpsc::Receiver<Row>) 
                 break;
             }
         }
-        if insert(&mut connection, &batch).await.is_ok() {
+        let inserted = match &mut table {
+            Table::Sqlite(connection) => insert(connection, &batch).await,
+            Table::Postgres(connection) => insert_into_postgres(connection, &batch).await,
+        };
+        if inserted.is_ok() {
             for row in batch.drain(..) {
                 // A client that went away is not told.
                 let _ = row.stored.send(());
@@ -110,6 +133,17 @@ async fn write(mut connection: SqliteConnection, mut rows: mpsc::Receiver<Row>) 
 async fn insert(connection: &mut SqliteConnection, batch: &[Row]) -> Result<(), sqlx::Error> {
     sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
     let mut insert = QueryBuilder::<Sqlite>::new("INSERT INTO deliveries (forge_id, body) ");
+    insert.push_values(batch, |mut values, row| {
+        values.push_bind(row.id.clone()).push_bind(row.body.to_vec());
+    });
+    insert.build().execute(&mut *connection).await?;
+    sqlx::query("COMMIT").execute(&mut *connection).await?;
+    Ok(())
+}
+
+async fn insert_into_postgres(connection: &mut PgConnection, batch: &[Row]) -> Result<(), sqlx::Error> {
+    sqlx::query("BEGIN").execute(&mut *connection).await?;
+    let mut insert = QueryBuilder::<Postgres>::new("INSERT INTO floor (forge_id, body) ");
     insert.push_values(batch, |mut values, row| {
         values.push_bind(row.id.clone()).push_bind(row.body.to_vec());
     });

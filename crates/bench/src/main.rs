@@ -4,6 +4,7 @@
 //! when something did not work, never because it was slow.
 
 mod board;
+mod database;
 mod figure;
 mod floor;
 mod forge;
@@ -24,7 +25,8 @@ fn main() -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         // This program is its own peer: floors and log writers are processes of their own.
-        ["floor-server", folder] => floor::serve(&PathBuf::from(folder)),
+        ["floor-server", folder] => floor::serve(&PathBuf::from(folder), None),
+        ["floor-server", folder, database] => floor::serve(&PathBuf::from(folder), Some(database)),
         ["write-log", bytes] => rows::logs::write(bytes),
         rows => bench(rows),
     };

@@ -31,6 +31,7 @@ pub(crate) fn plan(text: &str) -> Result<Plan> {
         event: &event(),
         params: &BTreeMap::new(),
         selected: None,
+        environments: &BTreeMap::new(),
     };
     pipeline.plan(&request).map_err(|errors| anyhow!("{errors:?}"))
 }

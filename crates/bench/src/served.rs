@@ -34,10 +34,25 @@ impl Served {
         Self::start_with(user, repository, "trusted = true", "")
     }
 
+    /// The same with its state in a Postgres database, which others may serve too.
+    pub(crate) fn start_on(user: &User, repository: &Path, database: Option<&str>) -> Result<Self> {
+        let database = database.map_or(String::new(), |address| format!("database = \"{address}\"\n"));
+        Self::configured(user, repository, &database, ("trusted = true", ""))
+    }
+
     /// The same with this in the project's part of the configuration, and more behind it.
     pub(crate) fn start_with(user: &User, repository: &Path, project: &str, more: &str) -> Result<Self> {
+        Self::configured(user, repository, "", (project, more))
+    }
+
+    fn configured(
+        user: &User,
+        repository: &Path,
+        first: &str,
+        (project, more): (&str, &str),
+    ) -> Result<Self> {
         let config = format!(
-            "[log]\nlevel = \"warn\"\n[projects.web]\nforge = \"gitea\"\nrepository = \"{}\"\nhook_secret = \"{SECRET}\"\n\
+            "{first}[log]\nlevel = \"warn\"\n[projects.web]\nforge = \"gitea\"\nrepository = \"{}\"\nhook_secret = \"{SECRET}\"\n\
              {project}\n{more}\n",
             repository.display()
         );
@@ -53,10 +68,10 @@ impl Served {
     }
 
     /// Starts the bare server that commits what it gets and answers, nothing else.
-    pub(crate) fn start_floor(user: &User) -> Result<Self> {
+    pub(crate) fn start_floor(user: &User, database: Option<&str>) -> Result<Self> {
         let program = std::env::current_exe().context("find this program")?;
         let mut command = user.command(&program);
-        command.arg("floor-server").arg(user.path("floor"));
+        command.arg("floor-server").arg(user.path("floor")).args(database);
         Self::launch(&mut command, "/hooks/")
     }
 

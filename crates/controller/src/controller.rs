@@ -6,20 +6,24 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
+    time::Instant,
 };
 
 use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use pipekeeper_backend::{Observation, What};
 use pipekeeper_engine::{Effect, EffectKey, Envelope, Input};
 use pipekeeper_model::{Actor, AttemptId, Millis, Name, RunId, Timestamp};
-use pipekeeper_store::{Delivery, DeliveryId, StoreError};
+use pipekeeper_store::{Delivery, DeliveryId, Hint, StoreError};
 use tokio::sync::{broadcast, mpsc};
 
 use crate::{
-    Handle, HeldPods, News, Obstacles, Ports, SubmitError,
+    Duty, DutyBoard, Ending, Handle, HeldPods, KeptBoard, Locks, News, Obstacles, Ports, SubmitError,
+    duty::{DutyState, TakenOver},
     handle::Command,
     job::{Done, Job, Tools},
+    locks::Line,
     outbox::Outbox,
+    room::Room,
     slot::{Queued, Slot, Then},
 };
 
@@ -49,9 +53,16 @@ pub struct Controller {
     pub(crate) timers: BTreeSet<(Timestamp, Timer)>,
     pub(crate) run_timers: BTreeMap<RunId, Timestamp>,
     pub(crate) settled: BTreeMap<RunId, BTreeSet<EffectKey>>,
+    pub(crate) line: Line,
+    pub(crate) room: Room,
     pub(crate) intake: IntakeState,
     pub(crate) next_run: u64,
+    /// When the next look at what is old was set, by the clock and by what nobody can set.
+    pub(crate) tidy_armed: (Timestamp, Instant),
     pub(crate) draining: bool,
+    pub(crate) duty: DutyState,
+    /// Active runs that left memory, with the number of their events.
+    pub(crate) parked: BTreeMap<RunId, u64>,
 }
 
 /// Deliveries in memory: one at a time per project, in order.
@@ -84,6 +95,10 @@ pub(crate) enum Timer {
     Delivery(Name),
     Sweep,
     Collect,
+    TidyUp,
+    Lease,
+    /// Others may have given locks back.
+    Locks,
     /// A look at an attempt makes its backend tell the check-in again.
     Observe(AttemptId),
 }
@@ -91,6 +106,7 @@ pub(crate) enum Timer {
 enum Happening {
     Told(Option<Command>),
     Seen(Option<Observation>),
+    Hinted(Option<Hint>),
     Done(Done),
     Due,
 }
@@ -105,6 +121,9 @@ impl Controller {
             news,
             obstacles: Obstacles::default(),
             held: HeldPods::default(),
+            duty: DutyBoard::default(),
+            locks: Locks::default(),
+            kept: KeptBoard::default(),
         };
         let tools = Tools {
             store: Arc::clone(&ports.store),
@@ -112,6 +131,8 @@ impl Controller {
             supplies: Arc::clone(&ports.supplies),
             handle: handle.clone(),
             layout: Arc::new(ports.layout.clone()),
+            upkeep: ports.upkeep.clone(),
+            tidying: Arc::default(),
             cache_quota: ports.cache_quota,
             cache_stores: ports.cache_stores.clone().into(),
             collecting: Arc::default(),
@@ -126,21 +147,43 @@ impl Controller {
             timers: BTreeSet::new(),
             run_timers: BTreeMap::new(),
             settled: BTreeMap::new(),
+            line: Line::default(),
+            room: Room::default(),
             intake: IntakeState::default(),
             next_run: 1,
+            tidy_armed: (Timestamp(0), Instant::now()),
             draining: false,
+            duty: DutyState::new(),
+            parked: BTreeMap::new(),
         };
         (controller, handle)
     }
 
-    /// Recovers what the store knows, then works until it is asked to drain.
+    /// Recovers what the store knows, as soon as it is this one's turn to perform, then works until it is asked to drain or
+    /// another server performs.
     ///
     /// # Errors
     /// If the store cannot be read at the start; later failures are waited out.
-    pub async fn run(mut self) -> Result<(), StoreError> {
-        self.recover().await?;
+    pub async fn run(mut self) -> Result<Ending, StoreError> {
+        if self.ports.sharing.is_some() {
+            self.next_run = self.ports.store.last_run().await? + 1;
+            self.claim();
+        } else {
+            self.set_duty(Duty::Performing(None));
+            self.recover().await?;
+        }
+        let ending = self.work().await?;
+        if let (Some(sharing), Some(epoch), Ending::Drained) = (&self.ports.sharing, self.epoch(), ending)
+            && let Err(error) = sharing.lease.release(epoch).await
+        {
+            tracing::warn!("others wait until the lease has run out: {error}");
+        }
+        Ok(ending)
+    }
+
+    async fn work(&mut self) -> Result<Ending, StoreError> {
         let mut alarm: (Option<Timestamp>, BoxFuture<'static, ()>) = (None, Box::pin(std::future::pending()));
-        let mut observing = true;
+        let (mut observing, mut listening) = (true, true);
         while !self.is_drained() {
             let due = self.timers.first().map(|(at, _)| *at);
             if alarm.0 != due {
@@ -150,27 +193,47 @@ impl Controller {
                     None => Box::pin(std::future::pending()),
                 };
             }
+            let hinted = async {
+                match &mut self.ports.sharing {
+                    Some(sharing) => sharing.hints.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
             let happening = tokio::select! {
                 // What pods tell comes last: however much it is, it keeps no person and no deadline waiting.
                 biased;
                 () = &mut alarm.1 => Happening::Due,
                 Some(done) = self.jobs.next(), if !self.jobs.is_empty() => Happening::Done(done),
                 told = self.commands.recv() => Happening::Told(told),
+                hint = hinted, if listening => Happening::Hinted(hint),
                 seen = self.ports.observations.recv(), if observing => Happening::Seen(seen),
             };
             match happening {
                 Happening::Done(done) => self.done(done),
                 Happening::Seen(Some(observation)) => self.seen(observation),
                 Happening::Seen(None) => observing = false,
+                Happening::Hinted(Some(hint)) => self.hinted(hint),
+                Happening::Hinted(None) => listening = false,
                 Happening::Told(Some(command)) => self.told(command),
                 Happening::Told(None) => self.draining = true,
                 Happening::Due => {
-                    alarm.0 = None;
+                    alarm = (None, Box::pin(std::future::pending()));
                     self.due();
                 }
             }
+            if self.duty.lost {
+                tracing::warn!("another server performs now; this one begins anew");
+                return Ok(Ending::LeaseLost);
+            }
+            if let Some(epoch) = self.duty.taking_over.take() {
+                self.perform_as(epoch);
+                tracing::info!("performs now, with the lease {epoch}");
+                if self.take_over().await == TakenOver::Lost {
+                    return Ok(Ending::LeaseLost);
+                }
+            }
         }
-        Ok(())
+        Ok(Ending::Drained)
     }
 
     /// Draining ends when nothing is under way; what is queued is stored or will be observed again.
@@ -232,6 +295,9 @@ impl Controller {
                 earlier,
                 reply,
             } => self.retry(run, actor, (which, earlier), reply),
+            Command::Processes { reply, .. } if !self.performs() => self.send_away(reply),
+            Command::Debug { reply, .. } if !self.performs() => self.send_away(reply),
+            Command::Release { reply, .. } if !self.performs() => self.send_away(reply),
             Command::Processes { attempt, reply } => {
                 let backend = Arc::clone(&self.ports.backend);
                 self.start(Box::pin(async move {
@@ -258,17 +324,18 @@ impl Controller {
         }
     }
 
-    fn done(&mut self, done: Done) {
+    pub(crate) fn done(&mut self, done: Done) {
         match done {
             Done::Loaded { run, result } => self.loaded(run, result),
             Done::Committed {
                 run,
+                expected,
                 events,
                 effects,
                 settled,
                 result,
             } => {
-                self.committed(run, &events, effects, settled, result);
+                self.committed((run, expected), &events, effects, settled, result);
             }
             Done::Created {
                 delivery,
@@ -282,6 +349,14 @@ impl Controller {
             Done::SettledDelivery { delivery, result } => self.settled_delivery(delivery, result),
             Done::Flushed { keys, result } => self.flushed(keys, result),
             Done::Swept(swept) => self.swept(swept),
+            Done::Claimed {
+                held,
+                asked_at,
+                result,
+            } => self.claimed((held, asked_at), result),
+            Done::Listed { result } => self.listed(result),
+            Done::CaughtUp { unobserved, result } => self.caught_up(unobserved, result),
+            Done::Counted { wanted, result } => self.counted(wanted, result),
             Done::Wished { wished, result } => match result {
                 Ok(request) => self.create(wished.actor, request, wished.reply),
                 Err(error) => drop(wished.reply.send(Err(error))),
@@ -325,6 +400,9 @@ impl Controller {
                 Timer::Delivery(project) => self.admit_next(&project),
                 Timer::Sweep => self.sweep(),
                 Timer::Collect => self.collect_caches(),
+                Timer::TidyUp => self.tidy_up(),
+                Timer::Lease => self.claim(),
+                Timer::Locks => self.give_locks(),
                 Timer::Observe(attempt) => self.start(self.tools.observe(attempt)),
             }
         }

@@ -57,7 +57,7 @@ async fn read(store: &dyn Store, ids: Vec<DeliveryId>) -> Batch {
                 tracing::error!(delivery.id = id.0, "{what} cannot be read: {reason}");
                 batch.gone.push(id);
             }
-            Err(error @ (StoreError::Unavailable { .. } | StoreError::Closed)) => {
+            Err(error @ (StoreError::Unavailable { .. } | StoreError::Closed | StoreError::Fenced)) => {
                 batch.failure = Some(error);
                 break;
             }
@@ -72,7 +72,7 @@ async fn read(store: &dyn Store, ids: Vec<DeliveryId>) -> Batch {
 impl Controller {
     /// Looks for deliveries that wait.
     pub(crate) fn look_for_deliveries(&mut self) {
-        if self.ports.intake.is_none() || self.draining {
+        if self.ports.intake.is_none() || self.draining || !self.performs() {
             return;
         }
         if self.intake.looking {

@@ -1,6 +1,6 @@
 //! The loop's part about effects: perform, try again, settle.
 
-use pipekeeper_engine::{AttemptPhase, Effect, EffectResult, Input, LiveAttempt};
+use pipekeeper_engine::{AttemptPhase, ClaimId, Effect, EffectResult, Input, LiveAttempt};
 use pipekeeper_model::{Actor, RunId};
 
 use crate::{
@@ -19,6 +19,7 @@ const TRIES: u32 = 28;
 impl Controller {
     /// Takes a stored effect in hand.
     pub(crate) fn add_effect(&mut self, run: RunId, effect: Effect) {
+        self.ask_for_seat_anew(&effect);
         let added = self.outbox.add(run, effect);
         if let Some(key) = added.voided {
             self.settle(run, key);
@@ -35,7 +36,16 @@ impl Controller {
             return;
         };
         let run = lane.0;
-        let Some(known) = self.slots.get(&run).and_then(|slot| slot.run()) else {
+        if !self.may_act() {
+            return self.outbox.put_back(lane);
+        }
+        let slot = self.slots.get(&run);
+        if self.ports.sharing.is_some() && slot.is_some_and(|slot| slot.run().is_some() && !slot.is_stored())
+        {
+            // What another server's commit wants is judged by a run that knows of it.
+            return self.outbox.put_back(lane);
+        }
+        let Some(known) = slot.and_then(|slot| slot.run()) else {
             self.outbox.put_back(lane);
             self.slots.entry(run).or_insert_with(crate::slot::Slot::absent);
             return self.pump(run);
@@ -47,13 +57,18 @@ impl Controller {
                 if !known.live(*attempt).is_some_and(may_start) {
                     return self.performed(lane, &effect, Performed::Done);
                 }
-                match Draft::new(known, *attempt) {
-                    Ok(draft) => self.tools.launch(lane.clone(), effect, draft),
+                let draft = match Draft::new(known, *attempt) {
+                    Ok(draft) => draft,
                     Err(error) => {
                         let reason = error.to_string();
                         return self.performed(lane, &effect, Performed::Terminal { reason });
                     }
+                };
+                let attempt = *attempt;
+                if let Err(reason) = self.take_seat(attempt) {
+                    return self.no_seat(lane, &effect, attempt, reason);
                 }
+                self.tools.launch(lane.clone(), effect, draft)
             }
             Effect::FindEarlier { attempt } => {
                 let is_sought = |live: &LiveAttempt| matches!(live.phase, AttemptPhase::Seeking { .. });
@@ -86,10 +101,29 @@ impl Controller {
                     None => return self.performed(lane, &effect, Performed::Done),
                 }
             }
+            Effect::AwaitLocks { run, hold, .. } => {
+                let claim = ClaimId {
+                    run: *run,
+                    hold: *hold,
+                };
+                let result = self.await_locks(claim);
+                return self.performed(lane, &effect, result);
+            }
             // Whoever listens heard of the run's end with its events.
             Effect::Notify { .. } => return self.performed(lane, &effect, Performed::Done),
         };
         self.start(job);
+    }
+
+    /// Performs what waited for a run to be as stored.
+    pub(crate) fn perform_waiting(&mut self, run: RunId) {
+        if self.ports.sharing.is_some() {
+            for lane in self.outbox.of_run(run) {
+                if !self.outbox.rests(&lane) {
+                    self.perform(&lane);
+                }
+            }
+        }
     }
 
     pub(crate) fn performed(&mut self, lane: &LaneKey, effect: &Effect, result: Performed) {
@@ -104,12 +138,13 @@ impl Controller {
             | Effect::SupersedeOlder { .. }
             | Effect::SupersedeAtGate { .. }
             | Effect::AwaitTurn { .. }
+            | Effect::AwaitLocks { .. }
             | Effect::Notify { .. } => {}
         }
         match result {
             Performed::Done => {
                 self.outbox.finish(lane);
-                if self.phase_of_launch(effect, |phase| matches!(phase, AttemptPhase::Queued { .. })) {
+                if is_launch && self.may_be_held_up(run, effect) {
                     let key = effect.key();
                     let input = Input::EffectSettled {
                         key: key.clone(),
@@ -137,7 +172,12 @@ impl Controller {
                 return;
             }
             Performed::Occupied { reason } if !is_stop => {
-                tracing::info!(run.id = %run, "waits with {}: {reason}", effect.name());
+                if self.outbox.failures(lane) == 0 {
+                    tracing::info!(run.id = %run, "waits with {}: {reason}", effect.name());
+                }
+                if let Effect::LaunchAttempt { attempt } = effect {
+                    self.room.leave(*attempt);
+                }
                 self.hold_up(effect);
                 let at = self.outbox.await_room(lane, self.now());
                 self.arm(at, Timer::Lane(lane.clone()));
@@ -151,7 +191,7 @@ impl Controller {
                 self.settle(run, effect.key());
             }
             Performed::Blocked => {
-                // The end of any run wakes it; the timer only repairs.
+                // The end of any run, or the locks that it gives back, wakes it; the timer only repairs.
                 let at = self.outbox.rest(lane, self.now());
                 self.arm(at, Timer::Lane(lane.clone()));
                 return;
@@ -172,6 +212,15 @@ impl Controller {
             let input = Input::LaunchHeldUp { attempt: *attempt };
             self.queue(attempt.run, Actor::System, input, Then::Nothing);
         }
+    }
+
+    /// Whether the run takes a launch for held up, or is still to hear that it was.
+    fn may_be_held_up(&self, run: RunId, effect: &Effect) -> bool {
+        let knows_all = self
+            .slots
+            .get(&run)
+            .is_some_and(|slot| slot.is_stored() && slot.queue.is_empty());
+        !knows_all || self.phase_of_launch(effect, |phase| matches!(phase, AttemptPhase::Queued { .. }))
     }
 
     /// Whether an effect launches an attempt that stands so.

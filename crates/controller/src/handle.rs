@@ -9,7 +9,7 @@ use pipekeeper_store::DeliveryId;
 use thiserror::Error;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::{HeldPods, Hold, IntakeError, Obstacles, Wish};
+use crate::{Duty, DutyBoard, HeldPods, Hold, IntakeError, KeptBoard, KeptFigures, Locks, Obstacles, Wish};
 
 /// Speaks to a running controller; cheap to clone.
 #[derive(Clone, Debug)]
@@ -18,6 +18,9 @@ pub struct Handle {
     pub(crate) news: broadcast::Sender<News>,
     pub(crate) obstacles: Obstacles,
     pub(crate) held: HeldPods,
+    pub(crate) duty: DutyBoard,
+    pub(crate) locks: Locks,
+    pub(crate) kept: KeptBoard,
 }
 
 /// What the controller is told.
@@ -145,7 +148,7 @@ pub enum News {
         run: RunId,
         /// How many events it has now.
         version: u64,
-        /// The new ones.
+        /// The newest of them; none where another server stored them.
         events: Arc<[Event]>,
     },
     /// Something about a live attempt that is not recorded.
@@ -157,6 +160,8 @@ pub enum News {
     },
     /// A delivery was settled.
     Delivery(DeliveryId),
+    /// Attempts that another server sees to may have gone on: their logs may have grown.
+    Elsewhere,
 }
 
 /// News of a live attempt.
@@ -192,9 +197,24 @@ impl Handle {
         self.obstacles.clone()
     }
 
+    /// What the controller does at present.
+    pub fn duty(&self) -> Duty {
+        self.duty.duty()
+    }
+
     /// Which pods are held for people.
     pub fn held(&self) -> HeldPods {
         self.held.clone()
+    }
+
+    /// The locks that runs have and wait for.
+    pub fn locks(&self) -> Locks {
+        self.locks.clone()
+    }
+
+    /// What is kept of ended runs, and what went.
+    pub fn kept(&self) -> KeptFigures {
+        self.kept.figures()
     }
 
     /// What runs in a live attempt: one process a line, for people.

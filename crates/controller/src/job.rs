@@ -6,25 +6,28 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use pipekeeper_backend::{Backend, DebugOrder, EnterOrder, Entered, LaunchError, Terminal, Ticket, Told};
-use pipekeeper_engine::{CancelReason, Effect, Event, Input, Run, RunRequest, Standing};
+use pipekeeper_backend::{
+    Backend, DebugOrder, EnterOrder, Entered, LaunchError, SecretValue, Terminal, Ticket, Told,
+};
+use pipekeeper_engine::{CancelReason, Effect, Event, Input, Run, RunRequest, Signature, Standing};
 use pipekeeper_model::{
-    Actor, AttemptId, Holder, Name, RunId,
-    plan::{Body, OnNew, Secret},
+    Actor, AttemptId, Holder, Name, RunId, Timestamp,
+    plan::{Body, OnNew},
 };
 use pipekeeper_store::{
-    Commit, CommitError, Delivery, DeliveryId, RunFilter, RunSummary, Store, StoreError, StoredEffect,
-    StoredRun,
+    Claimed, Commit, CommitError, Delivery, DeliveryId, Epoch, RunFilter, RunSummary, Store, StoreError,
+    StoredEffect, StoredRun,
 };
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    Admitted, DebugWish, Handle, IntakeError, Layout, LookInto, SubmitError, Supplies,
+    Admitted, DebugWish, Handle, IntakeError, Layout, LookInto, SubmitError, Supplies, Upkeep,
     caches::{CacheQuota, CacheStore},
     deliveries::Batch,
     launch,
     outbox::{LaneKey, Performed},
+    slot::Queued,
 };
 
 /// A job.
@@ -38,6 +41,8 @@ pub(crate) enum Done {
     },
     Committed {
         run: RunId,
+        /// How many events the run had before.
+        expected: u64,
         events: Arc<[Event]>,
         effects: Vec<Effect>,
         settled: Vec<pipekeeper_engine::EffectKey>,
@@ -73,6 +78,25 @@ pub(crate) enum Done {
         result: Result<(), StoreError>,
     },
     Swept(Swept),
+    Claimed {
+        /// What was held when it was asked.
+        held: Option<Epoch>,
+        asked_at: Timestamp,
+        result: Result<Claimed, StoreError>,
+    },
+    Listed {
+        result: Result<Vec<(RunId, u64)>, StoreError>,
+    },
+    CaughtUp {
+        /// Runs whose attempts are to be asked about now.
+        unobserved: BTreeSet<RunId>,
+        result: Result<Vec<StoredEffect>, StoreError>,
+    },
+    Counted {
+        /// Runs that are to be made with other numbers.
+        wanted: Vec<Queued>,
+        result: Result<u64, StoreError>,
+    },
     Wished {
         wished: Wished,
         result: Result<Arc<RunRequest>, SubmitError>,
@@ -83,7 +107,7 @@ pub(crate) enum Done {
     Stood {
         attempt: AttemptId,
         holder: Holder,
-        standings: BTreeMap<Name, Option<Standing>>,
+        standings: BTreeMap<Signature, Option<Standing>>,
     },
     /// A supervisor waits for a ticket that it has.
     Unanswered {
@@ -123,6 +147,9 @@ pub(crate) struct Tools {
     pub(crate) supplies: Arc<dyn Supplies>,
     pub(crate) handle: Handle,
     pub(crate) layout: Arc<Layout>,
+    pub(crate) upkeep: Option<Upkeep>,
+    /// Held by who looks what may go.
+    pub(crate) tidying: Arc<tokio::sync::Mutex<()>>,
     pub(crate) cache_quota: Option<CacheQuota>,
     pub(crate) cache_stores: Arc<[Arc<dyn CacheStore>]>,
     /// Held by who looks at them.
@@ -143,9 +170,11 @@ impl Tools {
     pub(crate) fn commit(&self, commit: Commit, events: Arc<[Event]>) -> Job {
         let store = Arc::clone(&self.store);
         Box::pin(async move {
-            let (run, effects, settled) = (commit.summary.id, commit.effects.clone(), commit.settled.clone());
+            let (run, expected) = (commit.summary.id, commit.expected);
+            let (effects, settled) = (commit.effects.clone(), commit.settled.clone());
             Done::Committed {
                 run,
+                expected,
                 events,
                 effects,
                 settled,
@@ -159,8 +188,7 @@ impl Tools {
         Box::pin(async move {
             let launched = async {
                 // They are given with the ticket; that one cannot be had is better known before anything is made.
-                let wanted = wanted_secrets(&draft.request, draft.attempt);
-                drop(tools.supplies.secrets(&draft.request, wanted).await?);
+                drop(tools.secrets(&draft.request, draft.attempt).await?);
                 let launch = draft.complete(tools.supplies.as_ref(), &tools.layout).await?;
                 tools.backend.launch(launch).await
             };
@@ -230,10 +258,23 @@ impl Tools {
                 | Effect::SupersedeOlder { .. }
                 | Effect::SupersedeAtGate { .. }
                 | Effect::AwaitTurn { .. }
+                | Effect::AwaitLocks { .. }
                 | Effect::Notify { .. } => Performed::Done,
             };
             Done::Performed { lane, effect, result }
         })
+    }
+
+    async fn secrets(
+        &self,
+        request: &RunRequest,
+        attempt: AttemptId,
+    ) -> Result<Vec<SecretValue>, LaunchError> {
+        match request.plan.node(attempt.node).map(|node| &node.body) {
+            Some(Body::Work(work)) => self.supplies.secrets(request, work).await,
+            Some(Body::Approve(_) | Body::Wait(_) | Body::Promote(_) | Body::Sync(_) | Body::Call(_))
+            | None => Ok(Vec::new()),
+        }
     }
 
     /// Answers a check-in; a ticket brings the secrets with it.
@@ -241,10 +282,7 @@ impl Tools {
         let tools = self.clone();
         Box::pin(async move {
             let answered = async {
-                let secrets = tools
-                    .supplies
-                    .secrets(&request, wanted_secrets(&request, attempt))
-                    .await?;
+                let secrets = tools.secrets(&request, attempt).await?;
                 tools
                     .backend
                     .answer(attempt, &holder, Ticket::Go { secrets })
@@ -304,6 +342,7 @@ impl Tools {
                 | Effect::RememberSuccess { .. }
                 | Effect::LaunchAttempt { .. }
                 | Effect::StopAttempt { .. }
+                | Effect::AwaitLocks { .. }
                 | Effect::Notify { .. } => Ok(Performed::Done),
             };
             let result = result.unwrap_or_else(|error| Performed::Transient {
@@ -409,14 +448,5 @@ fn performed(result: Result<(), LaunchError>) -> Performed {
         Err(LaunchError::Transient { reason }) => Performed::Transient { reason },
         Err(LaunchError::Occupied { reason, .. }) => Performed::Occupied { reason },
         Err(LaunchError::Terminal { reason }) => Performed::Terminal { reason },
-    }
-}
-
-fn wanted_secrets(request: &RunRequest, attempt: AttemptId) -> &[Secret] {
-    match request.plan.node(attempt.node).map(|node| &node.body) {
-        Some(Body::Work(work)) => &work.secrets,
-        Some(Body::Approve(_) | Body::Wait(_) | Body::Promote(_) | Body::Sync(_) | Body::Call(_)) | None => {
-            &[]
-        }
     }
 }

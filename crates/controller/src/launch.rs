@@ -109,6 +109,12 @@ impl Draft {
             revision.sha.as_ref().map(|sha| sha.as_str()).unwrap_or_default(),
         );
         set("PIPE_REPOSITORY", &revision.repository);
+        if let Some((name, rule)) = self.request.plan.environment_of(self.attempt.node) {
+            set("PIPE_ENVIRONMENT", name.as_str());
+            if let Some(namespace) = &rule.namespace {
+                set("PIPE_NAMESPACE", namespace);
+            }
+        }
         env
     }
 

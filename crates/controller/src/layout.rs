@@ -1,8 +1,11 @@
 //! Where a controller's files are: logs, artifacts and caches are files, not rows.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
-use pipekeeper_backend::{artifact_path, blob_path};
+use pipekeeper_backend::{artifact_path, blob_path, renew};
 use pipekeeper_model::{AttemptId, Digest, RunId};
 
 /// The folders below one data folder.
@@ -46,6 +49,15 @@ impl Layout {
     /// A file that is kept by its digest beside the artifacts.
     pub fn blob(&self, digest: &Digest) -> PathBuf {
         blob_path(&self.artifacts(), digest)
+    }
+
+    /// Whether something is kept by this digest; if so it stays for a while from now on, whoever wants it.
+    ///
+    /// # Errors
+    /// If that cannot be found out.
+    pub fn renew(&self, digest: &Digest) -> io::Result<bool> {
+        let (artifact, blob) = (renew(&self.artifact(digest))?, renew(&self.blob(digest))?);
+        Ok(artifact || blob)
     }
 
     /// The folder of all archive caches.

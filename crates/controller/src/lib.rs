@@ -7,6 +7,7 @@ pub mod caches;
 mod controller;
 mod debug;
 mod deliveries;
+mod duty;
 mod effects;
 mod handle;
 mod held;
@@ -14,12 +15,16 @@ mod intake;
 mod job;
 mod launch;
 mod layout;
+mod locks;
 mod obstacles;
+mod others;
 mod outbox;
 mod ports;
 mod recovery;
 mod requests;
+mod retention;
 mod reuse;
+mod room;
 mod runs;
 mod settlement;
 mod slot;
@@ -28,13 +33,17 @@ mod tickets;
 
 pub use controller::Controller;
 pub use debug::{Hold, HoldError};
+pub use duty::{Duty, DutyBoard, Ending, Pace, Sharing};
 pub use handle::{AttemptNews, DebugWish, Handle, LookInto, News, RetryWhich, SubmitError};
 pub use held::HeldPods;
 pub use intake::{GitIntake, GitSupplies, Patterns, Project, Projects, digest_entries};
 pub use layout::Layout;
+pub use locks::Locks;
 pub use obstacles::Obstacles;
 pub use pipekeeper_backend::{TermName, Terminal, TerminalSize, Told};
 pub use ports::{
-    Admitted, CacheTiers, Clock, EngineRules, Habits, Intake, IntakeError, People, PeopleAway, Ports, Rules,
-    SameAsEver, SecretSource, Supplies, Wish, WishOf,
+    Admitted, CacheTiers, Clock, EngineRules, Environments, EnvironmentsAway, Habits, Intake, IntakeError,
+    OuterLocks, People, PeopleAway, Ports, Rules, SameAsEver, SecretAsking, SecretSource, Supplies, Wish,
+    WishOf,
 };
+pub use retention::{KeptBoard, KeptFigures, Retention, Terms, TermsAway, Upkeep, tell_gone};

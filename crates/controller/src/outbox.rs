@@ -123,17 +123,23 @@ impl Outbox {
         until
     }
 
-    /// The lanes that others may have made room for. What ended may take a moment to go, so they are tried again as if for
-    /// the first time.
-    pub(crate) fn take_awaiting_room(&mut self) -> Vec<LaneKey> {
-        let mut taken = Vec::new();
-        for (key, lane) in &mut self.lanes {
-            if lane.state == LaneState::AwaitingRoom {
-                lane.failures = 0;
-                taken.push(key.clone());
-            }
+    /// The lanes that wait until others make room.
+    pub(crate) fn awaiting_room(&self) -> Vec<LaneKey> {
+        let waits = |lane: &Lane| lane.state == LaneState::AwaitingRoom;
+        let waiting = self.lanes.iter().filter(|(_, lane)| waits(lane));
+        waiting.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Lets a lane be tried as if for the first time: what ended may take a moment to go.
+    pub(crate) fn again(&mut self, key: &LaneKey) {
+        if let Some(lane) = self.lanes.get_mut(key) {
+            lane.failures = 0;
         }
-        taken
+    }
+
+    /// The first effect of a lane.
+    pub(crate) fn first(&self, key: &LaneKey) -> Option<&Effect> {
+        self.lanes.get(key)?.queue.front()
     }
 
     /// How often the lane's first effect failed.
@@ -159,6 +165,24 @@ impl Outbox {
             .filter(|(_, lane)| waits(lane))
             .map(|(key, _)| key.clone())
             .collect()
+    }
+
+    /// Whether this very effect waits or is under way.
+    pub(crate) fn holds(&self, key: &LaneKey, effect: &Effect) -> bool {
+        self.lanes
+            .get(key)
+            .is_some_and(|lane| lane.queue.contains(effect))
+    }
+
+    /// Whether the lane's first effect waits for its time.
+    pub(crate) fn rests(&self, key: &LaneKey) -> bool {
+        let waits = |lane: &Lane| matches!(lane.state, LaneState::Resting | LaneState::AwaitingRoom);
+        self.lanes.get(key).is_some_and(waits)
+    }
+
+    /// Every lane.
+    pub(crate) fn lanes(&self) -> Vec<LaneKey> {
+        self.lanes.keys().cloned().collect()
     }
 
     /// Whether an effect waits or is under way in this lane.
@@ -198,7 +222,8 @@ mod tests {
         let later = outbox.await_room(&lanes[0], now);
         assert!(later > first);
         outbox.rest(&lanes[1], now);
-        assert_eq!(outbox.take_awaiting_room(), [lanes[0].clone()]);
+        assert_eq!(outbox.awaiting_room(), [lanes[0].clone()]);
+        outbox.again(&lanes[0]);
         outbox.begin(&lanes[0]).unwrap();
         assert_eq!(outbox.await_room(&lanes[0], now), first);
     }

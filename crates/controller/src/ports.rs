@@ -10,13 +10,19 @@ use futures_util::future::BoxFuture;
 use pipekeeper_backend::{
     Backend, KeepWorkspace, LaunchError, Observation, Orphan, SecretValue, SourceInput, Tier,
 };
-use pipekeeper_engine::{Decision, Earlier, Envelope, Input, Rejection, Run, RunRequest, Standing};
-use pipekeeper_model::{Actor, Digest, Name, Sha, Timestamp, plan::Secret};
+use pipekeeper_engine::{
+    Claim, ClaimId, Decision, Earlier, Envelope, Input, Rejection, Run, RunRequest, Signature, Standing,
+};
+use pipekeeper_model::{
+    Actor, Digest, EventKind, Name, Sha, Timestamp,
+    plan::{Secret, Work},
+};
+use pipekeeper_spec::document::Environment;
 use pipekeeper_store::Store;
 use tokio::sync::mpsc;
 
 use crate::{
-    Layout,
+    Layout, Sharing, Upkeep,
     caches::{CacheQuota, CacheStore},
 };
 
@@ -26,6 +32,8 @@ pub struct Ports {
     pub store: Arc<dyn Store>,
     /// Where attempts run.
     pub backend: Arc<dyn Backend>,
+    /// How the store is shared with other servers; none where it is this one's alone.
+    pub sharing: Option<Sharing>,
     /// What the backend sees.
     pub observations: mpsc::UnboundedReceiver<Observation>,
     /// What attempts are given.
@@ -38,8 +46,12 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// The rules.
     pub rules: Arc<dyn Rules>,
+    /// Who else has locks; none where all that take any are runs of this controller.
+    pub outer_locks: Option<Arc<dyn OuterLocks>>,
     /// Where logs, artifacts and caches are.
     pub layout: Layout,
+    /// How old things go; none where nothing does.
+    pub upkeep: Option<Upkeep>,
     /// How much archive caches may take; none where somebody else sees to that.
     pub cache_quota: Option<CacheQuota>,
     /// The object stores that hold archive caches.
@@ -49,17 +61,17 @@ pub struct Ports {
 /// Who people are, when their approvals are judged again.
 #[async_trait]
 pub trait People: Send + Sync {
-    /// Where these people stand now at a run of a project, for which these actors asked, the last of them first, and then
-    /// those of the runs that it does again; who is missing is gone.
+    /// Where these people stand now at what they approved in a run of a project, for which these actors asked, the last of
+    /// them first, and then those of the runs that it does again; who is missing is gone.
     ///
     /// # Errors
     /// If that cannot be said now; it is asked again.
     async fn standings(
         &self,
         project: &Name,
-        names: &BTreeSet<Name>,
+        signed: &BTreeSet<Signature>,
         requesters: &[Actor],
-    ) -> Result<BTreeMap<Name, Standing>, PeopleAway>;
+    ) -> Result<BTreeMap<Signature, Standing>, PeopleAway>;
 }
 
 /// Nobody can say now who people are.
@@ -79,12 +91,30 @@ impl People for SameAsEver {
     async fn standings(
         &self,
         _project: &Name,
-        names: &BTreeSet<Name>,
+        signed: &BTreeSet<Signature>,
         _requesters: &[Actor],
-    ) -> Result<BTreeMap<Name, Standing>, PeopleAway> {
-        let still = names.iter().map(|name| (name.clone(), Standing::Owner));
+    ) -> Result<BTreeMap<Signature, Standing>, PeopleAway> {
+        let still = signed.iter().map(|one| (one.clone(), Standing::Owner));
         Ok(still.collect())
     }
+}
+
+/// The environments that there are, asked whenever a run is planned.
+#[async_trait]
+pub trait Environments: Send + Sync {
+    /// Those of a project, by name.
+    ///
+    /// # Errors
+    /// If that cannot be said now; it is asked again.
+    async fn of(&self, project: &Name) -> Result<BTreeMap<Name, Environment>, EnvironmentsAway>;
+}
+
+/// Nobody can say now which environments there are.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("read the environments: {reason}")]
+pub struct EnvironmentsAway {
+    /// What is in the way.
+    pub reason: String,
 }
 
 /// The time, and waiting for it.
@@ -103,6 +133,18 @@ pub trait Rules: Send + Sync {
     /// # Errors
     /// If the input means nothing.
     fn decide(&self, run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection>;
+
+    /// See [`pipekeeper_engine::turns`].
+    fn turns(&self, claims: &[Claim]) -> Vec<ClaimId>;
+}
+
+/// Locks that are shared with others than the runs of this controller.
+pub trait OuterLocks: Send + Sync {
+    /// Takes all locks of a claim, or none of them; dropping what comes back gives them back.
+    ///
+    /// # Errors
+    /// If somebody else has one of them: who, for people.
+    fn take(&self, claim: &Claim) -> Result<Box<dyn Send + Sync>, String>;
 }
 
 /// The engine itself.
@@ -112,6 +154,10 @@ pub struct EngineRules;
 impl Rules for EngineRules {
     fn decide(&self, run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection> {
         pipekeeper_engine::decide(run, input)
+    }
+
+    fn turns(&self, claims: &[Claim]) -> Vec<ClaimId> {
+        pipekeeper_engine::turns(claims)
     }
 }
 
@@ -125,9 +171,8 @@ pub trait Supplies: Send + Sync {
     /// if none matches.
     async fn digest_files(&self, request: &RunRequest, globs: &[String]) -> Result<Digest, LaunchError>;
 
-    /// The values of these secrets, and what else to mask.
-    async fn secrets(&self, request: &RunRequest, wanted: &[Secret])
-    -> Result<Vec<SecretValue>, LaunchError>;
+    /// The values of the secrets that an action of this run wants, and what else to mask.
+    async fn secrets(&self, request: &RunRequest, work: &Work) -> Result<Vec<SecretValue>, LaunchError>;
 
     /// The trust tiers of the run's archive caches.
     fn cache_tiers(&self, request: &RunRequest) -> CacheTiers;
@@ -139,16 +184,30 @@ pub trait Supplies: Send + Sync {
 /// Where the secrets of a server's projects are.
 #[async_trait]
 pub trait SecretSource: Send + Sync {
-    /// The values that a run of this project and tier may have.
+    /// The values that an action may have.
     ///
     /// # Errors
-    /// If one is not there, or not for this tier; the error names it and never a value.
+    /// If one is not there, or not for this action; the error names it and never a value.
     async fn values(
         &self,
-        project: &Name,
-        tier: Tier,
+        asking: &SecretAsking<'_>,
         wanted: &[Secret],
     ) -> Result<Vec<SecretValue>, LaunchError>;
+}
+
+/// The action that asks for secrets, as far as it matters for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretAsking<'a> {
+    /// The project of its run.
+    pub project: &'a Name,
+    /// How far its run is trusted.
+    pub tier: Tier,
+    /// The event that started its run.
+    pub event: EventKind,
+    /// The environment that it names.
+    pub environment: Option<&'a Name>,
+    /// The image of each of its steps; none for one that names none.
+    pub images: Vec<Option<&'a str>>,
 }
 
 /// Which tier of archive caches a run writes, and which it may read: its own and more trusted ones.
@@ -180,6 +239,9 @@ pub trait Intake: Send + Sync {
 
     /// The run that a person wants.
     async fn wish(&self, wish: &Wish) -> Result<Arc<RunRequest>, IntakeError>;
+
+    /// The environments of a request whose rules are others now than in its plan.
+    async fn changed_rules(&self, request: &RunRequest) -> Result<Vec<Name>, IntakeError>;
 }
 
 /// What a delivery leads to.

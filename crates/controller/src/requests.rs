@@ -12,15 +12,16 @@ use pipekeeper_model::{
     Actor, AttemptId, Name, NodeId, Outcome, Plan, RunId,
     plan::{Body, Section},
 };
+use pipekeeper_store::StoreError;
 use tokio::sync::oneshot;
 
 use crate::{
     Controller, IntakeError, RetryWhich, SubmitError, Wish,
-    controller::refuse,
+    controller::{STORE_PAUSE, Timer, refuse},
     deliveries::survive,
     job::{Done, Wished, unavailable},
     runs::restore,
-    slot::{Loaded, Slot, Then},
+    slot::{Queued, Settled, Slot, Then},
 };
 
 impl Controller {
@@ -35,21 +36,58 @@ impl Controller {
             return refuse(reply, error);
         }
         let run = self.new_run();
-        self.slots.insert(
-            run,
-            Slot::with(Loaded {
-                run: Run::new(run),
-                version: 0,
-                snapshot_at: 0,
-            }),
-        );
+        self.slots.insert(run, Slot::new(run));
         self.queue(run, actor, Input::RunRequested(request), Then::Created(reply));
     }
 
+    /// Another server's run has this number: what was to be made gets another one.
+    pub(crate) fn renumber(&mut self, run: RunId, batch: Vec<Settled>) {
+        let inputs = batch.into_iter().map(|settled| settled.queued);
+        let (wanted, others): (Vec<Queued>, Vec<Queued>) =
+            inputs.partition(|queued| matches!(queued.envelope.body, Input::RunRequested(_)));
+        if let Some(slot) = self.slots.get_mut(&run) {
+            // Whoever knew the number meant the other server's run.
+            others
+                .into_iter()
+                .rev()
+                .for_each(|queued| slot.queue.push_front(queued));
+        }
+        self.start(self.count_runs(wanted));
+        self.pump(run);
+    }
+
+    pub(crate) fn counted(&mut self, wanted: Vec<Queued>, result: Result<u64, StoreError>) {
+        match result {
+            Ok(last) => {
+                self.next_run = self.next_run.max(last + 1);
+                for queued in wanted {
+                    let run = self.new_run();
+                    self.slots.insert(run, Slot::new(run));
+                    self.queue(run, queued.envelope.actor, queued.envelope.body, queued.then);
+                }
+                self.look_for_deliveries();
+            }
+            Err(error) => {
+                for queued in wanted {
+                    if let Then::Created(reply) = queued.then {
+                        refuse(reply, unavailable(&error));
+                    }
+                }
+                let at = self.now() + STORE_PAUSE;
+                self.arm(at, Timer::Intake);
+            }
+        }
+    }
+
+    /// A number that no run has, as far as is known here.
     pub(crate) fn new_run(&mut self) -> RunId {
-        let run = RunId(self.next_run);
-        self.next_run += 1;
-        run
+        loop {
+            let run = RunId(self.next_run);
+            self.next_run += 1;
+            if !self.slots.contains_key(&run) && !self.parked.contains_key(&run) {
+                return run;
+            }
+        }
     }
 
     /// Nothing that a file says is silently ignored: what nobody here can do refuses the run, by name.
@@ -106,16 +144,25 @@ impl Controller {
         how: (RetryWhich, Earlier),
         reply: oneshot::Sender<Result<RunId, SubmitError>>,
     ) {
-        let store = Arc::clone(&self.ports.store);
+        let tools = self.tools.clone();
+        let intake = self.ports.intake.clone();
         self.start(Box::pin(async move {
             let request = async {
-                let stored = store
+                let stored = tools
+                    .store
                     .load(run)
                     .await
                     .map_err(unavailable)?
                     .ok_or(SubmitError::NoSuchRun(run))?;
                 let loaded = restore(run, stored).map_err(unavailable)?;
-                again(&loaded.run, how)
+                let request = again(&loaded.run, how)?;
+                tools.check_kept(&request).await?;
+                if let Some(intake) = intake {
+                    let changed = survive(intake.changed_rules(&request)).await;
+                    let changed = changed.map_err(SubmitError::Intake)?;
+                    check_rules(run, &changed)?;
+                }
+                Ok::<_, SubmitError>(request)
             };
             let result = request.await;
             Done::Wished {
@@ -136,6 +183,15 @@ fn no_cluster<'a>(wanted: &Name, known: impl Iterator<Item = &'a Name>) -> Intak
     IntakeError::NotFound {
         reason: format!("this server has no cluster `{wanted}`; {known}"),
     }
+}
+
+/// A plan holds the rules of its environments as they were: nobody gets past newer ones by doing an old run again.
+fn check_rules(run: RunId, changed: &[Name]) -> Result<(), SubmitError> {
+    let Some(name) = changed.first() else {
+        return Ok(());
+    };
+    let why = format!("the rules of `{name}` have changed since run {run}; start a new run");
+    Err(SubmitError::Rejected(Rejection::Stale { why }))
 }
 
 /// The request of a run that does a finished one again.
@@ -208,18 +264,9 @@ fn stands_on(plan: &Plan, id: NodeId, redone: &BTreeSet<NodeId>) -> bool {
 
 /// The result of a node that succeeded.
 pub(crate) fn adopted(run: RunId, id: NodeId, state: &NodeState) -> Option<AdoptedNode> {
-    let ended = match state {
-        NodeState::Done(ended) if ended.outcome == Outcome::Succeeded => ended,
-        NodeState::Waiting
-        | NodeState::AwaitingStart { .. }
-        | NodeState::AwaitingTime { .. }
-        | NodeState::Deciding(_)
-        | NodeState::Ready { .. }
-        | NodeState::Running(_)
-        | NodeState::Backoff { .. }
-        | NodeState::Done(_)
-        | NodeState::Skipped { .. } => return None,
-    };
+    let ended = state
+        .ended()
+        .filter(|ended| ended.outcome == Outcome::Succeeded)?;
     let own = || AttemptId {
         run,
         node: id,

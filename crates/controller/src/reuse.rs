@@ -224,7 +224,7 @@ impl Tools {
                 }
                 Ok(Some(_) | None) => {}
                 Err(error @ StoreError::Corrupt { .. }) => tracing::warn!("nothing is reused: {error}"),
-                Err(error @ (StoreError::Unavailable { .. } | StoreError::Closed)) => {
+                Err(error @ (StoreError::Unavailable { .. } | StoreError::Closed | StoreError::Fenced)) => {
                     return Err(error.to_string());
                 }
             }
@@ -232,10 +232,11 @@ impl Tools {
         Ok((digests.into_iter().next(), found))
     }
 
-    /// Whether everything that the result names is still there.
+    /// Whether everything that the result names is still there, and stays until the run that adopts it is stored.
     fn is_kept(&self, result: &AdoptedNode) -> bool {
         let mut files = result.files();
-        files.all(|digest| self.layout.artifact(digest).is_file())
+        // What cannot be looked at is not adopted either.
+        files.all(|digest| self.layout.renew(digest).is_ok_and(|is_kept| is_kept))
     }
 
     /// Keeps a success for later runs.
@@ -247,9 +248,11 @@ impl Tools {
                 Err(error @ StoreError::Corrupt { .. }) => Performed::Terminal {
                     reason: error.to_string(),
                 },
-                Err(error @ (StoreError::Unavailable { .. } | StoreError::Closed)) => Performed::Transient {
-                    reason: error.to_string(),
-                },
+                Err(error @ (StoreError::Unavailable { .. } | StoreError::Closed | StoreError::Fenced)) => {
+                    Performed::Transient {
+                        reason: error.to_string(),
+                    }
+                }
             };
             Done::Performed { lane, effect, result }
         })

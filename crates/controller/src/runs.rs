@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pipekeeper_backend::{Observation, What};
-use pipekeeper_engine::{Effect, EffectKey, Event, Fact, Input, NodeState, Run, Seen};
+use pipekeeper_engine::{ClaimId, Effect, EffectKey, Event, Fact, Input, NodeState, Run, Seen};
 use pipekeeper_model::{Actor, AttemptId, RunId, plan::Body};
 use pipekeeper_store::{CommitError, StoreError, StoredRun};
 
@@ -50,7 +50,12 @@ impl Controller {
         }
         match decided {
             Some(Decided::Commit { commit, events }) => self.start(self.tools.commit(*commit, events)),
-            Some(Decided::Answers(batch)) => self.answer(run, batch),
+            Some(Decided::Answers(batch)) => {
+                self.answer(run, batch);
+                if !self.performs() {
+                    self.rest(run);
+                }
+            }
             Some(Decided::Panicked { reason }) => self.quarantine(run, reason),
             None => {}
         }
@@ -82,7 +87,7 @@ impl Controller {
             Err(StoreError::Corrupt { what, reason }) => {
                 return self.quarantine(run, format!("{what} cannot be read: {reason}"));
             }
-            Err(error @ (StoreError::Unavailable { .. } | StoreError::Closed)) => {
+            Err(error @ (StoreError::Unavailable { .. } | StoreError::Closed | StoreError::Fenced)) => {
                 return self.store_failed(run, &error);
             }
         };
@@ -94,11 +99,24 @@ impl Controller {
                 Err(reason) => return self.quarantine(run, reason),
             }
         }
-        for attempt in self.slots.get(&run).map(live_attempts).unwrap_or_default() {
-            if !self.outbox.has(&Self::attempt_lane(attempt)) {
-                self.start(self.tools.observe(attempt));
-            }
+        if let SlotState::Idle(loaded) = &slot.state
+            && loaded.version < slot.at_least
+        {
+            // A hint may be wrong, as after a failover that lost what it told of: it is believed once.
+            slot.at_least = 0;
+            slot.state = SlotState::Resting;
+            let at = self.now() + STORE_PAUSE;
+            return self.arm(at, Timer::Reload(run));
         }
+        self.parked.remove(&run);
+        self.next_run = self.next_run.max(run.0 + 1);
+        if !self.performs() {
+            self.pump(run);
+            return self.rest(run);
+        }
+        self.observe_all([run]);
+        self.note_at_work(run);
+        self.follow_claims(run);
         self.pump(run);
         for lane in self.outbox.of_run(run) {
             self.perform(&lane);
@@ -108,7 +126,7 @@ impl Controller {
 
     pub(crate) fn committed(
         &mut self,
-        run: RunId,
+        (run, expected): (RunId, u64),
         events: &Arc<[Event]>,
         effects: Vec<Effect>,
         settled: Vec<EffectKey>,
@@ -117,11 +135,17 @@ impl Controller {
         let Some(slot) = self.slots.get_mut(&run) else {
             return;
         };
-        let SlotState::Committing { loaded, batch } = std::mem::replace(&mut slot.state, SlotState::Absent)
+        let is_its_own = matches!(&slot.state, SlotState::Committing { from, .. } if *from == expected);
+        if !is_its_own {
+            return;
+        }
+        let SlotState::Committing { loaded, batch, .. } =
+            std::mem::replace(&mut slot.state, SlotState::Absent)
         else {
             return;
         };
         match result {
+            Err(CommitError::Conflict { expected: 0, .. }) => self.renumber(run, batch),
             Ok(()) => {
                 let version = loaded.version;
                 slot.state = SlotState::Idle(loaded);
@@ -133,6 +157,7 @@ impl Controller {
                 self.after(run, events, effects);
                 self.answer(run, batch);
                 self.pump(run);
+                self.perform_waiting(run);
                 self.rest(run);
             }
             // Somebody else moved it on: what is in memory is out of date, and the inputs are decided anew.
@@ -141,8 +166,7 @@ impl Controller {
             ) => {
                 slot.requeue(batch);
                 settled.into_iter().for_each(|key| self.settle(run, key));
-                let at = self.now();
-                self.arm(at, Timer::Sweep);
+                self.look_at_effects();
                 self.pump(run);
             }
             Err(CommitError::Store(error)) => {
@@ -156,6 +180,9 @@ impl Controller {
     /// Those who wait for an answer get one now; observations and timers wait for the store.
     fn store_failed(&mut self, run: RunId, error: &StoreError) {
         tracing::warn!(run.id = %run, "the store does not work: {error}");
+        if *error == StoreError::Fenced {
+            self.claim();
+        }
         if let Some(slot) = self.slots.get_mut(&run) {
             // Every input would ask the store again, and every load would observe again.
             slot.state = SlotState::Resting;
@@ -184,13 +211,27 @@ impl Controller {
                 pipekeeper_failpoint::hit(point);
             }
         }
+        if !self.performs() {
+            return;
+        }
         // An effect that is performed at once may let the run leave memory.
         let may_have_saved = events.iter().any(|event| {
             matches!(&event.fact, Fact::AttemptFinished { attempt, .. } if self.may_have_saved_caches(*attempt))
         });
+        // Before effects, one of which may move the run ahead of the store at once.
+        let any_claims = events.iter().any(|event| is_about_locks(&event.fact)) && self.note_claims(run);
+        for event in events {
+            if let Fact::AttemptFinished { attempt, .. } = &event.fact {
+                self.room.leave(*attempt);
+            }
+        }
         for effect in effects {
             self.add_effect(run, effect);
         }
+        if any_claims {
+            self.give_locks();
+        }
+        self.locks_changed(run, events);
         if may_have_saved && let Some(job) = self.tools.trim_caches(self.now()) {
             self.start(job);
         }
@@ -215,13 +256,6 @@ impl Controller {
         }
     }
 
-    /// What could not be launched is tried again.
-    fn made_room(&mut self) {
-        for lane in self.outbox.take_awaiting_room() {
-            self.perform(&lane);
-        }
-    }
-
     fn may_have_saved_caches(&self, attempt: AttemptId) -> bool {
         let run = self.slots.get(&attempt.run).and_then(Slot::run);
         let node = run.and_then(|run| run.plan()?.node(attempt.node));
@@ -234,6 +268,9 @@ impl Controller {
 
     fn answer(&mut self, run: RunId, batch: Vec<Settled>) {
         for Settled { queued, result } in batch {
+            if let Input::LocksGiven { hold } = queued.envelope.body {
+                self.locks_answered(ClaimId { run, hold });
+            }
             match queued.then {
                 Then::Answer { attempt, holder } => {
                     if result.is_err() && self.knows_too_little(&queued.envelope.body) {
@@ -254,13 +291,25 @@ impl Controller {
     pub(crate) fn rest(&mut self, run: RunId) {
         let Some(slot) = self.slots.get(&run) else { return };
         let Some(known) = slot.run() else { return };
+        let SlotState::Idle(loaded) = &slot.state else {
+            return;
+        };
+        let version = loaded.version;
+        let is_quiet = slot.queue.is_empty() && self.outbox.of_run(run).is_empty();
+        let (is_parked, is_finished) = (known.is_parked(), known.is_finished());
         let deadline = known.next_deadline().map(|(at, _)| at);
-        let may_leave = (known.is_parked() || known.is_finished())
-            && slot.queue.is_empty()
-            && matches!(slot.state, SlotState::Idle(_))
-            && self.outbox.of_run(run).is_empty();
-        if may_leave {
+        if !self.performs() {
+            // Others move it on: the next to ask loads it anew.
+            if is_quiet {
+                self.slots.remove(&run);
+            }
+            return;
+        }
+        if is_quiet && (is_parked || is_finished) {
             self.slots.remove(&run);
+            if !is_finished {
+                self.parked.insert(run, version);
+            }
         }
         if self.run_timers.get(&run).copied() != deadline {
             if let Some(at) = self.run_timers.remove(&run) {
@@ -278,6 +327,8 @@ impl Controller {
         if let Some(slot) = self.slots.get_mut(&run) {
             slot.state = SlotState::Quarantined(reason.clone());
         }
+        self.forget_claims(run);
+        self.leave_ended(run);
         let store = Arc::clone(&self.ports.store);
         let kept = reason.clone();
         self.start(Box::pin(async move {
@@ -290,6 +341,9 @@ impl Controller {
     }
 
     pub(crate) fn seen(&mut self, observation: Observation) {
+        if !self.performs() {
+            return;
+        }
         let attempt = observation.attempt;
         let run = attempt.run;
         let tell = |what| self.publish(News::Attempt { attempt, what });
@@ -368,6 +422,14 @@ pub(crate) fn live_attempts(slot: &Slot) -> Vec<AttemptId> {
         .unwrap_or_default()
 }
 
+/// Whether a fact changes what a run has or wants of locks.
+fn is_about_locks(fact: &Fact) -> bool {
+    matches!(
+        fact,
+        Fact::LocksAwaited { .. } | Fact::LocksTaken { .. } | Fact::LocksReleased { .. }
+    )
+}
+
 /// The failpoint right after a fact is stored.
 fn point_after(fact: &Fact) -> Option<&'static str> {
     match fact {
@@ -399,6 +461,9 @@ fn point_after(fact: &Fact) -> Option<&'static str> {
         | Fact::StopAsked { .. }
         | Fact::NodeFinished { .. }
         | Fact::RunHalted { .. }
+        | Fact::LocksAwaited { .. }
+        | Fact::LocksTaken { .. }
+        | Fact::LocksReleased { .. }
         | Fact::FinallyBegan { .. }
         | Fact::FinallyStopped => None,
     }

@@ -131,9 +131,12 @@ impl Controller {
                 self.let_go(delivery);
             }
             // Handled by another server, or asked about again: the store knows.
-            Err(
-                CommitError::Conflict { .. } | CommitError::Finished { .. } | CommitError::NotPending { .. },
-            ) => {
+            // Another server's run took a number: the delivery waits still.
+            Err(CommitError::Conflict { .. }) => {
+                self.let_go(delivery);
+                self.start(self.count_runs(Vec::new()));
+            }
+            Err(CommitError::Finished { .. } | CommitError::NotPending { .. }) => {
                 self.let_go(delivery);
                 let at = self.now();
                 self.arm(at, Timer::Sweep);

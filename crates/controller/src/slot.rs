@@ -53,6 +53,8 @@ impl Then {
 /// A run in memory.
 pub(crate) struct Slot {
     pub(crate) state: SlotState,
+    /// How many events the run has at least, as another server told.
+    pub(crate) at_least: u64,
     pub(crate) queue: VecDeque<Queued>,
 }
 
@@ -69,6 +71,8 @@ pub(crate) enum SlotState {
     Committing {
         loaded: Box<Loaded>,
         batch: Vec<Settled>,
+        /// How many events of it are stored.
+        from: u64,
     },
     /// Set aside.
     Quarantined(String),
@@ -104,20 +108,33 @@ impl Slot {
     pub(crate) fn absent() -> Self {
         Self {
             state: SlotState::Absent,
+            at_least: 0,
             queue: VecDeque::new(),
         }
+    }
+
+    /// A run that is not made yet.
+    pub(crate) fn new(run: RunId) -> Self {
+        Self::with(Loaded {
+            run: Run::new(run),
+            version: 0,
+            snapshot_at: 0,
+        })
     }
 
     pub(crate) fn with(loaded: Loaded) -> Self {
         Self {
             state: SlotState::Idle(Box::new(loaded)),
+            at_least: 0,
             queue: VecDeque::new(),
         }
     }
 
-    /// The run, if it is in memory; it may be ahead of the store.
+    /// The run, if it is in memory; it may be ahead of the store. One that is being made is none yet: another server's may
+    /// get its number.
     pub(crate) fn run(&self) -> Option<&Run> {
         match &self.state {
+            SlotState::Committing { from: 0, .. } => None,
             SlotState::Idle(loaded) | SlotState::Committing { loaded, .. } => Some(&loaded.run),
             SlotState::Absent | SlotState::Resting | SlotState::Loading | SlotState::Quarantined(_) => None,
         }
@@ -167,9 +184,10 @@ impl Slot {
             self.state = SlotState::Idle(loaded);
             return Some(Decided::Answers(batch));
         }
+        let from = loaded.version;
         let commit = commit(&mut loaded, events.clone(), effects, std::mem::take(settled));
         let events = Arc::from(events);
-        self.state = SlotState::Committing { loaded, batch };
+        self.state = SlotState::Committing { loaded, batch, from };
         commit.map(|commit| Decided::Commit {
             commit: Box::new(commit),
             events,

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use pipekeeper_engine::{Input, Run, Standing, TicketAnswer, approvers};
-use pipekeeper_model::{Actor, AttemptId, Holder, Name, RunId};
+use pipekeeper_engine::{Input, Run, Signature, Standing, TicketAnswer, approvers};
+use pipekeeper_model::{Actor, AttemptId, Holder, RunId};
 
 use crate::{
     Controller,
@@ -16,21 +16,28 @@ impl Controller {
     /// them stand now, which is asked outside of any transaction, and only if there are any.
     pub(crate) fn checked_in(&mut self, attempt: AttemptId, holder: Holder) {
         let run = self.slots.get(&attempt.run).and_then(Slot::run);
+        if run.is_some_and(|run| run.live(attempt).is_some())
+            && let Err(reason) = self.take_seat(attempt)
+        {
+            // It was launched by a server that died before it could say so; its launch stands in the line again.
+            return self.done(Done::Unanswered { attempt, reason });
+        }
+        let run = self.slots.get(&attempt.run).and_then(Slot::run);
         let asked = run.and_then(|run| {
-            let names = approvers(run, attempt.node);
-            (!names.is_empty()).then(|| Some((run.request()?.project.clone(), names, run.requesters())))?
+            let signed = approvers(run, attempt.node);
+            (!signed.is_empty()).then(|| Some((run.request()?.project.clone(), signed, run.requesters())))?
         });
         // The engine refuses a ticket for want of an answer that was not asked for, as of a run that was not in memory.
-        let Some((project, names, requesters)) = asked else {
+        let Some((project, signed, requesters)) = asked else {
             return self.ask_ticket(attempt, holder, BTreeMap::new());
         };
         let people = Arc::clone(&self.ports.people);
         self.start(Box::pin(async move {
-            match people.standings(&project, &names, &requesters).await {
+            match people.standings(&project, &signed, &requesters).await {
                 Ok(mut found) => {
-                    let standings = names.into_iter().map(|name| {
-                        let standing = found.remove(&name);
-                        (name, standing)
+                    let standings = signed.into_iter().map(|one| {
+                        let standing = found.remove(&one);
+                        (one, standing)
                     });
                     Done::Stood {
                         attempt,
@@ -51,7 +58,7 @@ impl Controller {
         &mut self,
         attempt: AttemptId,
         holder: Holder,
-        standings: BTreeMap<Name, Option<Standing>>,
+        standings: BTreeMap<Signature, Option<Standing>>,
     ) {
         let then = Then::Answer {
             attempt,
@@ -78,12 +85,20 @@ impl Controller {
             run.live(*attempt).is_some()
                 && approvers(run, attempt.node)
                     .iter()
-                    .any(|name| !standings.contains_key(name))
+                    .any(|signed| !standings.contains_key(signed))
         })
     }
 
     pub(crate) fn answer_check_in(&mut self, run: RunId, attempt: AttemptId, holder: Holder) {
+        if !self.may_act() {
+            // It is looked at again once this server may.
+            return;
+        }
         let Some(slot) = self.slots.get(&run) else { return };
+        if !slot.is_stored() && slot.run().is_some() {
+            // What it would be told now may never be stored: it is asked for once more, behind what is under way.
+            return self.checked_in(attempt, holder);
+        }
         match (answer(slot, attempt, &holder), slot.run().and_then(Run::request)) {
             (TicketAnswer::Go, Some(request)) => {
                 self.start(self.tools.answer_go(Arc::clone(request), attempt, holder));

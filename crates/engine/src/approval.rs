@@ -20,6 +20,8 @@ const STRANGERS: u32 = 2;
 #[derive(Clone, Copy)]
 pub(crate) struct Rule<'a> {
     pub(crate) gate: &'a Gate,
+    /// The environment that it is the gate of.
+    pub(crate) environment: Option<&'a Name>,
     requester: &'a Actor,
     asked_before: &'a BTreeSet<Actor>,
 }
@@ -30,6 +32,7 @@ impl<'a> Rule<'a> {
         match &body.request.plan.node(id)?.body {
             NodeBody::Approve(gate) => Some(Self {
                 gate,
+                environment: body.request.plan.guarded_by(id),
                 requester: &body.actor,
                 asked_before: &body.request.asked_before,
             }),

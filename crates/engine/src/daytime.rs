@@ -7,7 +7,7 @@ use jiff::{
     civil::{DateTime, Time},
     tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase},
 };
-use pipekeeper_model::{Timestamp, plan::WaitFor};
+use pipekeeper_model::{Millis, Timestamp, plan::WaitFor};
 
 /// The instant that a wait which begins `now` ends; not after `now` means there is nothing to wait for.
 pub(crate) fn instant(wait: &WaitFor, now: Timestamp) -> Result<Timestamp, String> {
@@ -87,6 +87,19 @@ impl Clock {
         };
         let instant = instant.map_err(|_| "the calendar ends".to_owned())?;
         Ok(Timestamp(instant.as_millisecond()))
+    }
+}
+
+/// An instant as the clocks of a zone show it, `Mon 08:00 Asia/Shanghai`; with the date if that is a week or more ahead.
+pub(crate) fn shown(at: Timestamp, timezone: &str, now: Timestamp) -> String {
+    let format = if at < now + Millis::days(7) {
+        "%a %H:%M"
+    } else {
+        "%a %Y-%m-%d %H:%M"
+    };
+    match Clock::new(timezone, at) {
+        Ok(clock) => format!("{} {timezone}", clock.local.strftime(format)),
+        Err(_) => at.time_of_day(),
     }
 }
 

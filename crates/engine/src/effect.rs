@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use pipekeeper_model::{AttemptId, Digest, Millis, Outcome, RunId};
+use pipekeeper_model::{AttemptId, Digest, Millis, NodeId, Outcome, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// One thing to do outside the engine.
@@ -50,6 +50,15 @@ pub enum Effect {
         /// The run.
         run: RunId,
     },
+    /// Give this hold its locks once nobody is in its way.
+    AwaitLocks {
+        /// The run.
+        run: RunId,
+        /// The hold, by its first node.
+        hold: NodeId,
+        /// Since when it waits.
+        since: Timestamp,
+    },
     /// Tell whoever listens that the run ended.
     Notify {
         /// The run.
@@ -70,6 +79,7 @@ impl Effect {
             Self::SupersedeOlder { run } => format!("r{run}/supersede"),
             Self::SupersedeAtGate { run, gate } => format!("r{run}/gate/{gate}"),
             Self::AwaitTurn { run } => format!("r{run}/turn"),
+            Self::AwaitLocks { run, hold, since } => format!("r{run}/locks/n{}/{}", hold.0, since.0),
             Self::Notify { run, .. } => format!("r{run}/notify"),
         })
     }
@@ -84,8 +94,14 @@ impl Effect {
             Self::SupersedeOlder { run } | Self::SupersedeAtGate { run, .. } | Self::AwaitTurn { run } => {
                 format!("r{run}/group")
             }
+            Self::AwaitLocks { run, hold, .. } => Self::locks_lane(*run, *hold),
             Self::Notify { run, .. } => format!("r{run}/notify"),
         }
+    }
+
+    /// The lane of what a hold waits for.
+    pub fn locks_lane(run: RunId, hold: NodeId) -> String {
+        format!("r{run}/locks/n{}", hold.0)
     }
 
     /// A word for logs and metrics.
@@ -98,6 +114,7 @@ impl Effect {
             Self::SupersedeOlder { .. } => "supersede_older",
             Self::SupersedeAtGate { .. } => "supersede_at_gate",
             Self::AwaitTurn { .. } => "await_turn",
+            Self::AwaitLocks { .. } => "await_locks",
             Self::Notify { .. } => "notify",
         }
     }

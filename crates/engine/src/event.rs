@@ -253,6 +253,23 @@ pub enum Fact {
         /// The node that failed.
         node: NodeId,
     },
+    /// A hold waits for its locks.
+    LocksAwaited {
+        /// The hold, by its first node.
+        hold: NodeId,
+        /// When that has lasted too long.
+        expires: Timestamp,
+    },
+    /// It has them, all at once.
+    LocksTaken {
+        /// The hold.
+        hold: NodeId,
+    },
+    /// It gave them back, or does not want them any more.
+    LocksReleased {
+        /// The hold.
+        hold: NodeId,
+    },
     /// The run is being stopped.
     CancelBegan {
         /// Why.
@@ -289,7 +306,10 @@ impl Fact {
             | Self::GateVoided { node, .. }
             | Self::GateRejected { node, .. }
             | Self::NodeFinished { node, .. }
-            | Self::RunHalted { node } => Some(*node),
+            | Self::RunHalted { node }
+            | Self::LocksAwaited { hold: node, .. }
+            | Self::LocksTaken { hold: node }
+            | Self::LocksReleased { hold: node } => Some(*node),
             Self::AttemptScheduled { attempt, .. }
             | Self::SearchBegan { attempt }
             | Self::InputsKnown { attempt, .. }

@@ -2,13 +2,17 @@
 
 use std::fmt;
 
-use pipekeeper_model::{Actor, Approver, Name, NodeId, Outcome, SkipReason, Timestamp, plan::Section};
+use pipekeeper_model::{
+    Actor, Approver, Name, NodeId, Outcome, SkipReason, Timestamp,
+    plan::{Node, Section, Start},
+};
 
 use crate::{
-    Run, RunPhase,
+    HoldState, LockKey, Run, RunPhase,
     approval::{self, Rule},
+    daytime,
     run::{Body, FinallyPhase},
-    state::{AttemptPhase, Ended, LiveAttempt, NodeState, OpenGate},
+    state::{AttemptPhase, Before, Ended, LiveAttempt, NodeState, OpenGate},
 };
 
 /// Why a node is in its state.
@@ -36,6 +40,8 @@ pub enum Why {
         expires: Timestamp,
         /// Whether the first of two looks was taken.
         looked: bool,
+        /// Who may not confirm the start, having asked for it.
+        not_by: Option<Actor>,
     },
     /// People are to decide.
     AwaitsApproval(Progress),
@@ -43,6 +49,25 @@ pub enum Why {
     AwaitsTime {
         /// Which.
         until: Timestamp,
+    },
+    /// Other runs, or other entries of this one, hold what it takes.
+    AwaitsLocks {
+        /// The locks.
+        locks: Vec<LockKey>,
+    },
+    /// The windows of its environment are closed.
+    AwaitsWindow {
+        /// The environment.
+        environment: Name,
+        /// When they open.
+        until: Timestamp,
+        /// The same as clocks show it there.
+        opens: String,
+    },
+    /// Nothing is to start yet in the environment that it is the gate of.
+    AwaitsEntry {
+        /// The environment.
+        environment: Name,
     },
     /// All places are taken.
     AwaitsPlace {
@@ -124,49 +149,27 @@ pub fn explain(run: &Run, id: NodeId) -> Why {
         return Why::Unknown;
     };
     match state {
-        NodeState::Waiting if body.phase == RunPhase::Pending => {
-            let group = body
-                .request
-                .group
-                .as_ref()
-                .map(|group| group.key.clone())
-                .unwrap_or_default();
-            Why::AwaitsTurn { group }
-        }
-        NodeState::Waiting if node.section == Section::Finally && body.finally == FinallyPhase::Before => {
-            Why::AwaitsFinally
-        }
-        NodeState::Waiting => {
-            let front = body.index.gates_of(id).collect();
-            // What stands between it and a gate that opened again may have ended.
-            let gates = body
-                .again
-                .gates
-                .intersection(&front)
-                .filter(|gate| !node.needs.contains(gate));
-            let open: Vec<_> = node
-                .needs
-                .iter()
-                .chain(gates)
-                .filter_map(|need| Some((body.request.plan.node(*need)?.name.clone(), run.node(*need)?)))
-                .filter(|(_, state)| !state.is_settled())
-                .map(|(name, state)| (name, state.word()))
-                .collect();
-            let more = open.len().saturating_sub(NEEDS_SHOWN);
-            Why::AwaitsNeeds {
-                needs: open.into_iter().take(NEEDS_SHOWN).collect(),
-                more,
-            }
-        }
+        NodeState::Waiting => waiting(run, body, id, node),
         NodeState::AwaitingStart { expires, looked, .. } => Why::AwaitsStart {
             expires: *expires,
             looked: looked.is_some(),
+            not_by: match node.start {
+                Start::Confirm { by_other: true } => looked.clone(),
+                Start::Auto | Start::Manual | Start::Confirm { by_other: false } | Start::Timed(_) => None,
+            },
         },
-        NodeState::AwaitingTime { until, .. } => Why::AwaitsTime { until: *until },
+        NodeState::AwaitingTime {
+            before: Before::Window,
+            since,
+            until,
+        } => window(body, id, (*since, *until)),
+        NodeState::AwaitingTime {
+            before: Before::Start | Before::End,
+            until,
+            ..
+        } => Why::AwaitsTime { until: *until },
         NodeState::Deciding(gate) => deciding(body, id, gate),
-        NodeState::Ready { .. } => Why::AwaitsPlace {
-            places: body.request.plan.max_parallel.unwrap_or(u32::MAX),
-        },
+        NodeState::Ready { .. } => ready(run, body, node),
         NodeState::Running(live) => under_way(live),
         NodeState::Backoff { last, until, .. } => Why::Retries {
             until: *until,
@@ -179,6 +182,81 @@ pub fn explain(run: &Run, id: NodeId) -> Why {
         NodeState::Skipped { reason, .. } => Why::Skipped {
             reason: reason.clone(),
         },
+    }
+}
+
+/// Why a node waits for its turn.
+fn waiting(run: &Run, body: &Body, id: NodeId, node: &Node) -> Why {
+    let plan = &body.request.plan;
+    if body.phase == RunPhase::Pending {
+        let group = body.request.group.as_ref();
+        return Why::AwaitsTurn {
+            group: group.map(|group| group.key.clone()).unwrap_or_default(),
+        };
+    }
+    if node.section == Section::Finally && body.finally == FinallyPhase::Before {
+        return Why::AwaitsFinally;
+    }
+    if let Some(environment) = plan.guarded_by(id).cloned() {
+        return Why::AwaitsEntry { environment };
+    }
+    let front = body.index.gates_of(id).collect();
+    // The gate of its environment waits for it before it asks.
+    let own = plan.environment_of(id).and_then(|(_, rule)| rule.gate);
+    let asking = own.filter(|gate| matches!(run.node(*gate), Some(NodeState::Deciding(_))));
+    // What stands between it and a gate that opened again may have ended.
+    let gates = body
+        .again
+        .gates
+        .intersection(&front)
+        .filter(|gate| !node.needs.contains(gate) && Some(**gate) != own);
+    awaits(run, body, node.needs.iter().chain(gates).chain(&asking))
+}
+
+fn awaits<'n>(run: &Run, body: &Body, needs: impl Iterator<Item = &'n NodeId>) -> Why {
+    let open: Vec<_> = needs
+        .filter_map(|need| Some((body.request.plan.node(*need)?.name.clone(), run.node(*need)?)))
+        .filter(|(_, state)| !state.is_settled())
+        .map(|(name, state)| (name, state.word()))
+        .collect();
+    let more = open.len().saturating_sub(NEEDS_SHOWN);
+    Why::AwaitsNeeds {
+        needs: open.into_iter().take(NEEDS_SHOWN).collect(),
+        more,
+    }
+}
+
+/// Nothing in the run is between it and its work but locks and a place.
+fn ready(run: &Run, body: &Body, node: &Node) -> Why {
+    let party = node
+        .hold
+        .and_then(|hold| Some((hold, body.index.parties.get(&hold)?)));
+    match party {
+        Some((hold, party)) if !body.holds.let_run(node) => match body.holds.get(hold) {
+            Some(HoldState::Waiting { .. } | HoldState::Held { .. }) => Why::AwaitsLocks {
+                locks: party.keys(&body.request.project).into_keys().collect(),
+            },
+            // Its locks are asked for once other locked entries in front of it have ended.
+            None => awaits(run, body, party.behind.iter()),
+        },
+        Some(_) | None => Why::AwaitsPlace {
+            places: body.request.plan.max_parallel.unwrap_or(u32::MAX),
+        },
+    }
+}
+
+fn window(body: &Body, id: NodeId, (since, until): (Timestamp, Timestamp)) -> Why {
+    let Some((environment, rule)) = body.request.plan.environment_of(id) else {
+        return Why::AwaitsTime { until };
+    };
+    let zone = rule
+        .windows
+        .first()
+        .map_or("UTC", |window| window.timezone.as_str());
+    Why::AwaitsWindow {
+        environment: environment.clone(),
+        until,
+        opens: daytime::shown(until, zone, since),
     }
 }
 
@@ -252,9 +330,27 @@ impl fmt::Display for Why {
             }
             Self::AwaitsFinally => f.write_str("runs after everything else has ended"),
             Self::AwaitsStart { looked: false, .. } => f.write_str("waits for a person to start it"),
-            Self::AwaitsStart { looked: true, .. } => f.write_str("waits for a person to confirm the start"),
+            Self::AwaitsStart {
+                looked: true,
+                not_by: None,
+                ..
+            } => f.write_str("waits for a person to confirm the start"),
+            Self::AwaitsStart {
+                not_by: Some(first), ..
+            } => write!(f, "waits for another person than {first} to confirm the start"),
             Self::AwaitsApproval(progress) => write!(f, "waits for people: {progress}"),
             Self::AwaitsTime { .. } => f.write_str("waits for its time"),
+            Self::AwaitsLocks { locks } => {
+                let noun = if locks.len() == 1 { "lock" } else { "locks" };
+                let names: Vec<String> = locks.iter().map(LockKey::to_string).collect();
+                write!(f, "waits for the {noun} {}", names.join(", "))
+            }
+            Self::AwaitsWindow {
+                environment, opens, ..
+            } => write!(f, "the window of {environment} opens {opens}"),
+            Self::AwaitsEntry { environment } => {
+                write!(f, "is asked as soon as something is to start in {environment}")
+            }
             Self::AwaitsPlace { places } => write!(f, "waits for a place: `max_parallel` is {places}"),
             Self::Seeks => f.write_str("looks for an earlier success with the same inputs"),
             Self::Queued { .. } => f.write_str("waits to be launched"),

@@ -11,7 +11,8 @@ use pipekeeper_model::{NodeId, Outcome, OutputValue, RunId, plan::Section};
 use thiserror::Error;
 
 use crate::{
-    AdoptedNode, Event, Fact, Next, Run, RunPhase, RunRequest,
+    AdoptedNode, Event, Fact, HoldState, Next, Run, RunPhase, RunRequest,
+    hold::Holds,
     run::{Again, Body, FinallyPhase, Index, Tickets},
     state::{
         AdoptedFrom, Approval, ApprovalKind, AttemptPhase, Ended, LiveAttempt, NodeState, OpenGate, Tries,
@@ -76,11 +77,12 @@ pub(crate) trait Fold {
     /// The attempts of a node that waits behind a gate that opened again.
     fn kept_tries(&self, node: NodeId) -> Tries;
     fn keep_tries(&mut self, node: NodeId, tries: Tries);
+    fn set_hold(&mut self, hold: NodeId, state: Option<HoldState>);
 }
 
 pub(crate) fn created(request: Arc<RunRequest>, event: &Event) -> Body {
     let nodes = vec![NodeState::Waiting; request.plan.nodes.len()];
-    let index = Index::of(&request.plan, &nodes);
+    let index = Index::of(&request.plan, &nodes, &Holds::default());
     Body {
         request,
         actor: event.actor.clone(),
@@ -90,6 +92,7 @@ pub(crate) fn created(request: Arc<RunRequest>, event: &Event) -> Body {
         finally: FinallyPhase::Before,
         tickets: Tickets::None,
         again: Again::default(),
+        holds: Holds::default(),
         nodes,
         index,
     }
@@ -143,6 +146,10 @@ pub(crate) fn fold(into: &mut impl Fold, event: &Event) {
             }
         }
         Fact::WaitBegan { node, before, until } => {
+            let tries = tries(into, *node);
+            if tries.made() > 0 {
+                into.keep_tries(*node, tries);
+            }
             into.set_state(
                 *node,
                 NodeState::AwaitingTime {
@@ -268,6 +275,12 @@ pub(crate) fn fold(into: &mut impl Fold, event: &Event) {
             reason,
         } => finish_node(into, *node, *outcome, reason.clone(), event),
         Fact::RunHalted { node } => into.set_halted(*node),
+        Fact::LocksAwaited { hold, expires } => {
+            let (since, expires) = (at, *expires);
+            into.set_hold(*hold, Some(HoldState::Waiting { since, expires }));
+        }
+        Fact::LocksTaken { hold } => into.set_hold(*hold, Some(HoldState::Held { since: at })),
+        Fact::LocksReleased { hold } => into.set_hold(*hold, None),
         Fact::CancelBegan { reason } => into.set_phase(RunPhase::Stopping {
             reason: reason.clone(),
         }),
@@ -491,6 +504,7 @@ impl Fold for Body {
     }
 
     fn set_state(&mut self, node: NodeId, state: NodeState) {
+        let may_run = self.may_run(node);
         let section = self
             .request
             .plan
@@ -502,6 +516,7 @@ impl Fold for Body {
         let (was_settled, is_settled) = (slot.is_settled(), state.is_settled());
         self.index.leave(node, section, slot);
         self.index.enter(node, section, &state);
+        self.index.look(node, &state, may_run);
         *slot = state;
         if is_settled != was_settled {
             let dependents = Arc::clone(&self.index.dependents);
@@ -543,5 +558,16 @@ impl Fold for Body {
 
     fn keep_tries(&mut self, node: NodeId, tries: Tries) {
         self.again.keep(node, tries);
+    }
+
+    fn set_hold(&mut self, hold: NodeId, state: Option<HoldState>) {
+        self.holds.set(hold, state);
+        let may_run = matches!(state, Some(HoldState::Held { .. }));
+        let parties = Arc::clone(&self.index.parties);
+        for member in parties.get(&hold).into_iter().flat_map(|party| &party.members) {
+            if let Some(state) = self.nodes.get(member.index()) {
+                self.index.look(*member, state, may_run);
+            }
+        }
     }
 }

@@ -11,7 +11,7 @@ use pipekeeper_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{EffectKey, Standing};
+use crate::{EffectKey, Signature, Standing};
 
 /// An input with the time it happened and the one who caused it.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,12 +31,19 @@ pub enum Input {
     RunRequested(Arc<RunRequest>),
     /// The run's concurrency group has a place for it.
     TurnGiven,
+    /// It is the turn of a hold to have its locks.
+    LocksGiven {
+        /// The hold, by its first node.
+        hold: NodeId,
+    },
     /// A person starts a `start: manual` or `start: confirm` node.
     StartPressed {
         /// The node.
         node: NodeId,
         /// Which of the two looks of `start: confirm` this is.
         look: Look,
+        /// Who the person is.
+        standing: Standing,
     },
     /// An attempt's inputs were looked at, and what succeeded with the same ones before was looked for (`reuse:`).
     EarlierSought {
@@ -59,7 +66,7 @@ pub enum Input {
         /// Who asks.
         holder: Holder,
         /// Where those stand now whose approvals let it get so far (see [`crate::approvers()`]); none for who is gone.
-        standings: BTreeMap<Name, Option<Standing>>,
+        standings: BTreeMap<Signature, Option<Standing>>,
     },
     /// The backend saw something happen to an attempt.
     AttemptObserved {

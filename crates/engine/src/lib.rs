@@ -11,7 +11,9 @@ mod event;
 mod explain;
 mod fold;
 mod front;
+mod hold;
 mod input;
+mod queue;
 mod resolve;
 mod roll_up;
 mod run;
@@ -26,11 +28,13 @@ pub use effect::{Effect, EffectKey};
 pub use event::{EVENT_VERSION, Event, Fact, Next};
 pub use explain::{Progress, Why, explain};
 pub use fold::{CorruptLog, evolve, replay};
-pub use front::approvers;
+pub use front::{Signature, approvers};
+pub use hold::HoldState;
 pub use input::{
     AdoptedNode, Adoption, CancelReason, Earlier, EffectResult, Envelope, Group, Input, Look, Origin,
     RunRequest, Seen, Verdict,
 };
+pub use queue::{Ahead, Candidate, Claim, ClaimId, ClaimState, InUse, LockKey, Share, launch_order, turns};
 pub use resolve::{ResolveError, Resolved, ResolvedStep, resolve};
 pub use run::{Run, RunPhase, Snapshot};
 pub use standing::{Bypass, Person, Requester, Standing, Unnamed};

@@ -109,23 +109,9 @@ pub fn resolve(run: &Run, attempt: AttemptId) -> Result<Resolved, ResolveError> 
         text.map_or_else(|| Ok(String::new()), fill)
     });
     let inputs = work.uses.iter().map(|used| {
-        let digest = match run.node(used.from) {
-            Some(NodeState::Done(ended)) => ended
-                .artifacts()
-                .find(|made| made.name == used.artifact)
-                .map(|made| made.digest.clone()),
-            Some(
-                NodeState::Waiting
-                | NodeState::AwaitingStart { .. }
-                | NodeState::AwaitingTime { .. }
-                | NodeState::Deciding(_)
-                | NodeState::Ready { .. }
-                | NodeState::Running(_)
-                | NodeState::Backoff { .. }
-                | NodeState::Skipped { .. },
-            )
-            | None => None,
-        };
+        let ended = run.node(used.from).and_then(NodeState::ended);
+        let made = ended.and_then(|ended| ended.artifacts().find(|made| made.name == used.artifact));
+        let digest = made.map(|made| made.digest.clone());
         digest.ok_or_else(|| ResolveError::NoArtifact {
             node: body
                 .request

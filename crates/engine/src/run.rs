@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     CancelReason, RunRequest,
-    front::gates_in_front,
+    front::{dependents, gates_in_front},
+    hold::{Holds, Party, awaited, parties},
     state::{DeadlineReason, LiveAttempt, NodeState, Tries},
 };
 
@@ -33,6 +34,7 @@ pub(crate) struct Body {
     pub(crate) finally: FinallyPhase,
     pub(crate) tickets: Tickets,
     pub(crate) again: Again,
+    pub(crate) holds: Holds,
     pub(crate) nodes: Vec<NodeState>,
     pub(crate) index: Index,
 }
@@ -110,7 +112,11 @@ pub(crate) struct Index {
     pub(crate) actions: Arc<BTreeMap<Name, Vec<NodeId>>>,
     /// For each node the gates in front of it, near or far; empty if the plan has none.
     pub(crate) gates: Arc<Vec<Arc<BTreeSet<NodeId>>>>,
+    pub(crate) parties: Arc<BTreeMap<NodeId, Party>>,
+    /// The holds that come after a node of another one, by that node.
+    pub(crate) awaited: Arc<BTreeMap<NodeId, Vec<NodeId>>>,
     pub(crate) unsettled_needs: Vec<u32>,
+    /// The nodes that are ready and lack no lock.
     pub(crate) ready: BTreeSet<NodeId>,
     pub(crate) deadlines: BTreeSet<(Timestamp, NodeId)>,
     pub(crate) running: u32,
@@ -212,15 +218,24 @@ impl Run {
             FinallyPhase::Open { deadline } => Some((deadline, DeadlineReason::Finally)),
             FinallyPhase::Before | FinallyPhase::Stopped => None,
         };
+        let locks = body.holds.deadline().map(|at| (at, DeadlineReason::Locks));
         let node = body
             .index
             .deadlines
             .first()
             .map(|(at, node)| (*at, DeadlineReason::Node(*node)));
-        [run, finally, node]
+        [run, finally, locks, node]
             .into_iter()
             .flatten()
             .min_by_key(|(at, _)| *at)
+    }
+}
+
+impl Body {
+    /// Whether a node lacks no lock that it takes.
+    pub(crate) fn may_run(&self, id: NodeId) -> bool {
+        let node = self.request.plan.node(id);
+        node.is_none_or(|node| self.holds.let_run(node))
     }
 }
 
@@ -236,12 +251,14 @@ struct StoredBody {
     tickets: Tickets,
     #[serde(default)]
     again: Again,
+    #[serde(default)]
+    holds: Holds,
     nodes: Vec<NodeState>,
 }
 
 impl From<StoredBody> for Body {
     fn from(stored: StoredBody) -> Self {
-        let index = Index::of(&stored.request.plan, &stored.nodes);
+        let index = Index::of(&stored.request.plan, &stored.nodes, &stored.holds);
         Self {
             request: stored.request,
             actor: stored.actor,
@@ -251,6 +268,7 @@ impl From<StoredBody> for Body {
             finally: stored.finally,
             tickets: stored.tickets,
             again: stored.again,
+            holds: stored.holds,
             nodes: stored.nodes,
             index,
         }
@@ -268,6 +286,7 @@ impl From<Body> for StoredBody {
             finally: body.finally,
             tickets: body.tickets,
             again: body.again,
+            holds: body.holds,
             nodes: body.nodes,
         }
     }
@@ -299,16 +318,11 @@ impl From<Snapshot> for Run {
 }
 
 impl Index {
-    pub(crate) fn of(plan: &Plan, states: &[NodeState]) -> Self {
-        let mut dependents = vec![Vec::new(); plan.nodes.len()];
+    pub(crate) fn of(plan: &Plan, states: &[NodeState], holds: &Holds) -> Self {
+        let dependents = dependents(plan);
         let mut actions: BTreeMap<Name, Vec<NodeId>> = BTreeMap::new();
         for (id, node) in plan.ids().zip(&plan.nodes) {
             actions.entry(node.action.clone()).or_default().push(id);
-            for need in &node.needs {
-                if let Some(list) = dependents.get_mut(need.index()) {
-                    list.push(id);
-                }
-            }
         }
         let settled = |id: &NodeId| states.get(id.index()).is_none_or(NodeState::is_settled);
         let unsettled_needs = plan
@@ -318,8 +332,11 @@ impl Index {
                 u32::try_from(node.needs.iter().filter(|id| !settled(id)).count()).unwrap_or(u32::MAX)
             })
             .collect();
+        let parties = parties(plan, &dependents);
         let mut index = Self {
             gates: Arc::new(gates_in_front(plan, &dependents)),
+            awaited: Arc::new(awaited(&parties)),
+            parties: Arc::new(parties),
             dependents: Arc::new(dependents),
             actions: Arc::new(actions),
             unsettled_needs,
@@ -327,8 +344,18 @@ impl Index {
         };
         for ((id, node), state) in plan.ids().zip(&plan.nodes).zip(states) {
             index.enter(id, node.section, state);
+            index.look(id, state, holds.let_run(node));
         }
         index
+    }
+
+    /// Keeps those that are ready and lack no lock.
+    pub(crate) fn look(&mut self, id: NodeId, state: &NodeState, may_run: bool) {
+        if may_run && matches!(state, NodeState::Ready { .. }) {
+            self.ready.insert(id);
+        } else {
+            self.ready.remove(&id);
+        }
     }
 
     /// The gates in front of a node, near or far.
@@ -343,11 +370,9 @@ impl Index {
             self.deadlines.insert((at, id));
         }
         match state {
-            NodeState::Ready { .. } => {
-                self.ready.insert(id);
-            }
             NodeState::Running(_) => self.running += 1,
-            NodeState::Waiting
+            NodeState::Ready { .. }
+            | NodeState::Waiting
             | NodeState::AwaitingStart { .. }
             | NodeState::AwaitingTime { .. }
             | NodeState::Deciding(_)
@@ -369,11 +394,9 @@ impl Index {
             self.deadlines.remove(&(at, id));
         }
         match state {
-            NodeState::Ready { .. } => {
-                self.ready.remove(&id);
-            }
             NodeState::Running(_) => self.running = self.running.saturating_sub(1),
-            NodeState::Waiting
+            NodeState::Ready { .. }
+            | NodeState::Waiting
             | NodeState::AwaitingStart { .. }
             | NodeState::AwaitingTime { .. }
             | NodeState::Deciding(_)

@@ -34,7 +34,7 @@ pub enum NodeState {
     },
     /// Its gate is open.
     Deciding(OpenGate),
-    /// It may run as soon as there is a place.
+    /// It may run as soon as there is a place, and its locks are taken.
     Ready {
         /// Since when.
         since: Timestamp,
@@ -128,7 +128,12 @@ pub struct Tries {
 impl Tries {
     /// All of them.
     pub fn made(self) -> u32 {
-        self.paid.saturating_add(self.free).saturating_add(self.withdrawn)
+        self.begun().saturating_add(self.withdrawn)
+    }
+
+    /// Those that were not taken back before their ticket.
+    pub fn begun(self) -> u32 {
+        self.paid.saturating_add(self.free)
     }
 }
 
@@ -152,6 +157,8 @@ pub struct LiveAttempt {
 pub enum Before {
     /// The node may start then.
     Start,
+    /// The windows of its environment open then.
+    Window,
     /// The wait is what the node does, and it is over then.
     End,
 }
@@ -262,6 +269,21 @@ impl NodeState {
         }
     }
 
+    /// How it ended, if it ran or was decided.
+    pub fn ended(&self) -> Option<&Ended> {
+        match self {
+            Self::Done(ended) => Some(ended),
+            Self::Waiting
+            | Self::AwaitingStart { .. }
+            | Self::AwaitingTime { .. }
+            | Self::Deciding(_)
+            | Self::Ready { .. }
+            | Self::Running(_)
+            | Self::Backoff { .. }
+            | Self::Skipped { .. } => None,
+        }
+    }
+
     /// The outcome of a settled node.
     pub fn outcome(&self) -> Option<Outcome> {
         match self {
@@ -282,7 +304,14 @@ impl NodeState {
         match self {
             Self::Waiting => "waiting",
             Self::AwaitingStart { .. } => "awaiting start",
-            Self::AwaitingTime { .. } => "awaiting time",
+            Self::AwaitingTime {
+                before: Before::Window,
+                ..
+            } => "awaiting window",
+            Self::AwaitingTime {
+                before: Before::Start | Before::End,
+                ..
+            } => "awaiting time",
             Self::Deciding(_) => "awaiting approval",
             Self::Ready { .. } => "ready",
             Self::Running(live) => match live.phase {
@@ -295,6 +324,16 @@ impl NodeState {
             Self::Done(ended) if ended.bypass().is_some() => "bypassed",
             Self::Done(ended) => ended.outcome.word(),
             Self::Skipped { .. } => Outcome::Skipped.word(),
+        }
+    }
+}
+
+impl Before {
+    /// What is waited for, for people.
+    pub fn awaited(self) -> &'static str {
+        match self {
+            Self::Start | Self::End => "its time",
+            Self::Window => "the window of its environment",
         }
     }
 }
@@ -346,6 +385,8 @@ impl Ended {
 pub enum DeadlineReason {
     /// A node's own deadline.
     Node(NodeId),
+    /// Locks have been waited for too long.
+    Locks,
     /// The `finally` entries'.
     Finally,
     /// The run's.

@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::{GitRef, Name};
+
 /// How something ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -149,6 +151,23 @@ pub enum SkipReason {
     NotSelected,
     /// It wants a real promotion or sync, which this run does not make.
     NeedsPromotion,
+    /// Its environment does not admit what the run is of.
+    NotAdmitted {
+        /// The environment.
+        environment: Name,
+        /// What that is; none for a commit without a branch.
+        git_ref: Option<GitRef>,
+    },
+    /// Its environment admits branches, and the run is of a merge request, whose branch nobody vouches for.
+    MergeRequestNotAdmitted {
+        /// The environment.
+        environment: Name,
+    },
+    /// It is the gate of an environment that nothing is to be started in.
+    NothingToStart {
+        /// The environment.
+        environment: Name,
+    },
 }
 
 impl fmt::Display for SkipReason {
@@ -162,6 +181,22 @@ impl fmt::Display for SkipReason {
             Self::NothingStarted => f.write_str("nothing of the run had started"),
             Self::NotSelected => f.write_str("not selected"),
             Self::NeedsPromotion => f.write_str("needs a real promotion"),
+            Self::NotAdmitted {
+                environment,
+                git_ref: Some(GitRef::Branch(name)),
+            } => write!(f, "`{environment}` does not admit the branch `{name}`"),
+            Self::NotAdmitted {
+                environment,
+                git_ref: Some(GitRef::Tag(name)),
+            } => write!(f, "`{environment}` admits branches, and `{name}` is a tag"),
+            Self::NotAdmitted {
+                environment,
+                git_ref: None,
+            } => write!(f, "`{environment}` admits branches, and the run has none"),
+            Self::MergeRequestNotAdmitted { environment } => {
+                write!(f, "`{environment}` admits branches, and this is a merge request")
+            }
+            Self::NothingToStart { environment } => write!(f, "nothing is to start in `{environment}`"),
         }
     }
 }

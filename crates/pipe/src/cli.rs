@@ -104,6 +104,8 @@ enum Command {
     Get(cmd::get::Get),
     /// Take a document away from a server
     Delete(cmd::delete::Delete),
+    /// Set, list and remove the secrets of actions; change the key that seals them
+    Secret(cmd::secret::Secret),
     /// Show who did what to what
     Audit(cmd::audit::Audit),
     /// Start a run on the server
@@ -116,12 +118,16 @@ enum Command {
     Logs(cmd::logs::Logs),
     /// Say why a run or an action is where it is
     Why(cmd::why::Why),
+    /// List the locks in use: who has them, who waits
+    Locks(cmd::locks::Locks),
     /// Show what runs in an action now: its processes, their state and CPU time
     Top(cmd::top::Top),
     /// Approve what waits for a decision; alone, list it
     Approve(cmd::approve::Approve),
     /// Reject what waits for a decision
     Reject(cmd::approve::Reject),
+    /// Keep a run whatever its age
+    Keep(cmd::keep::Keep),
     /// Cancel a run; a second time, stop its `finally` actions too
     Cancel(cmd::cancel::Cancel),
     /// Make a new run of a finished one
@@ -165,15 +171,18 @@ impl Cli {
             Command::Token(args) => args.run(output),
             Command::Get(args) => args.run(output),
             Command::Delete(args) => args.run(output),
+            Command::Secret(args) => args.run(output),
             Command::Audit(args) => args.run(output),
             Command::Start(args) => args.run(output),
             Command::Runs(args) => args.run(output),
             Command::Show(args) => args.run(output),
             Command::Logs(args) => args.run(),
             Command::Why(args) => args.run(output),
+            Command::Locks(args) => args.run(output),
             Command::Top(args) => args.run(output),
             Command::Approve(args) => args.run(output),
             Command::Reject(args) => args.run(output),
+            Command::Keep(args) => args.run(output),
             Command::Cancel(args) => args.run(output),
             Command::Retry(args) => args.run(output),
             Command::Debug(args) => args.run(),

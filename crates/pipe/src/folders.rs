@@ -4,6 +4,7 @@ use std::{
     env, fs, io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use crate::failure::{Failure, OrFail};
@@ -51,14 +52,44 @@ pub(crate) fn make(folder: &Path) -> Result<(), Failure> {
         })
 }
 
-/// Makes a folder, for its owner alone, in which nothing is.
-pub(crate) fn empty(folder: &Path) -> Result<(), Failure> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).or_usage(format_args!("empty the folder `{}`", folder.display()))
+/// Makes a folder, for its owner alone; what has lain there for so long goes.
+pub(crate) fn tidy(folder: &Path, abandoned: Duration) -> Result<(), Failure> {
+    make(folder)?;
+    let what = format!("tidy the folder `{}`", folder.display());
+    for entry in fs::read_dir(folder).or_usage(&what)? {
+        let path = entry.or_usage(&what)?.path();
+        // Another server may have taken it away meanwhile.
+        let Ok(metadata) = path.symlink_metadata() else {
+            continue;
+        };
+        let age = metadata.modified().ok().and_then(|at| at.elapsed().ok());
+        if age.is_none_or(|age| age < abandoned) {
+            continue;
         }
-        Ok(()) | Err(_) => make(folder),
+        let removed = if metadata.is_dir() {
+            fs::remove_dir_all(&path)
+        } else {
+            fs::remove_file(&path)
+        };
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).or_usage(&what),
+            Ok(()) | Err(_) => {}
+        }
     }
+    Ok(())
+}
+
+/// Waits until nobody else has this lock; it ends with the file.
+pub(crate) fn lock(path: &Path) -> Result<fs::File, Failure> {
+    let what = format!("lock `{}`", path.display());
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .or_usage(&what)?;
+    file.lock().or_usage(&what)?;
+    Ok(file)
 }
 
 /// Writes a file that only its owner reads; whole or not at all.

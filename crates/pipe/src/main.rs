@@ -13,6 +13,7 @@ mod failure;
 mod find;
 mod folders;
 mod follow;
+mod kinds;
 mod local;
 mod remote;
 mod report;

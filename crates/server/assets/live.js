@@ -67,7 +67,7 @@ async function refresh() {
 function take(region, page) {
   const fresh = page.getElementById(region.id);
   // Somebody who types or tabs in a region keeps it until they leave.
-  const isBusy = region.contains(document.activeElement) && document.activeElement.matches("input");
+  const isBusy = region.contains(document.activeElement) && document.activeElement.matches("input, select, summary");
   if (!fresh || isBusy || fresh.innerHTML === region.innerHTML) return;
   const focused = region.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
   region.replaceChildren(...fresh.childNodes);

@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::{
     Exposure, ServerParts,
+    documents::Desk,
     error::ApiError,
     extract::BodyLimits,
     load::{Loaded, Recent},
@@ -84,7 +85,7 @@ impl App {
             parts.admin_token.clone(),
             match parts.exposure {
                 Exposure::Loopback => OpenReads::UntilThereArePeople,
-                Exposure::Proxied { .. } => OpenReads::Never,
+                Exposure::Proxied { .. } | Exposure::Tls { .. } => OpenReads::Never,
             },
         )?;
         Ok(Arc::new(Self {
@@ -106,16 +107,22 @@ impl App {
         self.recent.load(self.parts.store.as_ref(), id).await
     }
 
+    /// What documents are judged and kept with.
+    pub(crate) fn desk(&self) -> Desk<'_> {
+        Desk {
+            registry: self.parts.registry.as_ref(),
+            vault: self.parts.vault.as_ref(),
+            composer: self.parts.composer.as_ref(),
+        }
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.parts.clock.now()
     }
 
     /// Whether browsers reach it over TLS.
     pub(crate) fn is_secure(&self) -> bool {
-        match self.parts.exposure {
-            Exposure::Loopback => false,
-            Exposure::Proxied { .. } => true,
-        }
+        self.parts.exposure.host().is_some()
     }
 
     /// Writes into the audit log what somebody is about to do; what the log cannot take is not done.

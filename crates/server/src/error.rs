@@ -20,6 +20,7 @@ pub(crate) enum Problem {
     ForeignHost,
     ForeignOrigin,
     NotFound,
+    Gone,
     MethodNotAllowed,
     Timeout,
     Conflict,
@@ -33,13 +34,14 @@ pub(crate) enum Problem {
 
 impl Problem {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::BadRequest,
         Self::Unauthorized,
         Self::Forbidden,
         Self::ForeignHost,
         Self::ForeignOrigin,
         Self::NotFound,
+        Self::Gone,
         Self::MethodNotAllowed,
         Self::Timeout,
         Self::Conflict,
@@ -60,6 +62,7 @@ impl Problem {
             Self::ForeignHost => (StatusCode::MISDIRECTED_REQUEST, "foreign-host"),
             Self::ForeignOrigin => (StatusCode::FORBIDDEN, "foreign-origin"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found"),
+            Self::Gone => (StatusCode::GONE, "gone"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed"),
             Self::Timeout => (StatusCode::REQUEST_TIMEOUT, "timeout"),
             Self::Conflict => (StatusCode::CONFLICT, "conflict"),
@@ -95,6 +98,10 @@ impl Problem {
             Self::NotFound => (
                 "there is no such thing",
                 "`pipe runs` and `pipe hooks list`, or their pages, show what there is",
+            ),
+            Self::Gone => (
+                "it is no longer kept",
+                "`[retention]` of the server and `retention` of the project say how long things are kept",
             ),
             Self::MethodNotAllowed => ("the address takes another method", "the header `Allow` names it"),
             Self::Timeout => ("the request came too slowly", "send it again"),
@@ -189,6 +196,7 @@ impl ApiError {
             | Problem::ForeignHost
             | Problem::ForeignOrigin
             | Problem::NotFound
+            | Problem::Gone
             | Problem::MethodNotAllowed
             | Problem::Timeout
             | Problem::Conflict
@@ -243,7 +251,7 @@ impl IntoResponse for ApiError {
 impl From<StoreError> for ApiError {
     fn from(cause: StoreError) -> Self {
         match cause {
-            StoreError::Unavailable { .. } | StoreError::Closed => {
+            StoreError::Unavailable { .. } | StoreError::Closed | StoreError::Fenced => {
                 error!(%cause, "the store does not work");
                 Self::new(Problem::Unavailable, "the store does not work now")
             }

@@ -23,8 +23,8 @@ use crate::{
     error::{ApiError, Problem},
     extract::read_body,
     load::no_run,
-    pages::{PageError, login},
-    people::{Caller, Proof},
+    pages::{PageError, login, oidc},
+    people::{Caller, Groups, Proof},
     routes::{failure, is_page},
 };
 
@@ -35,6 +35,8 @@ pub(crate) enum Access {
     Open,
     /// A project's address and signature, which the handler judges over the raw bytes.
     Hook,
+    /// A link that this server signed, on the host that serves nothing else; who asks is not looked at.
+    Signed,
     /// The right to look, however it is proved.
     Read(Verb, On),
     /// The right to act, proved by a token.
@@ -74,7 +76,7 @@ pub(crate) async fn check(
     next: Next,
 ) -> Result<Response, Response> {
     let refuse = IntoResponse::into_response;
-    if access == Access::Hook {
+    if matches!(access, Access::Hook | Access::Signed) {
         return Ok(next.run(request).await);
     }
     same_site(&app.parts.exposure, request.method(), request.headers()).map_err(refuse)?;
@@ -92,13 +94,26 @@ pub(crate) async fn check(
     }
     let caller = prove(access, &parts, known).map_err(|refused| *refused)?;
     let judged = allow(&app, access, &mut parts, &caller).await;
-    judged.map_err(|error| failure(&parts.uri, error))?;
+    judged.map_err(|error| {
+        refresh(&app, access, &parts, &caller).unwrap_or_else(|| failure(&parts.uri, error))
+    })?;
     let body = match access {
         Access::Form(..) | Access::OwnForm => form(&app, &caller, &parts, body).await?,
-        Access::Open | Access::Hook | Access::Read(..) | Access::Write(..) | Access::Own => body,
+        Access::Open | Access::Hook | Access::Signed | Access::Read(..) | Access::Write(..) | Access::Own => {
+            body
+        }
     };
     parts.extensions.insert(Some(caller));
     Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
+/// A page that somebody may not see whose groups were read too long ago waits until the issuer was asked again, which takes
+/// them no click. What they may see anyway does not want the issuer.
+fn refresh(app: &App, access: Access, parts: &Parts, caller: &Caller) -> Option<Response> {
+    let is_page = parts.method.is_safe() && is_page(&parts.uri) && matches!(access, Access::Read(..));
+    let has_lapsed = caller.groups == Groups::Lapsed && caller.proof == Proof::Session;
+    (is_page && has_lapsed && app.parts.oidc.is_some())
+        .then(|| Redirect::to(&oidc::address(parts.uri.path())).into_response())
 }
 
 /// The caller, if they proved themselves as the route wants it.
@@ -108,7 +123,7 @@ fn prove(access: Access, parts: &Parts, known: Option<Caller>) -> Result<Caller,
         Access::Write(..) => proof == Proof::Token,
         Access::Own if !parts.method.is_safe() => proof == Proof::Token,
         Access::Own => proof != Proof::Nothing,
-        Access::Open | Access::Hook | Access::Read(..) => true,
+        Access::Open | Access::Hook | Access::Signed | Access::Read(..) => true,
     };
     if let Some(caller) = known.filter(|caller| is_enough(caller.proof)) {
         return Ok(caller);
@@ -117,8 +132,8 @@ fn prove(access: Access, parts: &Parts, known: Option<Caller>) -> Result<Caller,
         Access::Form(..) | Access::OwnForm => {
             return Err(Box::new(Redirect::to("/login").into_response()));
         }
-        Access::Read(..) => is_page(&parts.uri),
-        Access::Open | Access::Hook | Access::Write(..) | Access::Own => false,
+        Access::Read(..) | Access::Own => is_page(&parts.uri),
+        Access::Open | Access::Hook | Access::Signed | Access::Write(..) => false,
     };
     if wants_page {
         let next = login::address(parts.uri.path());
@@ -215,7 +230,7 @@ impl FromRequestParts<Arc<App>> for Origin {
 fn origin(exposure: &Exposure, parts: &Parts) -> Option<IpAddr> {
     let peer = parts.extensions.get::<Peer>().map(|Peer(address)| *address);
     match exposure {
-        Exposure::Loopback => peer,
+        Exposure::Loopback | Exposure::Tls { .. } => peer,
         Exposure::Proxied { .. } => {
             let forwarded = parts.headers.get_all("x-forwarded-for").iter().next_back();
             let last = forwarded.and_then(|value| value.to_str().ok()?.rsplit(',').next());
@@ -245,16 +260,40 @@ impl FromRequestParts<Arc<App>> for Caller {
     }
 }
 
+/// The host that a request was sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Site {
+    /// The server's own.
+    Own,
+    /// The one that serves artifacts.
+    Artifacts,
+}
+
+/// Finds out which host a request is for, and refuses those for others.
+pub(crate) fn site(
+    exposure: &Exposure,
+    artifact_host: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<Site, ApiError> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    if let (Some(host), None, Some(wanted)) = (hosts.next(), hosts.next(), artifact_host)
+        && host.to_str().is_ok_and(|host| host.eq_ignore_ascii_case(wanted))
+    {
+        return Ok(Site::Artifacts);
+    }
+    known_host(exposure, headers).map(|()| Site::Own)
+}
+
 /// Refuses every request that does not name this machine, or the address that people use, as its host: a page of another
 /// site whose name was pointed here cannot read anything.
-pub(crate) fn known_host(exposure: &Exposure, headers: &HeaderMap) -> Result<(), ApiError> {
+fn known_host(exposure: &Exposure, headers: &HeaderMap) -> Result<(), ApiError> {
     let refuse = |detail| Err(ApiError::new(Problem::ForeignHost, detail));
     let mut hosts = headers.get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
         return refuse("the request names no host, or two");
     };
     let host = host.to_str().ok();
-    if let Exposure::Proxied { host: own } = exposure
+    if let Some(own) = exposure.host()
         && host.is_some_and(|host| host.eq_ignore_ascii_case(own))
     {
         return Ok(());
@@ -286,7 +325,7 @@ fn same_site(exposure: &Exposure, method: &Method, headers: &HeaderMap) -> Resul
     for origin in headers.get_all(header::ORIGIN) {
         let named = origin.as_bytes();
         // What people type is the same site, whatever host their proxy names.
-        if let Exposure::Proxied { host: own } = exposure
+        if let Some(own) = exposure.host()
             && named == format!("https://{own}").as_bytes()
         {
             continue;

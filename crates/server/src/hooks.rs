@@ -10,6 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use pipekeeper_forge::{RawDelivery, Verified, verify};
+use pipekeeper_model::Name;
 use pipekeeper_store::{Accepted, DeliveryId, NewDelivery, Refusal, StoreError};
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
@@ -51,7 +52,11 @@ pub(crate) async fn receive(
         headers: &pairs,
         body: &body,
     };
-    let verified = match verify(project.forge, &project.secret, &raw) {
+    let seal = match &project.seal {
+        Ok(seal) => seal,
+        Err(reason) => return Err(unverifiable(&app, &project.name, reason)),
+    };
+    let verified = match verify(seal.forge, &seal.secret, &raw) {
         Ok(verified) => verified,
         Err(reason) => return Err(refuse(&app, project, reason.to_string()).await),
     };
@@ -65,6 +70,15 @@ pub(crate) async fn receive(
     app.metrics.delivery(status);
     let answer = AcceptedResponse { delivery, status };
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+}
+
+/// Nobody can say whether it is genuine; forges deliver again what is not answered well.
+fn unverifiable(app: &App, project: &Name, reason: &str) -> ApiError {
+    app.metrics.delivery("unverifiable");
+    warn!("a delivery of the project `{project}` is not taken: {reason}");
+    let detail = format!("the project `{project}` takes no deliveries now: {reason}");
+    ApiError::new(Problem::Unavailable, detail)
+        .with_hint("`pipe get Project` says more; then deliver it again")
 }
 
 fn slot<P, E>(app: &App, permit: Result<P, E>) -> Result<P, ApiError> {

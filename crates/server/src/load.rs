@@ -5,8 +5,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use pipekeeper_controller::{Handle, HeldPods, Layout, Obstacles};
-use pipekeeper_engine::{NodeState, Run, RunRequest, explain, replay};
+use pipekeeper_controller::{Handle, HeldPods, Layout, Locks, Obstacles};
+use pipekeeper_engine::{Ahead, ClaimId, NodeState, Run, RunRequest, explain, replay};
 use pipekeeper_model::{Actor, AttemptId, NodeId, RunId, TestCounts, TestDetails, Timestamp, plan::Node};
 use pipekeeper_store::{RunStamp, Store};
 use tokio::task::spawn_blocking;
@@ -23,6 +23,8 @@ pub(crate) struct Loaded {
     pub(crate) obstacles: Obstacles,
     /// Which of its pods are held for people.
     pub(crate) held: HeldPods,
+    /// The locks that runs have and wait for.
+    pub(crate) locks: Locks,
 }
 
 /// Runs that were looked at lately: folding one takes longer than all else about a page.
@@ -32,6 +34,7 @@ pub(crate) struct Recent {
     runs: Mutex<VecDeque<Arc<Loaded>>>,
     obstacles: Obstacles,
     held: HeldPods,
+    locks: Locks,
 }
 
 /// How many nodes the kept runs may have together.
@@ -42,6 +45,7 @@ impl Recent {
         Self {
             obstacles: handle.obstacles(),
             held: handle.held(),
+            locks: handle.locks(),
             ..Self::default()
         }
     }
@@ -59,6 +63,7 @@ impl Recent {
         let loaded = Arc::new(Loaded {
             obstacles: self.obstacles.clone(),
             held: self.held.clone(),
+            locks: self.locks.clone(),
             ..load(store, id).await?
         });
         self.keep(Arc::clone(&loaded));
@@ -93,6 +98,7 @@ pub(crate) async fn load(store: &dyn Store, id: RunId) -> Result<Loaded, ApiErro
         quarantined: stored.quarantined,
         obstacles: Obstacles::default(),
         held: HeldPods::default(),
+        locks: Locks::default(),
     })
 }
 
@@ -116,10 +122,45 @@ impl Loaded {
             let (run, name, until) = (self.run.id(), &node.node.name, until.time_of_day());
             return format!("{why}; its pod is held until {until}: `pipe debug {run}/{name}`");
         }
+        if let Some(line) = self.line(node) {
+            return format!("{why}{line}");
+        }
         match self.obstacle(node) {
             Some(obstacle) => format!("{why}: {obstacle}"),
             None => why,
         }
+    }
+
+    /// Who is in front of a node that waits for locks. Runs of other projects are not named.
+    fn line(&self, node: NodeRef<'_>) -> Option<String> {
+        let (NodeState::Ready { .. }, Some(hold)) = (node.state, node.node.hold) else {
+            return None;
+        };
+        let claims = self.locks.claims();
+        let run = self.run.id();
+        let ahead = Ahead::of(&claims, ClaimId { run, hold })?;
+        let project = &self.run.request()?.project;
+        let mut line = String::new();
+        for (key, claim) in &ahead.held {
+            let who = if claim.project == *project {
+                format!("run {} ({}/{})", claim.id.run, claim.pipeline, claim.action)
+            } else {
+                "a run of another project".to_owned()
+            };
+            let what = if ahead.held.len() == 1 {
+                String::new()
+            } else {
+                format!("{key} ")
+            };
+            line.push_str(&format!(
+                ", {what}held by {who} since {}",
+                claim.since.time_of_day()
+            ));
+        }
+        if ahead.before > 0 {
+            line.push_str(&format!("; {} before it", ahead.before));
+        }
+        Some(line)
     }
 
     /// Until when the pod of a node's last attempt is held for people.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::http::{Method, StatusCode};
-use pipekeeper_controller::{Handle, News};
+use pipekeeper_controller::{Duty, Handle, KeptFigures, News};
 use pipekeeper_engine::Fact;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -21,6 +21,19 @@ pub(crate) struct Metrics {
     connections: Gauge,
     streams: Gauge,
     hooks: Gauge,
+    kept: Kept,
+}
+
+/// What is kept of ended runs, and what went.
+#[derive(Clone, Default)]
+struct Kept {
+    bytes: Family<PartLabels, Gauge>,
+    removed: Family<PartLabels, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PartLabels {
+    part: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -56,6 +69,25 @@ impl Drop for Open {
     }
 }
 
+impl Kept {
+    fn set(&self, figures: KeptFigures) {
+        let bytes = [("logs", figures.log_bytes), ("artifacts", figures.artifact_bytes)];
+        let removed = [
+            ("runs", figures.runs_removed),
+            ("logs", figures.logs_removed),
+            ("artifacts", figures.artifacts_removed),
+        ];
+        for (part, value) in bytes {
+            let gauge = self.bytes.get_or_create(&PartLabels { part });
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+        for (part, value) in removed {
+            let gauge = self.removed.get_or_create(&PartLabels { part });
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+    }
+}
+
 impl Metrics {
     pub(crate) fn new() -> Arc<Self> {
         let mut registry = Registry::with_prefix("pipe");
@@ -77,6 +109,17 @@ impl Metrics {
             "Webhook requests being handled",
             hooks.clone(),
         );
+        let kept = Kept::default();
+        registry.register(
+            "kept_bytes",
+            "Bytes of ended runs' logs and of artifacts, as of the last look",
+            kept.bytes.clone(),
+        );
+        registry.register(
+            "removed_since_start",
+            "Runs, logs of runs, and files of artifacts that were removed as old",
+            kept.removed.clone(),
+        );
         Arc::new(Self {
             registry,
             requests,
@@ -85,11 +128,13 @@ impl Metrics {
             connections,
             streams,
             hooks,
+            kept,
         })
     }
 
     /// The text for Prometheus.
-    pub(crate) fn text(&self) -> String {
+    pub(crate) fn text(&self, kept: KeptFigures) -> String {
+        self.kept.set(kept);
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);
@@ -130,16 +175,18 @@ impl Metrics {
     /// Counts runs that end, for as long as it is polled.
     pub(crate) fn follow(self: &Arc<Self>, handle: &Handle) -> impl Future<Output = ()> + Send + 'static {
         let metrics = Arc::clone(self);
-        let mut news = handle.listen();
+        let (handle, mut news) = (handle.clone(), handle.listen());
         async move {
             loop {
                 match news.recv().await {
-                    Ok(News::Run { events, .. }) => {
+                    // Of several servers one counts.
+                    Ok(News::Run { events, .. }) if matches!(handle.duty(), Duty::Performing(_)) => {
                         for event in events.iter() {
                             metrics.finished(&event.fact);
                         }
                     }
-                    Ok(News::Attempt { .. } | News::Delivery(_)) | Err(RecvError::Lagged(_)) => {}
+                    Ok(News::Run { .. } | News::Attempt { .. } | News::Delivery(_) | News::Elsewhere)
+                    | Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,
                 }
             }
@@ -158,7 +205,7 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
-    use super::Metrics;
+    use super::{KeptFigures, Metrics};
     use axum::http::{Method, StatusCode};
 
     #[test]
@@ -167,13 +214,18 @@ mod tests {
         metrics.request(Some("/runs/{run}"), &Method::GET, StatusCode::OK);
         metrics.delivery("accepted");
         let stream = metrics.stream();
-        let text = metrics.text();
+        let figures = KeptFigures {
+            log_bytes: 7,
+            ..KeptFigures::default()
+        };
+        let text = metrics.text(figures);
         assert!(
             text.contains(r#"pipe_http_requests_total{route="/runs/{run}",method="GET",status="200"} 1"#),
             "{text}"
         );
         assert!(text.contains("pipe_live_streams 1"), "{text}");
+        assert!(text.contains(r#"pipe_kept_bytes{part="logs"} 7"#), "{text}");
         drop(stream);
-        assert!(metrics.text().contains("pipe_live_streams 0"));
+        assert!(metrics.text(figures).contains("pipe_live_streams 0"));
     }
 }

@@ -8,7 +8,7 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use pipekeeper_controller::SubmitError;
+use pipekeeper_controller::{Duty, SubmitError};
 use pipekeeper_engine::Input;
 use pipekeeper_model::{Actor, RunId};
 use serde::Serialize;
@@ -27,6 +27,16 @@ pub(crate) struct HealthResponse {
     version: &'static str,
 }
 
+#[derive(Serialize)]
+pub(crate) struct ReadyResponse {
+    status: &'static str,
+    version: &'static str,
+    /// `performing`, or `deciding` where another server of the same database performs.
+    duty: &'static str,
+    /// How many documents cannot be used; `pipe get` says which, and why.
+    unusable: usize,
+}
+
 /// `GET /healthz`: the process answers.
 pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<HealthResponse> {
     Json(HealthResponse {
@@ -36,7 +46,7 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<HealthResponse> 
 }
 
 /// `GET /readyz`: the store takes writes and the controller answers.
-pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<HealthResponse>, ApiError> {
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<ReadyResponse>, ApiError> {
     let silent = |what| ApiError::new(Problem::Unavailable, format!("{what} does not answer"));
     timeout(PATIENCE, app.parts.store.check())
         .await
@@ -48,9 +58,14 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<HealthResp
         .submit(RunId(0), Actor::System, Input::DeadlineReached);
     match timeout(PATIENCE, asked).await {
         Ok(Err(SubmitError::Closed)) | Err(_) => Err(silent("the controller")),
-        Ok(_) => Ok(Json(HealthResponse {
+        Ok(_) => Ok(Json(ReadyResponse {
             status: "ready",
             version: app.parts.version,
+            duty: match app.parts.handle.duty() {
+                Duty::Performing(_) => "performing",
+                Duty::Deciding { .. } => "deciding",
+            },
+            unusable: app.parts.composer.unusable().len(),
         })),
     }
 }
@@ -58,5 +73,9 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<HealthResp
 /// `GET /metrics`
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], app.metrics.text()).into_response()
+    (
+        [(header::CONTENT_TYPE, kind)],
+        app.metrics.text(app.parts.handle.kept()),
+    )
+        .into_response()
 }

@@ -1,6 +1,7 @@
 //! What a server is made of; `pipe` puts it together.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -11,31 +12,43 @@ use async_trait::async_trait;
 use pipekeeper_controller::{Clock, Handle, Layout, caches::CacheQuota};
 use pipekeeper_forge::{ForgeKind, HookSecret};
 use pipekeeper_model::{Millis, Name, Sha};
-use pipekeeper_store::{Registry, Store};
+use pipekeeper_spec::document::{Document, Kind};
+use pipekeeper_store::{Estates, Registry, Store};
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 use thiserror::Error;
 
-use crate::AccessToken;
+use crate::{AccessToken, Oidc, TlsFiles, Vault};
 
 /// Everything that a server works with.
 pub struct ServerParts {
     /// The truth.
     pub store: Arc<dyn Store>,
+    /// What ended runs left.
+    pub estates: Arc<dyn Estates>,
     /// People, their sessions, documents, the audit log.
     pub registry: Arc<dyn Registry>,
+    /// The secrets that it keeps.
+    pub vault: Arc<Vault>,
+    /// Who else says who people are.
+    pub oidc: Option<Arc<Oidc>>,
     /// The running controller.
     pub handle: Handle,
     /// Where logs and artifacts are.
     pub layout: Layout,
     /// The projects that webhooks may come for.
     pub projects: Arc<dyn Projects>,
+    /// What becomes of documents.
+    pub composer: Arc<dyn Composer>,
     /// Where working trees that people send are kept.
     pub trees: Arc<dyn Trees>,
     /// The token of the server's owner, who may do everything.
     pub admin_token: AccessToken,
     /// From where it can be reached.
     pub exposure: Exposure,
+    /// The host that serves artifacts and nothing else, in the address that people use; none where there is no such host.
+    pub artifact_host: Option<String>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// How much archive caches may take.
@@ -56,6 +69,23 @@ pub enum Exposure {
         /// The host, with its port if it is another than 443, in the address that people use.
         host: String,
     },
+    /// From elsewhere, over TLS of its own.
+    Tls {
+        /// The same.
+        host: String,
+        /// Its certificate and key.
+        files: TlsFiles,
+    },
+}
+
+impl Exposure {
+    /// The host in the address that people use, if it is another than this machine.
+    pub(crate) fn host(&self) -> Option<&str> {
+        match self {
+            Self::Loopback => None,
+            Self::Proxied { host } | Self::Tls { host, .. } => Some(host),
+        }
+    }
 }
 
 /// The projects that this server knows.
@@ -65,6 +95,63 @@ pub trait Projects: Send + Sync {
 
     /// The names of all projects.
     fn names(&self) -> Vec<Name>;
+}
+
+/// What becomes of the documents that a server is made of: projects, forges, clusters. `pipe` knows, which puts servers together.
+pub trait Composer: Send + Sync {
+    /// What is known by these names though no API may change it, and where that stands.
+    fn elsewhere(&self) -> BTreeMap<(Kind, Name), Elsewhere>;
+
+    /// What of these documents could not be used, whatever their secrets are.
+    fn judge(&self, documents: &[Document]) -> Vec<Unusable>;
+
+    /// What cannot be used now.
+    fn unusable(&self) -> Vec<Unusable>;
+
+    /// Documents or the values of secrets changed.
+    fn changed(&self);
+}
+
+/// Where something stands that no API may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// In a table of the configuration file.
+    File,
+    /// In the configuration's folder of documents.
+    Folder,
+}
+
+impl Elsewhere {
+    /// Why nobody else may say it.
+    pub(crate) fn refusal(self) -> &'static str {
+        match self {
+            Self::File => "one of this name is in the server's configuration file",
+            Self::Folder => "it is in the folder `kinds` of the server's configuration",
+        }
+    }
+}
+
+/// A document of which the server cannot make what it says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unusable {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: Name,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
+impl Unusable {
+    /// A document that this release cannot read, by the name of its record: `Project/web`; none if that names nothing.
+    pub fn unread(record: &str) -> Option<Self> {
+        let (kind, name) = record.split_once('/')?;
+        Some(Self {
+            kind: kind.parse().ok()?,
+            name: name.parse().ok()?,
+            reason: "this release cannot read it; hint: was it applied with a newer one?".to_owned(),
+        })
+    }
 }
 
 /// Working trees that people send, to make runs of them.
@@ -102,9 +189,16 @@ pub enum TreeError {
 pub struct HookProject {
     /// Its name.
     pub name: Name,
-    /// The kind of its forge.
+    /// How its deliveries are verified, or why none can be.
+    pub seal: Result<HookSeal, String>,
+}
+
+/// How deliveries are verified.
+#[derive(Clone, Debug)]
+pub struct HookSeal {
+    /// The kind of the forge.
     pub forge: ForgeKind,
-    /// The secret that signs its deliveries.
+    /// The secret that signs them.
     pub secret: HookSecret,
 }
 
@@ -213,14 +307,16 @@ fn hashed(token: &str) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
-    use super::{FixedProjects, HookProject, Projects};
+    use super::{FixedProjects, HookProject, HookSeal, Projects};
     use pipekeeper_forge::{ForgeKind, HookSecret};
 
     fn project(name: &str) -> HookProject {
         HookProject {
             name: name.parse().unwrap(),
-            forge: ForgeKind::Gitea,
-            secret: HookSecret::new("s").unwrap(),
+            seal: Ok(HookSeal {
+                forge: ForgeKind::Gitea,
+                secret: HookSecret::new("s").unwrap(),
+            }),
         }
     }
 

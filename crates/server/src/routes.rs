@@ -15,8 +15,10 @@ use futures_util::FutureExt;
 use pipekeeper_access::Verb;
 
 use crate::{
+    Exposure,
     api::{
-        audit, caches, commands, debug, deliveries, documents, events, files, people, projects, runs, trees,
+        approvals, audit, caches, commands, debug, deliveries, documents, events, files, keep, locks, people,
+        projects, runs, secrets, trees,
     },
     app::App,
     assets,
@@ -24,9 +26,9 @@ use crate::{
     guard::{
         self,
         Access::{self, Form, Read, Write},
-        On,
+        On, Site,
     },
-    hooks, live, ops, pages,
+    hooks, links, live, ops, pages,
 };
 
 /// One way to ask the server for something.
@@ -71,11 +73,13 @@ pub(crate) fn table() -> Vec<Route> {
         get(Read(Verb::ReadMetrics, On::Server), "/metrics", ops::metrics),
         get(Access::Open, "/assets/{file}", assets::serve),
         post(Access::Hook, "/hooks/{token}", hooks::receive),
+        get(Access::Signed, links::PATH, links::follow),
     ];
     routes.extend(api());
     routes.extend(deeds());
     routes.extend(people_api());
     routes.extend(documents_api());
+    routes.extend(secrets_api());
     routes.extend(site());
     routes
 }
@@ -84,6 +88,11 @@ fn api() -> Vec<Route> {
     let look = Read(Verb::ReadRuns, On::Run);
     vec![
         get(Read(Verb::ReadRuns, On::Some), "/api/v1/runs", runs::list),
+        get(
+            Read(Verb::ReadRuns, On::Some),
+            "/api/v1/approvals",
+            approvals::list,
+        ),
         get(look, "/api/v1/runs/{run}", runs::show),
         get(look, "/api/v1/runs/{run}/events", events::list),
         get(look, "/api/v1/runs/{run}/record", live::record::stream),
@@ -119,6 +128,7 @@ fn api() -> Vec<Route> {
         ),
         get(Read(Verb::ReadRuns, On::Some), "/api/v1/projects", projects::list),
         get(Read(Verb::ReadCaches, On::Some), "/api/v1/caches", caches::list),
+        get(Read(Verb::ReadRuns, On::Some), "/api/v1/locks", locks::list),
     ]
 }
 
@@ -149,6 +159,11 @@ fn deeds() -> Vec<Route> {
             Write(Verb::RetryRun, On::Run),
             "/api/v1/runs/{run}/retry",
             commands::retry,
+        ),
+        post(
+            Write(Verb::KeepRun, On::Run),
+            "/api/v1/runs/{run}/keep",
+            keep::change,
         ),
         post(
             Write(Verb::Decide, On::Run),
@@ -219,11 +234,34 @@ fn documents_api() -> Vec<Route> {
     ]
 }
 
+fn secrets_api() -> Vec<Route> {
+    let change = Write(Verb::ChangeSecrets, On::Some);
+    vec![
+        get(
+            Read(Verb::ReadSecrets, On::Some),
+            "/api/v1/secrets",
+            secrets::list,
+        ),
+        post(change, "/api/v1/secrets/set", secrets::set),
+        post(change, "/api/v1/secrets/remove", secrets::remove),
+        post(
+            Write(Verb::RotateKey, On::Server),
+            "/api/v1/secrets/rotate-key",
+            secrets::rotate_key,
+        ),
+    ]
+}
+
 fn site() -> Vec<Route> {
     let look = Read(Verb::ReadRuns, On::Run);
     vec![
         get(Access::Open, "/", pages::root),
         get(Read(Verb::ReadRuns, On::Some), "/runs", pages::runs::show),
+        get(
+            Read(Verb::ReadRuns, On::Some),
+            "/approvals",
+            pages::approvals::show,
+        ),
         get(look, "/runs/{run}", pages::run::show),
         get(look, "/runs/{run}/history", pages::history::show),
         get(look, "/runs/{run}/nodes/{node}", pages::log::show),
@@ -235,9 +273,29 @@ fn site() -> Vec<Route> {
         get(Read(Verb::ReadAudit, On::Some), "/audit", pages::audit::show),
         get(Access::Open, "/login", pages::login::show),
         post(Access::Open, "/login", pages::login::enter),
+        get(Access::Open, "/login/oidc", pages::oidc::leave),
+        get(Access::Open, "/login/oidc/back", pages::oidc::back),
         get(Access::Open, "/setup", pages::setup::show),
         post(Access::Open, "/setup", pages::setup::enter),
         post(Access::OwnForm, "/logout", pages::login::leave),
+        get(Access::Own, "/settings", pages::settings::show),
+        post(Access::OwnForm, "/settings/password", pages::settings::password),
+        post(Access::OwnForm, "/settings/tokens", pages::settings::draw),
+        post(
+            Access::OwnForm,
+            "/settings/tokens/{id}/revoke",
+            pages::settings::revoke,
+        ),
+        post(
+            Access::OwnForm,
+            "/settings/sessions/end-others",
+            pages::settings::end_others,
+        ),
+        post(
+            Access::OwnForm,
+            "/settings/sessions/{id}/end",
+            pages::settings::end,
+        ),
         post(
             Form(Verb::CancelRun, On::Run),
             "/runs/{run}/cancel",
@@ -291,7 +349,11 @@ impl App {
 }
 
 async fn nowhere(uri: Uri) -> Response {
-    failure(&uri, ApiError::not_found("the address names nothing"))
+    failure(&uri, nothing())
+}
+
+fn nothing() -> ApiError {
+    ApiError::not_found("the address names nothing")
 }
 
 async fn wrong_method(uri: Uri) -> Response {
@@ -323,15 +385,27 @@ async fn around(app: Arc<App>, request: Request, next: Next) -> Response {
         .extensions()
         .get::<MatchedPath>()
         .map(|path| path.as_str().to_owned());
-    let mut response = match guard::known_host(&app.parts.exposure, request.headers()) {
+    let host = app.parts.artifact_host.as_deref();
+    let site = guard::site(&app.parts.exposure, host, request.headers());
+    // Each of the two hosts serves what the other does not.
+    let belongs = |site| (site == Site::Artifacts) == (route.as_deref() == Some(links::PATH));
+    let mut response = match site {
         Err(error) => error.into_response(),
-        Ok(()) => AssertUnwindSafe(next.run(request))
+        Ok(site) if !belongs(site) => nothing().into_response(),
+        Ok(Site::Own | Site::Artifacts) => AssertUnwindSafe(next.run(request))
             .catch_unwind()
             .await
             .unwrap_or_else(|_| failure(&uri, ApiError::internal(&"a handler panicked"))),
     };
     app.metrics.request(route.as_deref(), &method, response.status());
     secure(&mut response);
+    if let Exposure::Tls { .. } = app.parts.exposure {
+        // A proxy says this itself, if it wants it.
+        let always = HeaderValue::from_static("max-age=31536000");
+        response
+            .headers_mut()
+            .insert(header::STRICT_TRANSPORT_SECURITY, always);
+    }
     response
 }
 

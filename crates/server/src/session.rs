@@ -27,12 +27,7 @@ pub(crate) struct Session {
 impl Session {
     /// Draws a new one.
     pub(crate) fn draw() -> Result<Self, ApiError> {
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes)
-            .map_err(|_| ApiError::new(Problem::Unavailable, "the system gives no random bytes"))?;
-        Ok(Self {
-            secret: hex::encode(bytes),
-        })
+        Ok(Self { secret: random()? })
     }
 
     /// The secret itself.
@@ -47,7 +42,7 @@ impl Session {
 
     /// The cookie that carries it.
     pub(crate) fn cookie(&self, is_secure: bool) -> HeaderValue {
-        cookie(&self.secret, LIFE, is_secure)
+        cookie(cookie_name(is_secure), &self.secret, LIFE, is_secure)
     }
 
     /// What a form that posts to `path` carries.
@@ -76,6 +71,12 @@ impl Session {
 /// The session that a request brings, which may be over. Where browsers come over TLS only the name counts that nobody else
 /// can set.
 pub(crate) fn of(headers: &HeaderMap, is_secure: bool) -> Option<Session> {
+    let secret = cookie_of(headers, cookie_name(is_secure))?.to_owned();
+    Some(Session { secret })
+}
+
+/// The value of the first cookie of this name.
+pub(crate) fn cookie_of<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h str> {
     let pairs = headers
         .get_all(header::COOKIE)
         .iter()
@@ -83,10 +84,17 @@ pub(crate) fn of(headers: &HeaderMap, is_secure: bool) -> Option<Session> {
         .flat_map(|value| value.split(';'));
     let mut values = pairs.filter_map(|pair| {
         let (name, value) = pair.trim().split_once('=')?;
-        (name == cookie_name(is_secure)).then_some(value)
+        (name == wanted).then_some(value)
     });
-    let secret = values.next()?.to_owned();
-    Some(Session { secret })
+    values.next()
+}
+
+/// A secret that nobody guesses, in hex.
+pub(crate) fn random() -> Result<String, ApiError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)
+        .map_err(|_| ApiError::new(Problem::Unavailable, "the system gives no random bytes"))?;
+    Ok(hex::encode(bytes))
 }
 
 fn cookie_name(is_secure: bool) -> &'static str {
@@ -96,12 +104,11 @@ fn cookie_name(is_secure: bool) -> &'static str {
 
 /// What removes the cookie.
 pub(crate) fn no_cookie(is_secure: bool) -> HeaderValue {
-    cookie("", Millis(0), is_secure)
+    cookie(cookie_name(is_secure), "", Millis(0), is_secure)
 }
 
-fn cookie(value: &str, life: Millis, is_secure: bool) -> HeaderValue {
+pub(crate) fn cookie(name: &str, value: &str, life: Millis, is_secure: bool) -> HeaderValue {
     let seconds = life.0 / 1_000;
-    let name = cookie_name(is_secure);
     let secure = if is_secure { "; Secure" } else { "" };
     let text = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}");
     // Hex digits and fixed words are always a header value.

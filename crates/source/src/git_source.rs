@@ -1,6 +1,7 @@
 //! [`GitSource`]: mirrors and archives under one folder, brought up to date by git and read on blocking threads.
 
 mod mirroring;
+mod turn;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -75,7 +76,7 @@ impl GitSource {
         keep: Duration,
     ) -> Result<Sha, SourceError> {
         let sha = {
-            let _guard = self.0.mirrors.lock(repository.name.clone()).await;
+            let _guard = self.turn(&repository.name).await;
             self.make_mirror(repository).await?;
             let (name, path, folder) = (
                 repository.name.clone(),
@@ -125,7 +126,7 @@ impl GitSource {
         answer: Result<T, SourceError>,
     ) -> Result<T, SourceError> {
         if let Err(error @ SourceError::Corrupt { .. }) = &answer {
-            let _guard = self.0.mirrors.lock(repository.name.clone()).await;
+            let _guard = self.turn(&repository.name).await;
             self.discard(repository, error).await;
         }
         answer
@@ -158,7 +159,7 @@ impl Source for GitSource {
         if let Some(sha) = self.pinned(repository, want).await {
             return Ok(sha);
         }
-        let _guard = self.0.mirrors.lock(repository.name.clone()).await;
+        let _guard = self.turn(&repository.name).await;
         // Whoever held the lock before may have brought the same commit.
         if let Some(sha) = self.pinned(repository, want).await {
             return Ok(sha);
@@ -248,7 +249,7 @@ impl Source for GitSource {
 
     async fn refs(&self, repository: &Repository) -> Result<Vec<(GitRef, Sha)>, SourceError> {
         {
-            let _guard = self.0.mirrors.lock(repository.name.clone()).await;
+            let _guard = self.turn(&repository.name).await;
             self.bring(repository, None).await?;
         }
         self.tidy_sometimes(repository, 1);

@@ -1,6 +1,9 @@
 //! The checked definition: what a file says, with names resolved and edges drawn, before a run's event and parameters.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use pipekeeper_model::{
     Name, Param,
@@ -58,6 +61,8 @@ pub(crate) struct Action {
     pub(crate) uses: Vec<(usize, Name)>,
     /// The axes of its matrix, in the order of the file.
     pub(crate) matrix: Vec<(Name, Vec<String>)>,
+    /// The outermost entry around it, or itself, that has locks.
+    pub(crate) hold: Option<Target>,
     pub(crate) fixed: Fixed,
 }
 
@@ -77,6 +82,8 @@ pub(crate) struct Fixed {
     pub(crate) timeout: Option<FixedText>,
     pub(crate) cluster: Option<FixedText>,
     pub(crate) environment: Option<FixedText>,
+    /// The variables that the entry or a group around it sets; the others are the pipeline's.
+    pub(crate) own_env: BTreeSet<String>,
     /// The lock names, in the order of the node's locks.
     pub(crate) locks: Vec<FixedText>,
 }
@@ -124,8 +131,8 @@ pub(crate) enum Order {
     Parallel,
 }
 
-/// What `needs` names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An entry: what `needs` names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
     Leaf(usize),
     Group(usize),

@@ -1,6 +1,6 @@
 //! The checked pipeline: the way in for everybody who has a file's text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pipekeeper_model::{Name, Param, Plan, plan::FeatureUse};
 
@@ -8,6 +8,7 @@ use crate::{
     definition::Definition,
     diagnostic::{Diagnostics, Sink},
     dialect::Dialect,
+    document::Environment,
     lower, outline, planning,
     request::{PlanError, PlanRequest},
     source::SourceFile,
@@ -53,6 +54,11 @@ impl Pipeline {
         self.definition.features.iter().map(|feature| &feature.used)
     }
 
+    /// What these actions themselves ask, whatever they need asks, and what the whole file asks.
+    pub fn features_of(&self, actions: &BTreeSet<&Name>) -> Vec<FeatureUse> {
+        planning::features_of(&self.definition, actions)
+    }
+
     /// The names of its actions, `finally` last.
     pub fn actions(&self) -> impl Iterator<Item = &Name> {
         self.definition.actions.iter().map(|action| &action.node.action)
@@ -63,8 +69,8 @@ impl Pipeline {
         planning::plan(&self.definition, request)
     }
 
-    /// The compiled graph as an indented tree with needs and gates.
-    pub fn graph_text(&self) -> String {
-        outline::outline(&self.definition)
+    /// The compiled graph as an indented tree with needs and gates, also those of the environments that are known.
+    pub fn graph_text(&self, environments: &BTreeMap<Name, Environment>) -> String {
+        outline::outline(&self.definition, environments)
     }
 }

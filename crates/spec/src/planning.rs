@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use pipekeeper_expr::{Fuel, Template, Value};
 use pipekeeper_model::{
     MAX_PARAM, Name, NodeId, ParamValue, Plan, TriggerEvent,
-    plan::{Body, Build, Concurrency, Node, PodFields, Script, UseArtifact, Work},
+    plan::{Body, Build, Concurrency, FeatureUse, Node, PodFields, Script, UseArtifact, Work},
 };
 
 use crate::{
-    definition::{Action, Definition, FixedText, Owners},
+    definition::{Action, Definition, FixedText, Owners, Target},
+    document::Environment,
+    environments,
     request::{PlanError, PlanRequest},
     suggest::did_you_mean,
 };
@@ -26,6 +28,8 @@ pub(crate) fn plan(definition: &Definition, request: &PlanRequest<'_>) -> Result
     }
     let mut planner = Planner {
         scope: scope(request.event, &params),
+        environments: request.environments,
+        clusters: Vec::new(),
         errors,
     };
     let nodes = planner.nodes(&definition.actions, &selected);
@@ -36,18 +40,8 @@ pub(crate) fn plan(definition: &Definition, request: &PlanRequest<'_>) -> Result
     if !planner.errors.is_empty() {
         return Err(planner.errors);
     }
-    let is_wanted = |owners: &Owners| match owners {
-        Owners::Pipeline => true,
-        Owners::Actions(range) => selected.range(range.clone()).next().is_some(),
-        Owners::Cache(cache) => {
-            let mut actions = selected.iter().filter_map(|index| definition.actions.get(*index));
-            actions.any(|action| action.has_cache(cache.as_str()))
-        }
-    };
-    let features = definition
-        .features
-        .iter()
-        .filter(|feature| is_wanted(&feature.owners));
+    let features = features(definition, &selected);
+    let (nodes, environments) = environments::guard(nodes, definition, request.environments);
     Ok(Plan {
         pipeline: definition.name.clone(),
         file: definition.file.clone(),
@@ -57,7 +51,8 @@ pub(crate) fn plan(definition: &Definition, request: &PlanRequest<'_>) -> Result
         max_parallel: definition.max_parallel,
         on_failure: definition.on_failure,
         concurrency,
-        features: features.map(|feature| feature.used.clone()).collect(),
+        features: features.into_iter().chain(planner.clusters).collect(),
+        environments,
     })
 }
 
@@ -106,6 +101,26 @@ fn params(
 
 fn join<'a>(names: impl Iterator<Item = &'a Name>) -> String {
     names.map(Name::as_str).collect::<Vec<_>>().join("`, `")
+}
+
+/// What these actions themselves ask of backends and of this version, and what the whole file asks.
+pub(crate) fn features_of(definition: &Definition, actions: &BTreeSet<&Name>) -> Vec<FeatureUse> {
+    let all = (0..).zip(&definition.actions);
+    let wanted = all.filter(|(_, action)| actions.contains(&action.node.action));
+    features(definition, &wanted.map(|(index, _)| index).collect())
+}
+
+fn features(definition: &Definition, selected: &BTreeSet<usize>) -> Vec<FeatureUse> {
+    let is_wanted = |owners: &Owners| match owners {
+        Owners::Pipeline => true,
+        Owners::Actions(range) => selected.range(range.clone()).next().is_some(),
+        Owners::Cache(cache) => {
+            let mut actions = selected.iter().filter_map(|index| definition.actions.get(*index));
+            actions.any(|action| action.has_cache(cache.as_str()))
+        }
+    };
+    let wanted = (definition.features.iter()).filter(|feature| is_wanted(&feature.owners));
+    wanted.map(|feature| feature.used.clone()).collect()
 }
 
 /// The indices of the actions wanted and of all that they need.
@@ -188,12 +203,15 @@ fn scope(event: &TriggerEvent, params: &BTreeMap<Name, ParamValue>) -> BTreeMap<
     ])
 }
 
-struct Planner {
+struct Planner<'e> {
     scope: BTreeMap<String, Value>,
+    environments: &'e BTreeMap<Name, Environment>,
+    /// The clusters that environments bring, beside those that the file names.
+    clusters: Vec<FeatureUse>,
     errors: Vec<PlanError>,
 }
 
-impl Planner {
+impl Planner<'_> {
     fn nodes(&mut self, actions: &[Action], selected: &BTreeSet<usize>) -> Vec<Node> {
         let cells: BTreeMap<usize, Vec<Cell>> = selected
             .iter()
@@ -212,6 +230,7 @@ impl Planner {
             (start..start + length).map(|id| NodeId(u32::try_from(id).unwrap_or(u32::MAX)))
         };
         let mut nodes = Vec::with_capacity(count);
+        let mut holds = Vec::with_capacity(count);
         for (index, own) in &cells {
             let Some(action) = actions.get(*index) else {
                 continue;
@@ -231,8 +250,10 @@ impl Planner {
                 .collect();
             for cell in own {
                 nodes.push(self.node(action, cell, needs.clone(), uses.clone()));
+                holds.push(action.hold);
             }
         }
+        hold_together(&mut nodes, &holds);
         nodes
     }
 
@@ -268,6 +289,7 @@ impl Planner {
                     .as_ref()
                     .and_then(|fixed| self.parsed(fixed));
                 self.work(work, path);
+                self.environment(work, action);
             }
             Body::Approve(gate) => gate.text = self.text(&gate.text, &format!("{path}: approve")),
             Body::Wait(_) | Body::Promote(_) | Body::Sync(_) | Body::Call(_) => {}
@@ -291,6 +313,17 @@ impl Planner {
             for (variable, value) in &mut service.env {
                 *value = self.text(value, &format!("{path}: services.{name}.env.{variable}"));
             }
+        }
+    }
+
+    fn environment(&mut self, work: &mut Work, action: &Action) {
+        let Some(name) = work.environment.clone() else {
+            return;
+        };
+        match environments::give(self.environments, &name, work, action) {
+            Ok(Some(cluster)) if !self.clusters.contains(&cluster) => self.clusters.push(cluster),
+            Ok(Some(_) | None) => {}
+            Err(error) => self.fail(error),
         }
     }
 
@@ -345,15 +378,31 @@ impl Planner {
             .ok()
     }
 
-    /// The cells of a matrix often share what is wrong with them.
     fn refuse(&mut self, path: &str, problem: String) {
-        let error = PlanError::BadValue {
+        self.fail(PlanError::BadValue {
             path: path.to_owned(),
             problem,
-        };
+        });
+    }
+
+    /// The cells of a matrix often share what is wrong with them.
+    fn fail(&mut self, error: PlanError) {
         if !self.errors.contains(&error) {
             self.errors.push(error);
         }
+    }
+}
+
+/// Says of each node which others hold their locks together with it. The cells of an action that has locks of its own take
+/// them one by one.
+fn hold_together(nodes: &mut [Node], holds: &[Option<Target>]) {
+    let mut firsts = BTreeMap::new();
+    for (index, (node, hold)) in (0..).zip(nodes.iter_mut().zip(holds)) {
+        node.hold = match hold {
+            Some(Target::Leaf(_)) => Some(NodeId(index)),
+            Some(group @ Target::Group(_)) => Some(*firsts.entry(*group).or_insert(NodeId(index))),
+            None => None,
+        };
     }
 }
 

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use pipekeeper_model::{Name, TriggerEvent};
 use thiserror::Error;
 
+use crate::document::Environment;
+
 /// What a run brings to its pipeline.
 #[derive(Clone, Copy, Debug)]
 pub struct PlanRequest<'a> {
@@ -14,6 +16,8 @@ pub struct PlanRequest<'a> {
     pub params: &'a BTreeMap<Name, String>,
     /// The actions wanted: these and what they need; `finally` entries only by name. None means all.
     pub selected: Option<&'a [String]>,
+    /// The environments that there are, as they are for the project. The plan keeps what they say.
+    pub environments: &'a BTreeMap<Name, Environment>,
 }
 
 /// Why no plan can be made of a checked file.
@@ -52,6 +56,42 @@ pub enum PlanError {
         name: String,
         /// A similar name, in words.
         hint: String,
+    },
+    /// An environment that there is not.
+    #[error("plan `{action}` for the environment `{name}`: there is {known}")]
+    UnknownEnvironment {
+        /// The action that names it.
+        action: Name,
+        /// The environment.
+        name: Name,
+        /// The environments there are.
+        known: String,
+    },
+    /// An action names another cluster than that of its environment.
+    #[error(
+        "run `{action}` on the cluster `{cluster}`: its environment `{environment}` is in `{own}`; remove `cluster`"
+    )]
+    OtherCluster {
+        /// The action.
+        action: Name,
+        /// The cluster that it names.
+        cluster: Name,
+        /// Its environment.
+        environment: Name,
+        /// The cluster of that.
+        own: Name,
+    },
+    /// An entry of `finally` would have to wait.
+    #[error(
+        "plan `{action}` for the environment `{environment}`: that has {what}, and nobody waits under `finally`"
+    )]
+    WaitsInFinally {
+        /// The action.
+        action: Name,
+        /// The environment.
+        environment: Name,
+        /// What there is to wait for.
+        what: &'static str,
     },
     /// A text that is fixed at plan time could not be worked out.
     #[error("work out `{path}`: {problem}")]

@@ -1,8 +1,6 @@
 //! What may start a pipeline, and whether one event does.
 
-use pipekeeper_model::{EventKind, TriggerEvent};
-
-use crate::patterns::Patterns;
+use pipekeeper_model::{EventKind, Patterns, TriggerEvent};
 
 /// The triggers of a pipeline.
 #[derive(Clone, Debug, Default)]

@@ -345,6 +345,7 @@ fn keys_of_rules_that_do_not_go_together_are_refused() {
             "PK0024",
         ),
         (with("RoleBinding", json!({ "users": null })), "PK0013"),
+        (with("RoleBinding", json!({ "projects": [] })), "PK0013"),
         (
             json!({ "kind": "RoleBinding", "name": "x", "role": "ops" }),
             "PK0079",
@@ -384,6 +385,10 @@ fn keys_of_places_that_do_not_go_together_are_refused() {
         ),
         (with("Cluster", json!({ "name": "local" })), "PK0020"),
         (with("Secret", json!({ "events": ["push"] })), "PK0039"),
+        (
+            with("Secret", json!({ "all_projects": true, "projects": ["p"] })),
+            "PK0039",
+        ),
         (with("App", json!({ "environment": null })), "PK0013"),
         (
             json!({ "kind": "App", "name": "x", "project": "p", "source": { "path": "x" } }),
@@ -411,7 +416,13 @@ fn faults(documents: &[Value], others: &[Value]) -> Vec<String> {
         all.map(|one| serde_json::from_value(one).unwrap()).collect()
     };
     let (set, others) = (typed(documents), typed(others));
-    let found = check_set(&set, Others::Are(&others));
+    let found = check_set(
+        &set,
+        Others::Are {
+            documents: &others,
+            named: &BTreeSet::new(),
+        },
+    );
     let show = |fault: &pipekeeper_spec::document::Fault| {
         assert_eq!(fault.severity, Severity::Error);
         let document = &set[fault.document];
@@ -424,6 +435,31 @@ fn faults(documents: &[Value], others: &[Value]) -> Vec<String> {
         )
     };
     found.iter().map(show).collect()
+}
+
+#[test]
+fn what_the_server_uses_is_no_secret_of_actions() {
+    let forge = json!({ "kind": "Forge", "name": "git", "type": "gitea", "token": { "secret": "TOKEN" } });
+    let secret = |more: Value| {
+        let mut secret = json!({ "kind": "Secret", "name": "TOKEN" });
+        secret
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        secret
+    };
+    let wanted = ["Forge/git token.secret PK0039"];
+    assert!(faults(std::slice::from_ref(&forge), &[secret(json!({}))]).is_empty());
+    assert_eq!(
+        faults(
+            std::slice::from_ref(&forge),
+            &[secret(json!({ "all_projects": true }))]
+        ),
+        wanted
+    );
+    let bound = secret(json!({ "projects": ["web"] }));
+    let web = json!({ "kind": "Project", "name": "web", "forge": "git", "repository": "https://git.test/a" });
+    assert_eq!(faults(&[forge, bound], &[web]), wanted);
 }
 
 #[test]

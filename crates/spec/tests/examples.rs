@@ -2,7 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use pipekeeper_spec::{
     SourceFile, check,
@@ -35,7 +39,9 @@ fn every_example_checks_clean_and_keeps_its_graph() {
     for (path, text) in &pipelines {
         let file = SourceFile { path, text };
         match check(&file) {
-            Ok((pipeline, _)) => graphs.push_str(&format!("== {path}\n{}\n", pipeline.graph_text())),
+            Ok((pipeline, _)) => {
+                graphs.push_str(&format!("== {path}\n{}\n", pipeline.graph_text(&BTreeMap::new())))
+            }
             Err(problems) => panic!("{}", problems.to_lines(&file)),
         }
     }
@@ -58,7 +64,7 @@ fn the_example_documents_are_one_whole_set_of_every_kind() {
         .map(|(path, text)| SourceFile { path, text })
         .collect();
     // Nothing else is there: what they name is among them.
-    let documents = match check_documents(&files, Others::Are(&[])) {
+    let documents = match check_documents(&files, Others::NONE) {
         Ok((documents, _)) => documents,
         Err(found) => {
             let lines = found.iter().zip(&files).map(|(found, file)| found.to_lines(file));

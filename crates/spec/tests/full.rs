@@ -5,10 +5,13 @@
 use std::collections::BTreeMap;
 
 use pipekeeper_model::{
-    EventKind, GitRef, Plan, Revision, TriggerEvent,
+    EventKind, GitRef, Name, Plan, Revision, TriggerEvent,
     plan::{Body, Section},
 };
-use pipekeeper_spec::{Color, Pipeline, PlanRequest, SourceFile, check};
+use pipekeeper_spec::{
+    Color, Pipeline, PlanRequest, SourceFile, check,
+    document::{Body as Kept, Environment, Others, check_documents},
+};
 
 const FULL: SourceFile<'static> = SourceFile {
     path: ".pipe/web.yaml",
@@ -38,12 +41,29 @@ fn pipeline() -> Pipeline {
     }
 }
 
+/// The one that the file names on work.
+fn environments() -> BTreeMap<Name, Environment> {
+    let file = SourceFile {
+        path: "dev.yaml",
+        text: "kind: Environment\nname: dev\ncluster: eks\nvars: { BASE_URL: https://dev.shop }\n",
+    };
+    let (documents, _) = check_documents(&[file], Others::Unknown).unwrap();
+    let only = documents.into_iter().map(|document| {
+        let Kept::Environment(environment) = document.body else {
+            panic!("no environment: {:?}", document.name)
+        };
+        (document.name, *environment)
+    });
+    only.collect()
+}
+
 fn plan(pipeline: &Pipeline) -> Plan {
     pipeline
         .plan(&PlanRequest {
             event: &event(),
             params: &BTreeMap::new(),
             selected: None,
+            environments: &environments(),
         })
         .unwrap()
 }
@@ -51,7 +71,7 @@ fn plan(pipeline: &Pipeline) -> Plan {
 #[test]
 fn it_checks_and_its_graph_is_stable() {
     let pipeline = pipeline();
-    insta::assert_snapshot!("graph", pipeline.graph_text());
+    insta::assert_snapshot!("graph", pipeline.graph_text(&environments()));
 }
 
 #[test]

@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pipekeeper_model::{EventKind, GitRef, Revision, TriggerEvent, plan::Feature};
-use pipekeeper_spec::{PlanRequest, SourceFile, Treatment, check, key_table, schema};
+use pipekeeper_model::{EventKind, GitRef, Name, Revision, TriggerEvent, plan::Feature};
+use pipekeeper_spec::{PlanRequest, SourceFile, Treatment, check, document::Environment, key_table, schema};
 use serde_json::{Value, json};
 
 /// Files that use every key; JSON is YAML.
@@ -18,6 +18,18 @@ fn samples() -> Vec<Value> {
             "actions": [{ "run": "x" }]
         }),
     ]
+}
+
+/// Those that the samples name on work.
+fn environments() -> BTreeMap<Name, Environment> {
+    let read = |name: &str| {
+        let environment = json!({ "vars": { "BASE_URL": format!("https://{name}.shop") } });
+        (
+            name.parse().unwrap(),
+            serde_json::from_value(environment).unwrap(),
+        )
+    };
+    ["dev", "test"].map(read).into()
 }
 
 /// What a file comes to but for places; none if it is refused.
@@ -43,6 +55,7 @@ fn meaning(file: &Value) -> Option<(Value, BTreeSet<(Feature, String)>)> {
             event: &event,
             params: &BTreeMap::new(),
             selected: None,
+            environments: &environments(),
         })
         .ok()?;
     let features = plan.features.iter().map(|used| (used.feature, used.path.clone()));

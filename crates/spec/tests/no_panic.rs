@@ -15,7 +15,7 @@ fn exercise(text: &str) {
     match check(&file) {
         Ok((pipeline, warnings)) => {
             warnings.render(&file, Color::Always);
-            pipeline.graph_text();
+            pipeline.graph_text(&BTreeMap::new());
             let event = TriggerEvent {
                 kind: EventKind::Manual,
                 revision: Revision {
@@ -30,6 +30,7 @@ fn exercise(text: &str) {
                 event: &event,
                 params: &BTreeMap::new(),
                 selected: None,
+                environments: &BTreeMap::new(),
             });
             if let Ok(plan) = plan {
                 changed_patterns(&plan);
@@ -44,7 +45,7 @@ fn exercise(text: &str) {
 }
 
 fn exercise_documents(file: &SourceFile<'_>) {
-    match check_documents(&[*file], Others::Are(&[])) {
+    match check_documents(&[*file], Others::NONE) {
         Ok((documents, _)) => {
             for document in documents {
                 assert!(document.to_canonical().is_ok());

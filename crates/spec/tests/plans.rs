@@ -44,6 +44,7 @@ fn try_plan(text: &str, params: &[(&str, &str)], selected: Option<&[&str]>) -> R
         event: &event(),
         params: &params,
         selected: selected.as_deref(),
+        environments: &BTreeMap::new(),
     })
 }
 
@@ -387,4 +388,56 @@ fn a_large_file_is_planned() {
     ));
     assert_eq!(plan.nodes.len(), 1_024);
     assert_eq!(plan.nodes[1_023].needs.len(), 256);
+}
+
+/// `a@0:db b@0:db,net`: every node with its hold and its locks.
+fn holds(plan: &Plan) -> String {
+    let nodes = plan.nodes.iter().map(|node| {
+        let locks: Vec<&str> = node.locks.iter().map(|lock| lock.name.as_str()).collect();
+        let hold = node
+            .hold
+            .map_or_else(|| "-".to_owned(), |hold| hold.0.to_string());
+        format!("{}@{hold}:{}", node.name, locks.join(","))
+    });
+    nodes.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_outermost_locked_entry_holds_the_locks_of_everything_inside() {
+    let text = "
+actions:
+  - { name: free, run: x }
+  - name: deploy
+    lock: prod
+    serial:
+      - { name: a, run: x }
+      - { name: b, lock: [{ name: dns, scope: server }], run: x }
+  - name: test
+    matrix: { db: [one, two] }
+    lock: \"db-${{ matrix.db }}\"
+    run: x
+finally:
+  - { name: tidy, lock: prod, run: x }
+";
+    assert_eq!(
+        holds(&plan(text)),
+        "free@-: a@1:prod b@1:prod,dns test[db=one]@3:db-one test[db=two]@4:db-two tidy@5:prod"
+    );
+    let part = try_plan(text, &[], Some(&["b"])).unwrap();
+    assert_eq!(holds(&part), "free@-: a@1:prod b@1:prod,dns");
+}
+
+#[test]
+fn locked_entries_in_a_row_are_no_circle() {
+    let text = "
+actions:
+  - { name: a, lock: db, run: x }
+  - name: g
+    lock: net
+    parallel:
+      - { name: b, run: x }
+      - { name: c, needs: [a], run: x }
+  - { name: d, lock: db, run: x }
+";
+    assert_eq!(holds(&plan(text)), "a@0:db b@1:net c@1:net d@3:db");
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The tables with the columns that number their rows; what others refer to comes before them.
-pub(crate) const TABLES: [(&str, &str); 12] = [
+pub(crate) const TABLES: [(&str, &str); 13] = [
     ("deliveries", "id"),
     ("refusals", "id"),
     ("ref_moves", "id"),
@@ -24,6 +24,7 @@ pub(crate) const TABLES: [(&str, &str); 12] = [
     ("effects", "sequence"),
     ("probes", "id"),
     ("successes", "inputs"),
+    ("estates", "run"),
     ("records", "kind, name"),
     ("record_versions", "kind, name, version"),
     ("audit", "id"),

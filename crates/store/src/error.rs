@@ -22,12 +22,15 @@ pub enum StoreError {
     /// The store was closed.
     #[error("use the store: it is closed")]
     Closed,
+    /// It was the holder of a lease that wrote, and another server has the lease now.
+    #[error("use the store: another server performs now")]
+    Fenced,
 }
 
 /// A commit was not written.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CommitError {
-    /// The run has moved on, or exists already.
+    /// The run has moved on, or was to be made and it or a newer one is there.
     #[error("commit to run {run}: it no longer has {expected} events")]
     Conflict {
         /// The run.

@@ -1,19 +1,21 @@
 //! What callers ask of a writer task: typed operations with a place for the answer.
 
 use pipekeeper_engine::{AdoptedNode, EffectKey};
-use pipekeeper_model::{Digest, RunId, Timestamp};
+use pipekeeper_model::{Digest, Name, RunId, Timestamp};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    Accepted, AuditEntry, Change, ChangeError, Commit, CommitError, DeliveryId, DeliverySettlement,
-    NewDelivery, Refusal, RunSummary, StoreError, rows::to_i64,
+    Accepted, AuditEntry, Change, ChangeError, Claim, Claimed, Commit, CommitError, DeliveryId,
+    DeliverySettlement, Epoch, Estate, Loss, NewDelivery, Refusal, RunSummary, StoreError, rows::to_i64,
 };
 
 /// One operation, its answer once applied, and the one who waits for it. The answer leaves after the commit alone.
 #[derive(Debug)]
 pub(crate) struct Ask<B, A, E = StoreError> {
     pub(crate) body: B,
+    /// As whose holder it is written, if it matters.
+    pub(crate) epoch: Option<Epoch>,
     pub(crate) answer: Option<Result<A, E>>,
     pub(crate) reply: oneshot::Sender<Result<A, E>>,
 }
@@ -22,11 +24,12 @@ pub(crate) struct Ask<B, A, E = StoreError> {
 pub(crate) async fn ask<B, A, E: From<StoreError>>(
     jobs: &mpsc::Sender<Job>,
     job: fn(Ask<B, A, E>) -> Job,
-    body: B,
+    (body, epoch): (B, Option<Epoch>),
 ) -> Result<A, E> {
     let (reply, answer) = oneshot::channel();
     let job = job(Ask {
         body,
+        epoch,
         answer: None,
         reply,
     });
@@ -47,8 +50,33 @@ pub(crate) enum Job {
     Quarantine(Ask<Quarantine, ()>),
     Change(Ask<Changes, (), ChangeError>),
     Expire(Ask<Timestamp, u64>),
+    Tidy(Ask<Tidying, u64>),
+    Claim(Ask<Claim, Claimed>),
+    Release(Ask<Epoch, ()>),
     Check(Ask<(), ()>),
     Close(Ask<(), ()>),
+}
+
+/// What is the same for operations of every kind.
+macro_rules! of_any {
+    ($job:expr, $ask:ident => $what:expr) => {
+        match $job {
+            Job::Accept($ask) => $what,
+            Job::Refuse($ask) => $what,
+            Job::Settle($ask) => $what,
+            Job::Reopen($ask) => $what,
+            Job::Commit($ask) => $what,
+            Job::SettleEffects($ask) => $what,
+            Job::Remember($ask) => $what,
+            Job::Quarantine($ask) => $what,
+            Job::Change($ask) => $what,
+            Job::Expire($ask) => $what,
+            Job::Tidy($ask) => $what,
+            Job::Claim($ask) => $what,
+            Job::Release($ask) => $what,
+            Job::Check($ask) | Job::Close($ask) => $what,
+        }
+    };
 }
 
 impl Job {
@@ -65,10 +93,30 @@ impl Job {
             | Self::Quarantine(_)
             | Self::Change(_)
             | Self::Expire(_)
+            | Self::Tidy(_)
+            | Self::Claim(_)
+            | Self::Release(_)
             | Self::Check(_)
             | Self::Close(_) => 0,
         }
     }
+}
+
+/// What is done about ended runs and old deliveries.
+#[derive(Debug)]
+pub(crate) enum Tidying {
+    /// Keeps what they left.
+    Keep(Vec<Estate>),
+    /// Notes what of that is gone.
+    GiveUp(Vec<Loss>),
+    /// Removes runs.
+    Runs(Vec<RunId>),
+    /// Removes settled deliveries.
+    Deliveries {
+        project: Name,
+        before: Timestamp,
+        limit: u32,
+    },
 }
 
 /// A success to keep for later runs.
@@ -160,21 +208,30 @@ impl<B, A, E: From<StoreError>> Ask<B, A, E> {
 }
 
 impl Job {
+    /// As whose holder it is written, if it matters.
+    pub(crate) fn epoch(&self) -> Option<Epoch> {
+        of_any!(self, ask => ask.epoch)
+    }
+
+    /// Forgets the answer of a try that was rolled back.
+    pub(crate) fn forget_answer(&mut self) {
+        of_any!(self, ask => ask.answer = None);
+    }
+
+    /// Answers without writing anything.
+    #[expect(clippy::useless_conversion, reason = "the errors of answers differ")]
+    pub(crate) fn refuse(&mut self, error: StoreError) {
+        of_any!(self, ask => ask.answer = Some(Err(error.into())));
+    }
+
+    /// Whether it was answered so.
+    pub(crate) fn is_refused(&self) -> bool {
+        of_any!(self, ask => matches!(ask.answer, Some(Err(_))))
+    }
+
     /// Tells the caller what became of it.
     pub(crate) fn send(self, failure: Option<&StoreError>) {
-        match self {
-            Self::Accept(ask) => ask.send(failure),
-            Self::Refuse(ask) => ask.send(failure),
-            Self::Settle(ask) => ask.send(failure),
-            Self::Reopen(ask) => ask.send(failure),
-            Self::Commit(ask) => ask.send(failure),
-            Self::SettleEffects(ask) => ask.send(failure),
-            Self::Remember(ask) => ask.send(failure),
-            Self::Quarantine(ask) => ask.send(failure),
-            Self::Change(ask) => ask.send(failure),
-            Self::Expire(ask) => ask.send(failure),
-            Self::Check(ask) | Self::Close(ask) => ask.send(failure),
-        }
+        of_any!(self, ask => ask.send(failure));
     }
 }
 

@@ -5,7 +5,9 @@
 mod backup;
 mod copy;
 mod error;
+mod estates;
 mod job;
+mod lease;
 mod memory;
 mod postgres;
 mod records;
@@ -21,6 +23,8 @@ use pipekeeper_model::{Digest, Name, RunId};
 pub use backup::{BackupError, back_up_sqlite, restore_sqlite};
 pub use copy::{Copied, CopyError, copy};
 pub use error::{CommitError, StoreError};
+pub use estates::{Estate, Estates, Gone, GoneWhy, Left, LeftFile, Loss, Part, StoredEstate};
+pub use lease::{Claim, Claimed, Epoch, Hint, Lease};
 pub use memory::MemoryStore;
 pub use postgres::{ConnectError, PostgresStore, PostgresUrl, UrlError, is_empty};
 pub use records::{
@@ -84,10 +88,11 @@ pub trait Store: Send + Sync {
     /// The greatest run number so far; 0 if there is none.
     async fn last_run(&self) -> Result<u64, StoreError>;
 
-    /// Appends events and everything that belongs to them, if the run still has `expected` events.
+    /// Appends events and everything that belongs to them, if the run still has `expected` events. A new run, of which 0 are
+    /// expected, comes after all others: who is older than another is never found out later.
     ///
     /// # Errors
-    /// [`CommitError::Conflict`] if it has not (or, for `expected` 0, exists), [`CommitError::Finished`] if it ended and
+    /// [`CommitError::Conflict`] if it has not (or, for `expected` 0, it or a newer run exists), [`CommitError::Finished`] if it ended and
     /// would go on, [`CommitError::NotPending`] if its delivery is settled already: then nothing was written.
     async fn commit(&self, commit: Commit) -> Result<(), CommitError>;
 
@@ -108,6 +113,9 @@ pub trait Store: Send + Sync {
 
     /// One run as lists show it.
     async fn summary(&self, run: RunId) -> Result<Option<RunSummary>, StoreError>;
+
+    /// The active runs with the number of their events, the oldest first.
+    async fn active(&self) -> Result<Vec<(RunId, u64)>, StoreError>;
 
     /// Runs, newest first.
     async fn runs(&self, filter: &RunFilter, limit: u32) -> Result<Vec<RunSummary>, StoreError>;

@@ -1,6 +1,7 @@
 //! The store in memory: for `pipe run` and the simulator. It keeps nothing beyond the process; entry: [`MemoryStore`].
 
 mod data;
+mod estates;
 mod registry;
 
 use std::sync::{
@@ -148,6 +149,10 @@ impl Store for MemoryStore {
 
     async fn summary(&self, run: RunId) -> Result<Option<RunSummary>, StoreError> {
         Ok(self.data()?.summary(run))
+    }
+
+    async fn active(&self) -> Result<Vec<(RunId, u64)>, StoreError> {
+        Ok(self.data()?.active())
     }
 
     async fn runs(&self, filter: &RunFilter, limit: u32) -> Result<Vec<RunSummary>, StoreError> {

@@ -10,13 +10,14 @@
 //! SQL holds no rules about runs; it only refuses what must never happen.
 
 mod deliveries;
+mod estates;
 mod failure;
+mod lease;
 mod open;
 mod pool;
 mod read;
 mod registry;
 mod runs;
-mod tenure;
 mod text;
 mod url;
 mod writer;
@@ -33,8 +34,8 @@ use sqlx::{PgPool, Row as _, postgres::PgRow};
 use tokio::sync::mpsc;
 
 use crate::{
-    Accepted, Commit, CommitError, Delivery, DeliveryId, DeliverySettlement, NewDelivery, RefMove, Refusal,
-    RunFilter, RunStamp, RunSummary, Store, StoreError, StoredEffect, StoredRun,
+    Accepted, Commit, CommitError, Delivery, DeliveryId, DeliverySettlement, Epoch, NewDelivery, RefMove,
+    Refusal, RunFilter, RunStamp, RunSummary, Store, StoreError, StoredEffect, StoredRun,
     job::{self, Ask, Job, PreparedCommit, Quarantine, Success},
     rows::Cells,
 };
@@ -46,16 +47,23 @@ pub(crate) use writer::begin;
 pub use open::{ConnectError, is_empty};
 pub use url::{PostgresUrl, UrlError};
 
-/// A store in a Postgres database. It wants to be closed: [`Store::close`] ends its writer in order.
-#[derive(Debug)]
+/// A store in a Postgres database. It wants to be closed: [`Store::close`] ends its writer in order. Its clones are closed
+/// together.
+#[derive(Clone, Debug)]
 pub struct PostgresStore {
     readers: PgPool,
+    /// Of the one who listens.
+    listening: PgPool,
     jobs: mpsc::Sender<Job>,
+    /// As whose holder it writes; none for what any server may write.
+    epoch: Option<Epoch>,
+    /// Tells this server's notifications from others'.
+    origin: u64,
 }
 
 impl PostgresStore {
     async fn ask<B, A, E: From<StoreError>>(&self, job: fn(Ask<B, A, E>) -> Job, body: B) -> Result<A, E> {
-        job::ask(&self.jobs, job, body).await
+        job::ask(&self.jobs, job, (body, self.epoch)).await
     }
 }
 
@@ -137,6 +145,10 @@ impl Store for PostgresStore {
         read::summary(&self.readers, run).await
     }
 
+    async fn active(&self) -> Result<Vec<(RunId, u64)>, StoreError> {
+        read::active(&self.readers).await
+    }
+
     async fn runs(&self, filter: &RunFilter, limit: u32) -> Result<Vec<RunSummary>, StoreError> {
         read::runs(&self.readers, filter, limit).await
     }
@@ -168,6 +180,7 @@ impl Store for PostgresStore {
     async fn close(&self) {
         // The only failure is that it is closed already.
         let _closed: Result<(), StoreError> = self.ask(Job::Close, ()).await;
+        self.listening.close().await;
         self.readers.close().await;
     }
 }

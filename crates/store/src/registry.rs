@@ -42,10 +42,18 @@ pub enum RecordKind {
     User,
     /// An access token, named by its hash and owned by its user.
     Token,
+    /// A name that was somebody's who was removed: nobody gets it unless an admin says so.
+    FormerUser,
     /// A browser's session, named by its hash and owned by its user.
     Session,
     /// A link that may be used once, named by its hash.
     Link,
+    /// What an issuer calls somebody, named by a hash of it and owned by their user.
+    Subject,
+    /// The sealed value of a secret, named like its document and owned by what pipelines call it.
+    Secret,
+    /// A run that somebody wants kept whatever its age, named by its number and owned by its project.
+    KeptRun,
 }
 
 impl RecordKind {
@@ -55,16 +63,27 @@ impl RecordKind {
             Self::Document => "document",
             Self::User => "user",
             Self::Token => "token",
+            Self::FormerUser => "former_user",
             Self::Session => "session",
             Self::Link => "link",
+            Self::Subject => "subject",
+            Self::Secret => "secret",
+            Self::KeptRun => "kept_run",
         }
     }
 
-    /// Whether every version of it is kept. What holds a secret's hash is not.
+    /// Whether every version of it is kept. What holds a secret, or the hash of one, is not.
     pub fn has_history(self) -> bool {
         match self {
             Self::Document => true,
-            Self::User | Self::Token | Self::Session | Self::Link => false,
+            Self::User
+            | Self::Token
+            | Self::FormerUser
+            | Self::Session
+            | Self::Link
+            | Self::Subject
+            | Self::Secret
+            | Self::KeptRun => false,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Rows of any database to values and back. A row that cannot be read is an error with its place, never a panic.
 
+mod estates;
 mod registry;
 
 use std::borrow::Cow;
@@ -12,6 +13,7 @@ use crate::{
     Delivery, DeliveryId, NewDelivery, Refusal, RunStamp, RunSummary, StoreError, StoredEffect, StoredRun,
 };
 
+pub(crate) use estates::{loss_column, stored_estate};
 pub(crate) use registry::{audit, record, record_version};
 
 /// A row of a database, its columns by name; each database says how it keeps these few types.
@@ -151,6 +153,10 @@ pub(crate) fn stamp(row: &impl Cells) -> Result<RunStamp, Unreadable> {
         version: number(row, "version")?,
         quarantined: row.text_or_null("quarantined")?.map(Cow::into_owned),
     })
+}
+
+pub(crate) fn run_version(row: &impl Cells) -> Result<(RunId, u64), Unreadable> {
+    Ok((RunId(number(row, "id")?), number(row, "version")?))
 }
 
 /// What the rows of a run make.

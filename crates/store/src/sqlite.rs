@@ -4,6 +4,7 @@
 //! runs; it only refuses what must never happen.
 
 mod deliveries;
+mod estates;
 mod exclusive;
 mod failure;
 mod open;
@@ -41,7 +42,7 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     async fn ask<B, A, E: From<StoreError>>(&self, job: fn(Ask<B, A, E>) -> Job, body: B) -> Result<A, E> {
-        job::ask(&self.jobs, job, body).await
+        job::ask(&self.jobs, job, (body, None)).await
     }
 
     /// The connections that read.
@@ -126,6 +127,10 @@ impl Store for SqliteStore {
 
     async fn summary(&self, run: RunId) -> Result<Option<RunSummary>, StoreError> {
         read::summary(&self.readers, run).await
+    }
+
+    async fn active(&self) -> Result<Vec<(RunId, u64)>, StoreError> {
+        read::active(&self.readers).await
     }
 
     async fn runs(&self, filter: &RunFilter, limit: u32) -> Result<Vec<RunSummary>, StoreError> {

@@ -9,8 +9,8 @@ use std::{
 
 use pipekeeper_engine::{
     AdoptedNode, AttemptPhase, Bypass, CancelReason, Earlier, Envelope, Fact, Input, NodeState, Origin,
-    Person, Requester, Run, RunPhase, RunRequest, Seen, Snapshot, Standing, Unnamed, Verdict, approvers,
-    decide, evolve,
+    Person, Requester, Run, RunPhase, RunRequest, Seen, Signature, Snapshot, Standing, Unnamed, Verdict,
+    approvers, decide, evolve,
 };
 use pipekeeper_model::{
     Actor, AttemptId, AttemptOutcome, AttemptRecord, Digest, EventKind, Holder, Millis, Name, NodeId,
@@ -77,6 +77,7 @@ fn node(name: &str, needs: Vec<NodeId>, section: Section, body: Body) -> Node {
         timeout: Millis::minutes(1),
         retry: Retry::default(),
         locks: Vec::new(),
+        hold: None,
         place: Place { line: 1, column: 1 },
         body,
     }
@@ -119,6 +120,7 @@ fn request() -> Arc<RunRequest> {
             on_failure: OnFailure::Stop,
             concurrency: None,
             features: Vec::new(),
+            environments: BTreeMap::new(),
         },
         context: RunContext {
             event: TriggerEvent {
@@ -211,13 +213,16 @@ fn inputs(run: &Run) -> Vec<Input> {
 }
 
 /// Everybody is who they were, or they are gone, or nobody was asked.
-fn standings(run: &Run, attempt: AttemptId) -> Vec<BTreeMap<Name, Option<Standing>>> {
-    let names = approvers(run, attempt.node);
-    if names.is_empty() {
+fn standings(run: &Run, attempt: AttemptId) -> Vec<BTreeMap<Signature, Option<Standing>>> {
+    let signed = approvers(run, attempt.node);
+    if signed.is_empty() {
         return vec![BTreeMap::new()];
     }
     let all = |standing: &dyn Fn(&Name) -> Option<Standing>| {
-        names.iter().map(|name| (name.clone(), standing(name))).collect()
+        signed
+            .iter()
+            .map(|one| (one.clone(), standing(&one.person)))
+            .collect()
     };
     vec![
         all(&|name| Some(standing(name.as_str()))),

@@ -24,6 +24,7 @@ mod wire;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -39,7 +40,7 @@ use self::{
     lane::{Lane, Order, Request},
     spares::Spares,
 };
-use crate::{Backend, Launch, LaunchError, Observation, Ticket, lanes::Lanes};
+use crate::{Backend, Capacity, Launch, LaunchError, Observation, Ticket, lanes::Lanes};
 
 /// What a local backend is made with.
 #[derive(Debug)]
@@ -52,8 +53,19 @@ pub struct LocalOptions {
     pub agent: AgentProgram,
     /// The host's variables that every attempt sees, `PATH` among them.
     pub host_env: BTreeMap<String, String>,
+    /// How many attempts may be at work at once.
+    pub attempts: NonZeroUsize,
     /// Where observations go.
     pub on_observation: mpsc::UnboundedSender<Observation>,
+}
+
+/// How many attempts may be at work at once on this host unless somebody says otherwise: four for each of its processors, for
+/// most of them wait for something else most of the time, and at least eight.
+pub fn usual_attempts() -> NonZeroUsize {
+    const LEAST: NonZeroUsize = NonZeroUsize::new(8).unwrap();
+    const EACH: NonZeroUsize = NonZeroUsize::new(4).unwrap();
+    std::thread::available_parallelism()
+        .map_or(LEAST, |processors| processors.saturating_mul(EACH).max(LEAST))
 }
 
 /// The program that supervises attempts.
@@ -128,6 +140,13 @@ impl LocalBackend {
 impl Backend for LocalBackend {
     fn supports(&self, _: &Name) -> &BTreeSet<Feature> {
         &self.features
+    }
+
+    fn capacity(&self, _: &Name, _: Option<&Name>) -> Option<Capacity> {
+        Some(Capacity {
+            place: 0,
+            attempts: self.shared.options.attempts,
+        })
     }
 
     fn knows(&self, attempt: AttemptId) -> bool {

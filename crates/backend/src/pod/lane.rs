@@ -33,6 +33,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_secs(25);
 /// How long a pod that ended may still have a record on its way.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+/// A timer that is late by more is that of a process that slept.
+const SLEPT: Duration = Duration::from_secs(5);
 
 /// What a lane is told.
 pub(super) enum Request {
@@ -379,8 +381,31 @@ impl Lane {
             .min()
     }
 
+    /// A process that slept for so long knows nothing of what others did to the pod meanwhile: it looks before it judges by
+    /// old news.
+    fn has_slept(&mut self, now: Instant) -> bool {
+        let why = self.why.as_ref().map(|(why, since)| *since + why.patience);
+        let end = self.end_due.as_ref().map(|(at, _)| *at);
+        let due = [why, end, self.removal_due].into_iter().flatten().min();
+        if due.is_none_or(|due| now.saturating_duration_since(due) <= SLEPT) {
+            return false;
+        }
+        if let Some((_, since)) = &mut self.why {
+            *since = now;
+        }
+        if let Some((at, _)) = &mut self.end_due {
+            *at = now + LAST_WORDS;
+        }
+        self.removal_due = self.removal_due.map(|_| now + LAST_WORDS);
+        self.look();
+        true
+    }
+
     async fn due(&mut self) -> io::Result<()> {
         let now = Instant::now();
+        if self.has_slept(now) {
+            return Ok(());
+        }
         if let Some((_, reason)) = self.end_due.take_if(|(at, _)| *at <= now) {
             return self.end(reason).await;
         }

@@ -5,7 +5,10 @@ use std::{
     io::{self, ErrorKind, Write},
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use pipekeeper_agent::protocol::{AttemptDir, ExitRecord, FileError};
@@ -269,9 +272,12 @@ fn missing<'a>(tail: &[u8], bytes: usize, copy: &'a [u8]) -> Missing<'a> {
 /// A name beside a file that nobody else writes to, not even another server on the same folder.
 pub(super) fn beside(path: &Path) -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
+    // In containers every server may be process 1.
+    static OURS: OnceLock<u64> = OnceLock::new();
+    let ours = OURS.get_or_init(|| getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id())));
     let mut name = path.file_name().unwrap_or_default().to_owned();
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    name.push(format!(".{}-{number}.new", std::process::id()));
+    name.push(format!(".{ours:x}-{number}.new"));
     path.with_file_name(name)
 }
 

@@ -48,6 +48,7 @@ impl World for LocalWorld {
                 args: vec!["agent".to_owned()],
             },
             host_env: BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap())]),
+            attempts: pipekeeper_backend::usual_attempts(),
             on_observation,
         });
         (Arc::new(backend), observations)

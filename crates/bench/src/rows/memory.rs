@@ -16,6 +16,8 @@ use crate::{
 
 const RUNS: usize = 1_000;
 const ROUNDS: usize = 1;
+/// Runs that are listed at once.
+const PAGE: usize = 500;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 pub(super) fn measure() -> Result<Vec<Figure>> {
@@ -33,12 +35,12 @@ pub(super) fn measure() -> Result<Vec<Figure>> {
         family.add(all);
         runtime.block_on(async {
             burst(&served, &repository, 0, RUNS).await?;
-            wait_for_gates(&served).await
+            wait_for_gates(&served, RUNS).await
         })?;
         waiting.add(settled(&served)?.0);
         served.stop()?;
         let served = Served::start(&user, &repository.bare)?;
-        runtime.block_on(wait_for_gates(&served))?;
+        runtime.block_on(wait_for_gates(&served, RUNS))?;
         again.add(settled(&served)?.0);
         served.stop()?;
     }
@@ -63,28 +65,29 @@ fn settled(served: &Served) -> Result<(f64, f64)> {
     served.memory()
 }
 
-async fn wait_for_gates(served: &Served) -> Result<()> {
+/// Waits until so many runs wait for a person.
+pub(super) async fn wait_for_gates(served: &Served, runs: usize) -> Result<()> {
     let started = Instant::now();
     loop {
         let mut found = 0;
-        for before in [RUNS + 1, RUNS / 2 + 1] {
-            let path = format!("/api/v1/runs?active=true&limit=500&before={before}");
+        let mut before = runs + 1;
+        while before > 1 {
+            let path = format!("/api/v1/runs?active=true&limit={PAGE}&before={before}");
             let answer = http::json(&served.address, &path).await?;
-            let runs = answer
+            let all = answer
                 .get("runs")
-                .and_then(|runs| runs.as_array())
+                .and_then(|all| all.as_array())
                 .context("no runs")?;
-            found += runs
-                .iter()
-                .filter(|run| run.get("needs_person").is_some_and(|needs| needs == true))
-                .count();
+            let waits = |run: &&serde_json::Value| run.get("needs_person").is_some_and(|needs| needs == true);
+            found += all.iter().filter(waits).count();
+            before = before.saturating_sub(PAGE);
         }
-        if found == RUNS {
+        if found == runs {
             return Ok(());
         }
         ensure!(
             started.elapsed() < PATIENCE,
-            "{found} of {RUNS} runs wait at their gate"
+            "{found} of {runs} runs wait at their gate"
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -7,6 +7,7 @@ mod memory;
 mod pages;
 mod pods;
 mod push;
+mod replicas;
 mod scheduling;
 mod start;
 mod step;
@@ -26,8 +27,11 @@ pub(crate) const ROWS: &[Row] = &[
     ("start", start::measure),
     ("engine", engine::measure),
     ("webhook", webhook::measure),
+    ("webhook-postgres", webhook::measure_postgres),
     ("push", push::measure),
     ("scheduling", scheduling::measure),
+    ("scheduling-postgres", scheduling::measure_postgres),
+    ("replicas", replicas::measure),
     ("pods", pods::measure),
     ("pods-many", pods::measure_many),
     ("logs", logs::measure),

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use tokio::runtime::Builder;
 
 use crate::{
+    database::Database,
     figure::{Figure, Samples, Target},
     forge::Repository,
     http::{self, Connection},
@@ -23,15 +24,41 @@ const ROUNDS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 pub(super) fn measure() -> Result<Vec<Figure>> {
+    Ok(vec![on(
+        None,
+        1,
+        "200 webhooks about 200 commits, until their 200 runs of one step have ended",
+    )?])
+}
+
+pub(super) fn measure_postgres() -> Result<Vec<Figure>> {
+    let database = Database::make()?;
+    let one = on(Some(&database), 1, "the same on Postgres")?;
+    drop(database);
+    let database = Database::make()?;
+    let three = on(
+        Some(&database),
+        3,
+        "the same on Postgres, the webhooks in turn at three servers",
+    )?;
+    Ok(vec![one, three])
+}
+
+/// So many servers of one store.
+fn on(database: Option<&Database>, servers: usize, what: &'static str) -> Result<Figure> {
     let user = User::new()?;
     let told = user.told().display().to_string();
     let pipeline = format!(
         "on: {{ push: {{ branches: [main] }} }}\nactions:\n  - {{ name: work, run: 'echo $PIPE_SHA >> {told}' }}\n"
     );
     let repository = Repository::make(&user, &pipeline, 1 + ROUNDS * RUNS)?;
-    let served = Served::start(&user, &repository.bare)?;
+    let address = database.map(Database::address);
+    let all: Vec<Served> = (0..servers)
+        .map(|_| Served::start_on(&user, &repository.bare, address))
+        .collect::<Result<_>>()?;
+    let served = all.first().context("no server")?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(burst(&served, &repository, 0, 1))?;
+    runtime.block_on(spread(&all, &repository, 0, 1))?;
     wait_for_lines(&user.told(), 1)?;
     user.take_told()?;
     let script = format!("i=0; while [ $i -lt {RUNS} ]; do i=$((i+1)); sh -c \"echo $i >> {told}\"; done");
@@ -39,9 +66,9 @@ pub(super) fn measure() -> Result<Vec<Figure>> {
     for round in 0..ROUNDS {
         let first = 1 + round * RUNS;
         let started = Instant::now();
-        runtime.block_on(burst(&served, &repository, first, RUNS))?;
+        runtime.block_on(spread(&all, &repository, first, RUNS))?;
         wait_for_lines(&user.told(), RUNS)?;
-        runtime.block_on(wait_until_idle(&served))?;
+        runtime.block_on(wait_until_idle(served))?;
         ours.add(RUNS as f64 / started.elapsed().as_secs_f64());
         let ran = user.take_told()?;
         let distinct: BTreeSet<&str> = ran.iter().map(String::as_str).collect();
@@ -59,15 +86,37 @@ pub(super) fn measure() -> Result<Vec<Figure>> {
         floor.add(RUNS as f64 / user.time_shell(&script)?.as_secs_f64());
         user.check_told(RUNS)?;
     }
-    runtime.block_on(check_outcomes(&served))?;
-    served.stop()?;
-    Ok(vec![Figure {
-        what: "200 webhooks about 200 commits, until their 200 runs of one step have ended",
+    runtime.block_on(check_outcomes(served))?;
+    for served in all {
+        served.stop()?;
+    }
+    Ok(Figure {
+        what,
         unit: "/s",
         ours,
         floor: Some(("200 × `sh -c` in a loop", floor)),
-        target: Target::AtLeast(150.0),
-    }])
+        target: if database.is_some() {
+            Target::None
+        } else {
+            Target::AtLeast(150.0)
+        },
+    })
+}
+
+/// Delivers so many commits in turn to these servers, over one connection to each.
+async fn spread(servers: &[Served], repository: &Repository, first: usize, count: usize) -> Result<()> {
+    let mut connections = Vec::new();
+    for served in servers {
+        connections.push((Connection::open(&served.address).await?, &served.hook));
+    }
+    for number in first..first + count {
+        let turn = number % connections.len();
+        let (connection, hook) = connections.get_mut(turn).context("no server")?;
+        let request = repository.delivery(hook, number)?;
+        let answer = connection.send(&request).await?;
+        ensure!(answer.status == 202, "a delivery was answered {}", answer.status);
+    }
+    Ok(())
 }
 
 /// Delivers so many commits over one connection, as fast as they are answered.

@@ -1,12 +1,13 @@
-//! 32 kept connections that deliver signed pushes of 8 KiB, beside axum and a group commit alone.
+//! 32 kept connections that deliver signed pushes of 8 KiB, beside axum and a group commit alone, on each database.
 
 use std::{collections::VecDeque, path::Path, time::Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, postgres::PgConnectOptions, sqlite::SqliteConnectOptions};
 use tokio::{runtime::Builder, task::JoinSet};
 
 use crate::{
+    database::Database,
     figure::{Figure, Samples, Target},
     forge::{NOTHING, Repository, delivery},
     http::Connection,
@@ -20,10 +21,19 @@ const ROUNDS: usize = 9;
 const SIZE: usize = 8 * 1024;
 
 pub(super) fn measure() -> Result<Vec<Figure>> {
+    on(None)
+}
+
+pub(super) fn measure_postgres() -> Result<Vec<Figure>> {
+    on(Some(&Database::make()?))
+}
+
+fn on(database: Option<&Database>) -> Result<Vec<Figure>> {
     let user = User::new()?;
     let repository = Repository::make(&user, "on: { manual: true }\nactions: [{ run: 'true' }]\n", 1)?;
-    let served = Served::start(&user, &repository.bare)?;
-    let floor = Served::start_floor(&user)?;
+    let address = database.map(Database::address);
+    let served = Served::start_on(&user, &repository.bare, address)?;
+    let floor = Served::start_floor(&user, address)?;
     let (mut ours, mut bare) = (Load::default(), Load::default());
     for round in 0..=ROUNDS {
         let is_warm = round > 0;
@@ -33,17 +43,34 @@ pub(super) fn measure() -> Result<Vec<Figure>> {
     served.stop()?;
     drop(floor);
     let sent = (ROUNDS + 1) * CLIENTS * EACH;
-    count(&data(&user).join("pipekeeper.db"), sent)?;
-    count(&user.path("floor/floor.db"), sent)?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    match address {
+        Some(address) => {
+            runtime.block_on(count_in_postgres(address, "deliveries", sent))?;
+            runtime.block_on(count_in_postgres(address, "floor", sent))?;
+        }
+        None => {
+            runtime.block_on(count(&data(&user).join("pipekeeper.db"), sent))?;
+            runtime.block_on(count(&user.path("floor/floor.db"), sent))?;
+        }
+    }
     let single = |samples: &Samples, share| Samples::from_iter([samples.quantile(share)]);
-    let floor = |share| Some(("axum and group commit", single(&bare.waits, share)));
+    let name = match database {
+        Some(_) => "axum and group commit into Postgres",
+        None => "axum and group commit",
+    };
+    let floor = |share| Some((name, single(&bare.waits, share)));
     Ok(vec![
         Figure {
             what: "signed 8 KiB pushes from 32 clients, 202 after the commit; 0 lost, 0 doubled",
             unit: "/s",
             ours: ours.rates,
-            floor: Some(("axum and group commit", bare.rates)),
-            target: Target::RatioAtLeast(0.5),
+            floor: Some((name, bare.rates)),
+            target: if database.is_some() {
+                Target::None
+            } else {
+                Target::RatioAtLeast(0.5)
+            },
         },
         Figure {
             what: "the same, p50 of the answer",
@@ -116,14 +143,24 @@ async fn client(mut connection: Connection, requests: VecDeque<Vec<u8>>) -> Resu
 }
 
 /// Checks that every delivery was stored, and once.
-fn count(database: &Path, sent: usize) -> Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let (rows, distinct): (i64, i64) = runtime.block_on(async {
-        let mut connection = SqliteConnectOptions::new().filename(database).connect().await?;
-        sqlx::query_as("SELECT count(*), count(DISTINCT forge_id) FROM deliveries")
-            .fetch_one(&mut connection)
-            .await
-    })?;
+async fn count(database: &Path, sent: usize) -> Result<()> {
+    let mut connection = SqliteConnectOptions::new().filename(database).connect().await?;
+    let found = sqlx::query_as("SELECT count(*), count(DISTINCT forge_id) FROM deliveries")
+        .fetch_one(&mut connection)
+        .await?;
+    check(found, sent)
+}
+
+async fn count_in_postgres(address: &str, table: &str, sent: usize) -> Result<()> {
+    let mut connection = address.parse::<PgConnectOptions>()?.connect().await?;
+    let question = format!("SELECT count(*), count(DISTINCT forge_id) FROM {table}");
+    let found = sqlx::query_as(AssertSqlSafe(question))
+        .fetch_one(&mut connection)
+        .await?;
+    check(found, sent)
+}
+
+fn check((rows, distinct): (i64, i64), sent: usize) -> Result<()> {
     let sent = i64::try_from(sent).context("count")?;
     ensure!(
         rows == sent && distinct == sent,

@@ -11,13 +11,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use async_trait::async_trait;
 use pipekeeper_engine::{Origin, RunRequest};
 use pipekeeper_forge::{ForgeEvent, Push};
-use pipekeeper_model::{EventKind, GitRef, Sha};
+use pipekeeper_model::{EventKind, GitRef, Name, Sha};
 use pipekeeper_source::{Permanence, Repository, Source, SourceError, SourceText, Want};
 use pipekeeper_spec::{Admission, ChangedPaths, Pipeline, SourceFile};
 use pipekeeper_store::{Delivery, DeliveryOutcome, RefMove, Store};
 
 use self::planning::{Occasion, event, idle_triggers};
-use crate::{Admitted, Intake, IntakeError, Wish, WishOf};
+use crate::{Admitted, Environments, Intake, IntakeError, Wish, WishOf};
 
 pub use projects::{Patterns, Project, Projects};
 pub use supplies::{GitSupplies, digest_entries};
@@ -33,6 +33,7 @@ pub struct GitIntake {
     source: Arc<dyn Source>,
     trees: Arc<dyn Source>,
     store: Arc<dyn Store>,
+    environments: Arc<dyn Environments>,
 }
 
 /// One pipeline of a commit that may be started.
@@ -42,18 +43,20 @@ struct Candidate {
 }
 
 impl GitIntake {
-    /// An intake over these projects, their mirrors and the working trees that people sent.
+    /// An intake over these projects, their mirrors, the working trees that people sent, and the environments.
     pub fn new(
         projects: Arc<Projects>,
         source: Arc<dyn Source>,
         trees: Arc<dyn Source>,
         store: Arc<dyn Store>,
+        environments: Arc<dyn Environments>,
     ) -> Self {
         Self {
             projects,
             source,
             trees,
             store,
+            environments,
         }
     }
 
@@ -159,8 +162,9 @@ impl Intake for GitIntake {
     async fn admit(&self, delivery: &Delivery) -> Result<Admitted, IntakeError> {
         let received = &delivery.received;
         let Some(project) = self.projects.get(&received.project) else {
-            let reason = format!("the project `{}` is not configured any more", received.project);
-            return Err(IntakeError::Terminal { reason });
+            // Another server may have heard of it first.
+            let reason = format!("the project `{}` is not known here", received.project);
+            return Err(IntakeError::Transient { reason });
         };
         match pipekeeper_forge::parse(project.forge, &received.event, &received.body) {
             Ok(ForgeEvent::Push(push)) => self.push(project, &push, delivery).await,
@@ -189,6 +193,15 @@ impl Intake for GitIntake {
         };
         let commits: Vec<Sha> = coming.iter().filter_map(pushed).collect();
         self.source.prefetch(&project.repository, &commits).await;
+    }
+
+    async fn changed_rules(&self, request: &RunRequest) -> Result<Vec<Name>, IntakeError> {
+        if request.plan.environments.is_empty() {
+            return Ok(Vec::new());
+        }
+        let known = self.environments.of(&request.project).await;
+        let known = known.map_err(transient)?;
+        Ok(pipekeeper_spec::changed_rules(&request.plan, &known))
     }
 
     async fn wish(&self, wish: &Wish) -> Result<Arc<RunRequest>, IntakeError> {

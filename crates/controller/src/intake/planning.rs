@@ -71,10 +71,12 @@ impl GitIntake {
             );
             return Err(IntakeError::Terminal { reason });
         }
+        let environments = self.environments.of(&project.name).await.map_err(transient)?;
         let planned = candidate.pipeline.plan(&PlanRequest {
             event,
             params,
             selected,
+            environments: &environments,
         });
         let plan = planned.map_err(|errors| IntakeError::Terminal {
             reason: errors

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use pipekeeper_backend::{KeepWorkspace, LaunchError, Orphan, SecretValue, SourceInput, Tier};
 use pipekeeper_engine::{Origin, RunRequest};
-use pipekeeper_model::{Digest, Sha, plan::Secret};
+use pipekeeper_model::{Digest, Sha, plan::Work};
 use pipekeeper_source::{Permanence, Repository, Source, SourceError};
 
 use super::{Patterns, Projects};
-use crate::{CacheTiers, Habits, SecretSource, Supplies};
+use crate::{CacheTiers, Habits, SecretAsking, SecretSource, Supplies};
 
 /// Supplies from git mirrors.
 pub struct GitSupplies {
@@ -42,8 +42,8 @@ impl GitSupplies {
         let project = self
             .projects
             .get(&request.project)
-            .ok_or_else(|| LaunchError::Terminal {
-                reason: format!("the project `{}` is not configured any more", request.project),
+            .ok_or_else(|| LaunchError::Transient {
+                reason: format!("the project `{}` is not known here", request.project),
             })?;
         let sha = request
             .context
@@ -80,16 +80,18 @@ impl Supplies for GitSupplies {
         Ok(digest_entries(ids.iter().filter(|(path, _)| wanted.admit(path))))
     }
 
-    async fn secrets(
-        &self,
-        request: &RunRequest,
-        wanted: &[Secret],
-    ) -> Result<Vec<SecretValue>, LaunchError> {
-        if wanted.is_empty() {
+    async fn secrets(&self, request: &RunRequest, work: &Work) -> Result<Vec<SecretValue>, LaunchError> {
+        if work.secrets.is_empty() {
             return Ok(Vec::new());
         }
-        let tier = self.cache_tiers(request).writes;
-        self.secrets.values(&request.project, tier, wanted).await
+        let asking = SecretAsking {
+            project: &request.project,
+            tier: self.cache_tiers(request).writes,
+            event: request.context.event.kind,
+            environment: work.environment.as_ref(),
+            images: work.steps.iter().map(|step| step.image.as_deref()).collect(),
+        };
+        self.secrets.values(&asking, &work.secrets).await
     }
 
     fn cache_tiers(&self, request: &RunRequest) -> CacheTiers {

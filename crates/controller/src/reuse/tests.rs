@@ -51,7 +51,7 @@ impl Supplies for Given {
         Ok(self.files.clone())
     }
 
-    async fn secrets(&self, _: &RunRequest, _: &[Secret]) -> Result<Vec<SecretValue>, LaunchError> {
+    async fn secrets(&self, _: &RunRequest, _: &Work) -> Result<Vec<SecretValue>, LaunchError> {
         Ok(Vec::new())
     }
 
@@ -110,6 +110,7 @@ impl Asked {
                 event: &event,
                 params: &BTreeMap::from_iter(level),
                 selected: None,
+                environments: &BTreeMap::new(),
             })
             .unwrap();
         let node = plan.find("build").unwrap();

@@ -5,7 +5,7 @@ use pipekeeper_model::{
     plan::{Body, OnFailure, Section, Start, defaults},
 };
 
-use super::{Draft, judge};
+use super::{Draft, environment, judge};
 use crate::{
     Before, Effect, Fact, daytime,
     fold::Fold,
@@ -22,18 +22,21 @@ impl Draft<'_> {
             if let Some(node) = self.settled.pop_first() {
                 self.halt_after(node);
                 self.look_again(node);
+                self.tell_environment(node);
             } else if let Some(node) = self.arrivals.pop_first() {
                 self.arrive(node);
             } else if self.open_main() == 0 && self.finally() == FinallyPhase::Before {
                 self.begin_finally();
-            } else {
+            } else if !self.touched.is_empty() {
+                self.look_at_locks();
+            } else if self.open_main() == 0 && self.open_finally() == 0 {
                 break;
+            } else if !self.fill_place() {
+                return;
             }
         }
-        if self.open_main() == 0 && self.open_finally() == 0 && !self.is_finished() {
+        if !self.is_finished() {
             self.finish();
-        } else {
-            self.fill_places();
         }
     }
 
@@ -59,14 +62,27 @@ impl Draft<'_> {
         self.record(Fact::RunHalted { node });
         let failed = self.name(node);
         for other in self.open_nodes(Section::Main) {
-            if !self.has_started(other) && !judge::judges_outcomes(self.node(other)) {
+            if !self.has_begun(other) && !judge::judges_outcomes(self.node(other)) {
                 let reason = SkipReason::EarlierFailure { node: failed.clone() };
-                self.record(Fact::NodeSkipped {
-                    node: other,
-                    reason,
-                    passes: false,
-                });
+                self.leave_out(other, reason);
             }
+        }
+    }
+
+    /// Ends a node that is not to start: what had attempts is told as cancelled, whatever became of these.
+    fn leave_out(&mut self, node: NodeId, reason: SkipReason) {
+        if self.was_tried(node) {
+            self.record(Fact::NodeFinished {
+                node,
+                outcome: Outcome::Cancelled,
+                reason: Some(reason.to_string()),
+            });
+        } else {
+            self.record(Fact::NodeSkipped {
+                node,
+                reason,
+                passes: false,
+            });
         }
     }
 
@@ -76,26 +92,48 @@ impl Draft<'_> {
         if !self.is_halted() && !self.was_voided(settled) {
             return;
         }
-        let waits = |id: &NodeId| self.state(*id) == Some(&NodeState::Waiting) && self.unsettled(*id) == 0;
+        let waits = |id: &NodeId| {
+            let is_waiting = self.state(*id) == Some(&NodeState::Waiting) && self.unsettled(*id) == 0;
+            is_waiting || self.is_unlocked(*id)
+        };
         let again: Vec<NodeId> = self.open_nodes(Section::Main).into_iter().filter(waits).collect();
         self.arrivals.extend(again);
     }
 
-    fn has_started(&self, node: NodeId) -> bool {
+    /// Whether a node had attempts, or has one.
+    fn was_tried(&self, node: NodeId) -> bool {
         match self.state(node) {
-            Some(NodeState::Running(_) | NodeState::Backoff { .. } | NodeState::Done(_)) => true,
-            Some(NodeState::Ready { tries, .. }) => tries.made() > 0,
+            Some(NodeState::Running(_) | NodeState::Done(_)) => true,
+            Some(_) | None => self.tries(node).made() > 0,
+        }
+    }
+
+    /// Whether a node goes on after a failure elsewhere: what was only taken back before it ran does not.
+    fn has_begun(&self, node: NodeId) -> bool {
+        match self.state(node) {
+            Some(NodeState::Running(_) | NodeState::Done(_)) => true,
+            Some(_) | None => self.tries(node).begun() > 0,
+        }
+    }
+
+    pub(super) fn tries(&self, node: NodeId) -> Tries {
+        match self.state(node) {
+            Some(NodeState::Ready { tries, .. } | NodeState::Backoff { tries, .. }) => *tries,
+            Some(NodeState::Running(live)) => live.tries,
             Some(NodeState::Waiting | NodeState::AwaitingStart { .. } | NodeState::AwaitingTime { .. }) => {
-                self.kept_tries(node).made() > 0
+                self.kept_tries(node)
             }
-            Some(NodeState::Deciding(_) | NodeState::Skipped { .. }) | None => false,
+            Some(NodeState::Deciding(_) | NodeState::Done(_) | NodeState::Skipped { .. }) | None => {
+                Tries::default()
+            }
         }
     }
 
     /// All needs of a node are settled: it is judged, and started if nothing else is waited for.
     fn arrive(&mut self, id: NodeId) {
         let Some(node) = self.node(id) else { return };
-        if self.state(id) != Some(&NodeState::Waiting) || self.is_pending() {
+        let (is_waiting, is_unlocked) = (self.state(id) == Some(&NodeState::Waiting), self.is_unlocked(id));
+        if !(is_waiting || is_unlocked) || self.is_pending() {
             return;
         }
         match (node.section, self.finally()) {
@@ -104,7 +142,7 @@ impl Draft<'_> {
         }
         match judge::judge(self, id, node) {
             // It had an attempt, before a gate in front opened again.
-            judge::Verdict::Skip { reason, .. } if self.has_started(id) => self.record(Fact::NodeFinished {
+            judge::Verdict::Skip { reason, .. } if self.was_tried(id) => self.record(Fact::NodeFinished {
                 node: id,
                 outcome: Outcome::Cancelled,
                 reason: Some(reason.to_string()),
@@ -122,12 +160,14 @@ impl Draft<'_> {
                 });
             }
             judge::Verdict::Wait => {}
+            judge::Verdict::Ask(gate) => self.begin(gate),
             judge::Verdict::Go if self.is_adopted(id) => self.record(Fact::NodeAdopted { node: id }),
+            judge::Verdict::Go if is_unlocked => self.begin(id),
             judge::Verdict::Go => self.await_start(id),
         }
     }
 
-    fn is_adopted(&self, id: NodeId) -> bool {
+    pub(super) fn is_adopted(&self, id: NodeId) -> bool {
         let is_work = self
             .node(id)
             .is_some_and(|node| matches!(node.body, Body::Work(_)));
@@ -168,11 +208,15 @@ impl Draft<'_> {
         }
     }
 
-    /// Nothing but a place, people or the node's own time is between it and its work.
+    /// Nothing but locks, a place, people or the node's own time is between it and its work.
     pub(super) fn begin(&mut self, id: NodeId) {
         let Some(node) = self.node(id) else { return };
         match &node.body {
-            Body::Work(_) => self.record(Fact::NodeReadied { node: id }),
+            // Windows come before locks, so that nobody has a lock over a weekend.
+            Body::Work(_) => self.ready(id),
+            Body::Approve(_) | Body::Wait(_) if self.lacks_locks(id) => {
+                self.record(Fact::NodeReadied { node: id });
+            }
             Body::Approve(gate) => {
                 let subject = subject(&self.body().request, node);
                 self.record(Fact::GateOpened {
@@ -226,26 +270,31 @@ impl Draft<'_> {
         }
     }
 
-    /// Gives free places to ready nodes, first in the plan first.
-    fn fill_places(&mut self) {
+    /// Gives a free place to a ready node, first in the plan first; tells whether there was one.
+    fn fill_place(&mut self) -> bool {
         let places = self.plan().max_parallel.unwrap_or(u32::MAX);
-        while self.running() < places {
-            let Some(id) = self.first_ready() else { break };
-            let tries = match self.state(id) {
-                Some(NodeState::Ready { tries, .. }) => *tries,
-                Some(_) | None => Tries::default(),
-            };
-            let attempt = AttemptId {
-                run: self.run(),
-                node: id,
-                number: tries.made() + 1,
-            };
-            self.record(Fact::AttemptScheduled {
-                attempt,
-                check_in_by: self.at() + defaults::CHECK_IN,
-            });
-            self.seek_or_launch(attempt);
+        if self.running() >= places {
+            return false;
         }
+        let Some(id) = self.first_ready() else {
+            return false;
+        };
+        // It may have waited long for its place or its locks.
+        if environment::is_closed(self, id) {
+            self.ready(id);
+            return true;
+        }
+        let attempt = AttemptId {
+            run: self.run(),
+            node: id,
+            number: self.tries(id).made() + 1,
+        };
+        self.record(Fact::AttemptScheduled {
+            attempt,
+            check_in_by: self.at() + defaults::CHECK_IN,
+        });
+        self.seek_or_launch(attempt);
+        true
     }
 
     fn begin_finally(&mut self) {
@@ -274,7 +323,7 @@ impl Draft<'_> {
             if matches!(self.state(node), Some(NodeState::Running(_))) {
                 continue;
             }
-            if self.has_started(node) {
+            if self.was_tried(node) {
                 let reason = Some("stopped before its next attempt".to_owned());
                 self.record(Fact::NodeFinished {
                     node,

@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 
 use pipekeeper_model::{
-    AttemptId, AttemptOutcome, AttemptRecord, Holder, Millis, Name, NodeId, Outcome,
-    plan::{Section, defaults},
+    AttemptId, AttemptOutcome, AttemptRecord, Holder, Millis, NodeId, Outcome, SkipReason,
+    plan::{Node, Section, defaults},
 };
 
 use super::{
-    Draft, Rejection, judge,
+    Draft, Rejection, environment, judge,
     recheck::{self, Recheck},
     reuse,
 };
 use crate::{
-    Effect, EffectKey, Fact, Next, Seen, Standing,
+    Effect, EffectKey, Fact, Next, Seen, Signature, Standing,
     fold::Fold,
     run::FinallyPhase,
     state::{AttemptPhase, LiveAttempt, NodeState},
@@ -32,7 +32,7 @@ pub(super) fn ticket_asked(
     draft: &mut Draft<'_>,
     attempt: AttemptId,
     holder: &Holder,
-    standings: &BTreeMap<Name, Option<Standing>>,
+    standings: &BTreeMap<Signature, Option<Standing>>,
 ) -> Result<(), Rejection> {
     let live = live(draft, attempt)?;
     match &live.phase {
@@ -55,11 +55,25 @@ pub(super) fn ticket_asked(
         return Ok(());
     }
     // What else made the node ready cannot be undone, as settled nodes never change; this guards the guard.
-    if !judge::may_start(draft, node) {
+    if !judge::may_start(draft, attempt.node, node) {
         return Err(Rejection::illegal("its needs do not allow it to start"));
     }
     if matches!(draft.finally(), FinallyPhase::Open { deadline } if deadline <= draft.at()) {
         return Err(Rejection::stale("the time of `finally` is over"));
+    }
+    // Taken back once, it is new to whatever failed since.
+    if live.tries.withdrawn > 0
+        && live.tries.begun() == 0
+        && let Some(reason) = earlier_failure(draft, node)
+    {
+        take_back(draft, attempt, &reason.to_string());
+        cancel_after(draft, attempt.node, &reason);
+        return Ok(());
+    }
+    if environment::is_closed(draft, attempt.node) {
+        take_back(draft, attempt, "the windows of its environment have closed");
+        wait_again(draft, attempt.node, node);
+        return Ok(());
     }
     let deadline = draft.at() + node.timeout + defaults::GRACE + TIMEOUT_MARGIN;
     draft.record(Fact::TicketGranted {
@@ -72,7 +86,38 @@ pub(super) fn ticket_asked(
 
 /// Ends an attempt that may not have its ticket now; its node waits for what is in front of it again.
 pub(super) fn withdraw(draft: &mut Draft<'_>, attempt: AttemptId) {
-    let reason = "a gate in front of it opened again";
+    take_back(draft, attempt, "a gate in front of it opened again");
+    if draft.unsettled(attempt.node) == 0 {
+        draft.arrivals.insert(attempt.node);
+    }
+}
+
+/// What was taken back waits for its window, unless a failure has stopped what had not started.
+fn wait_again(draft: &mut Draft<'_>, id: NodeId, node: &Node) {
+    match earlier_failure(draft, node) {
+        Some(reason) => cancel_after(draft, id, &reason),
+        None => draft.ready(id),
+    }
+}
+
+/// The failure that stops what has not started, if there was one.
+fn earlier_failure(draft: &Draft<'_>, node: &Node) -> Option<SkipReason> {
+    let failed = draft.halted_by()?;
+    let is_stopped = node.section == Section::Main && !judge::judges_outcomes(Some(node));
+    is_stopped.then(|| SkipReason::EarlierFailure {
+        node: draft.name(failed),
+    })
+}
+
+fn cancel_after(draft: &mut Draft<'_>, node: NodeId, reason: &SkipReason) {
+    draft.record(Fact::NodeFinished {
+        node,
+        outcome: Outcome::Cancelled,
+        reason: Some(reason.to_string()),
+    });
+}
+
+fn take_back(draft: &mut Draft<'_>, attempt: AttemptId, reason: &str) {
     let record = AttemptRecord::without_steps(AttemptOutcome::Cancelled, reason, draft.at());
     draft.record(Fact::AttemptFinished {
         attempt,
@@ -83,9 +128,6 @@ pub(super) fn withdraw(draft: &mut Draft<'_>, attempt: AttemptId) {
         attempt,
         grace: defaults::GRACE,
     });
-    if draft.unsettled(attempt.node) == 0 {
-        draft.arrivals.insert(attempt.node);
-    }
 }
 
 pub(super) fn observed(draft: &mut Draft<'_>, attempt: AttemptId, seen: &Seen) -> Result<(), Rejection> {
@@ -259,9 +301,7 @@ fn ended(draft: &mut Draft<'_>, live: &LiveAttempt, record: AttemptRecord) {
             next,
         });
         if until <= draft.at() {
-            draft.record(Fact::NodeReadied {
-                node: live.attempt.node,
-            });
+            draft.ready(live.attempt.node);
         }
     } else {
         settle(draft, live, record, outcome);

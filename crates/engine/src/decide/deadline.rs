@@ -2,7 +2,7 @@
 
 use pipekeeper_model::{AttemptOutcome, AttemptRecord, NodeId, Outcome, SkipReason, plan::defaults};
 
-use super::{Draft, Rejection, attempt, cancel};
+use super::{Draft, Rejection, attempt, cancel, locks};
 use crate::{
     Before, CancelReason, Fact, Next, RunPhase,
     fold::Fold,
@@ -12,6 +12,7 @@ use crate::{
 
 pub(super) fn reached(draft: &mut Draft<'_>) -> Result<(), Rejection> {
     let due = draft.due();
+    let holds_due = draft.holds_due();
     let finally_due = match draft.finally() {
         FinallyPhase::Open { deadline } => deadline <= draft.at(),
         FinallyPhase::Before | FinallyPhase::Stopped => false,
@@ -20,11 +21,14 @@ pub(super) fn reached(draft: &mut Draft<'_>) -> Result<(), Rejection> {
         RunPhase::Pending | RunPhase::Running => draft.body().created_at + defaults::RUN <= draft.at(),
         RunPhase::Stopping { .. } | RunPhase::Finished { .. } => false,
     };
-    if due.is_empty() && !finally_due && !run_due {
+    if due.is_empty() && holds_due.is_empty() && !finally_due && !run_due {
         return Err(Rejection::stale("nothing is due"));
     }
     for node in due {
         node_due(draft, node);
+    }
+    for hold in holds_due {
+        locks::expired(draft, hold);
     }
     if finally_due {
         cancel::stop_finally(draft, Outcome::TimedOut);
@@ -49,6 +53,7 @@ fn node_due(draft: &mut Draft<'_>, id: NodeId) {
         }
         NodeState::AwaitingTime { before, .. } => match before {
             Before::Start => draft.begin(id),
+            Before::Window => draft.ready(id),
             Before::End => draft.record(Fact::NodeFinished {
                 node: id,
                 outcome: Outcome::Succeeded,
@@ -64,7 +69,7 @@ fn node_due(draft: &mut Draft<'_>, id: NodeId) {
             });
         }
         NodeState::Running(live) => attempt_due(draft, id, &live),
-        NodeState::Backoff { .. } => draft.record(Fact::NodeReadied { node: id }),
+        NodeState::Backoff { .. } => draft.ready(id),
         NodeState::Waiting | NodeState::Ready { .. } | NodeState::Done(_) | NodeState::Skipped { .. } => {}
     }
 }

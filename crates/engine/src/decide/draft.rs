@@ -15,8 +15,9 @@ use pipekeeper_model::{
 
 use super::Decision;
 use crate::{
-    Effect, Event, Fact, RunPhase, RunRequest,
+    Effect, Event, Fact, HoldState, RunPhase, RunRequest,
     fold::{self, Fold},
+    hold::Holds,
     run::{Again, Body, FinallyPhase, Tickets},
     state::{NodeState, Tries},
 };
@@ -33,6 +34,7 @@ pub(super) struct Draft<'a> {
     finally: FinallyPhase,
     tickets: Tickets,
     again: Cow<'a, Again>,
+    holds: Cow<'a, Holds>,
     running: u32,
     open_main: u32,
     open_finally: u32,
@@ -41,6 +43,8 @@ pub(super) struct Draft<'a> {
     pub(super) settled: BTreeSet<NodeId>,
     /// Nodes whose needs are all settled and that were not looked at yet.
     pub(super) arrivals: BTreeSet<NodeId>,
+    /// Holds whose locks may be wanted now, or not any more.
+    pub(super) touched: BTreeSet<NodeId>,
     events: Vec<Event>,
     effects: Vec<Effect>,
 }
@@ -59,12 +63,14 @@ impl<'a> Draft<'a> {
             finally: body.finally,
             tickets: body.tickets,
             again: Cow::Borrowed(&body.again),
+            holds: Cow::Borrowed(&body.holds),
             running: body.index.running,
             open_main: body.index.open_main,
             open_finally: body.index.open_finally,
             ready: BTreeSet::new(),
             settled: BTreeSet::new(),
             arrivals: BTreeSet::new(),
+            touched: BTreeSet::new(),
             events: Vec::new(),
             effects: Vec::new(),
         }
@@ -210,16 +216,53 @@ impl<'a> Draft<'a> {
         found.into_iter().flatten().copied()
     }
 
-    /// The ready node that comes first in the plan.
+    /// How a hold stands, if it waits or has its locks.
+    pub(super) fn hold(&self, hold: NodeId) -> Option<HoldState> {
+        self.holds.get(hold)
+    }
+
+    /// The holds that have waited too long for their locks.
+    pub(super) fn holds_due(&self) -> Vec<NodeId> {
+        self.holds.due(self.at)
+    }
+
+    /// Whether a node lacks no lock that it takes.
+    pub(super) fn may_run(&self, node: &Node) -> bool {
+        self.holds.let_run(node)
+    }
+
+    /// The nodes of a hold.
+    pub(super) fn members(&self, hold: NodeId) -> &'a [NodeId] {
+        let party = self.body.index.parties.get(&hold);
+        party.map_or(&[], |party| &party.members)
+    }
+
+    /// A node comes into another state: that may say something to its hold, to those that come after it, and an open gate to
+    /// all that have their locks.
+    fn touch(&mut self, id: NodeId, state: &NodeState) {
+        self.touched.extend(self.node(id).and_then(|node| node.hold));
+        if state.is_settled() {
+            let after = self.body.index.awaited.get(&id);
+            self.touched.extend(after.into_iter().flatten());
+        }
+        if matches!(state, NodeState::Deciding(_)) {
+            let holds = self.holds.iter().map(|(hold, _)| hold);
+            self.touched.extend(holds);
+        }
+    }
+
+    /// The node that comes first in the plan of those that are ready and lack no lock.
     pub(super) fn first_ready(&self) -> Option<NodeId> {
+        let has_locks = |id: &NodeId| self.node(*id).is_none_or(|node| self.may_run(node));
         let below = self
             .body
             .index
             .ready
             .iter()
-            .find(|id| !self.states.contains_key(id))
+            .find(|id| !self.states.contains_key(id) && has_locks(id))
             .copied();
-        [below, self.ready.first().copied()].into_iter().flatten().min()
+        let above = self.ready.iter().find(|id| has_locks(id)).copied();
+        [below, above].into_iter().flatten().min()
     }
 
     /// The nodes whose own deadline has come.
@@ -261,11 +304,13 @@ impl Fold for Draft<'_> {
         let Some(before) = self.state(id) else { return };
         let (was_settled, was_running) = (before.is_settled(), matches!(before, NodeState::Running(_)));
         let (is_settled, is_running) = (state.is_settled(), matches!(state, NodeState::Running(_)));
-        if matches!(state, NodeState::Ready { .. }) {
+        let may_run = self.node(id).is_some_and(|node| self.may_run(node));
+        if may_run && matches!(state, NodeState::Ready { .. }) {
             self.ready.insert(id);
         } else {
             self.ready.remove(&id);
         }
+        self.touch(id, &state);
         self.running = self.running.saturating_sub(u32::from(was_running)) + u32::from(is_running);
         self.states.insert(id, state);
         if is_settled && !was_settled {
@@ -322,5 +367,18 @@ impl Fold for Draft<'_> {
 
     fn keep_tries(&mut self, node: NodeId, tries: Tries) {
         self.again.to_mut().keep(node, tries);
+    }
+
+    fn set_hold(&mut self, hold: NodeId, state: Option<HoldState>) {
+        self.holds.to_mut().set(hold, state);
+        self.touched.insert(hold);
+        for member in self.members(hold) {
+            if matches!(self.state(*member), Some(NodeState::Ready { .. })) {
+                match state {
+                    Some(HoldState::Held { .. }) => self.ready.insert(*member),
+                    Some(HoldState::Waiting { .. }) | None => self.ready.remove(member),
+                };
+            }
+        }
     }
 }

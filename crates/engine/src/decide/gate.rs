@@ -1,12 +1,12 @@
-//! What people say: decisions at gates, manual starts.
+//! What people say at gates.
 
 use std::collections::BTreeMap;
 
-use pipekeeper_model::{Digest, Name, NodeId, Outcome, ParamValue, param_values, plan::Start};
+use pipekeeper_model::{Digest, Name, NodeId, Outcome, ParamValue, param_values};
 
 use super::{Draft, Rejection};
 use crate::{
-    Approval, Fact, Look, Standing, Verdict,
+    Approval, Fact, Standing, Verdict,
     approval::{self, Rule},
     fold::Fold,
     state::{NodeState, OpenGate},
@@ -229,66 +229,4 @@ fn let_through(draft: &mut Draft<'_>, id: NodeId) {
 
 fn not_permitted(why: String) -> Rejection {
     Rejection::NotPermitted { why }
-}
-
-pub(super) fn start_pressed(draft: &mut Draft<'_>, id: NodeId, look: Look) -> Result<(), Rejection> {
-    let node = draft
-        .node(id)
-        .ok_or_else(|| Rejection::illegal("the plan has no such node"))?;
-    let (expires, looked) = match draft.state(id) {
-        Some(NodeState::AwaitingStart { expires, looked, .. }) => (*expires, looked.as_ref()),
-        Some(NodeState::Waiting) => {
-            return Err(Rejection::illegal(format!(
-                "it is not the turn of `{}` yet",
-                node.name
-            )));
-        }
-        Some(
-            NodeState::AwaitingTime { .. }
-            | NodeState::Deciding(_)
-            | NodeState::Ready { .. }
-            | NodeState::Running(_)
-            | NodeState::Backoff { .. }
-            | NodeState::Done(_)
-            | NodeState::Skipped { .. },
-        )
-        | None => {
-            return Err(Rejection::stale(format!(
-                "`{}` does not wait for a person",
-                node.name
-            )));
-        }
-    };
-    if expires <= draft.at() {
-        return Err(Rejection::stale(format!(
-            "`{}` was not started in time",
-            node.name
-        )));
-    }
-    match (&node.start, look, looked) {
-        (Start::Confirm { .. }, Look::First, None) => draft.record(Fact::StartLooked { node: id }),
-        (Start::Confirm { .. }, Look::First, Some(_)) => return Err(Rejection::Duplicate),
-        (Start::Confirm { .. }, Look::Second, None) => {
-            return Err(Rejection::illegal(format!(
-                "`{}` wants a first look before it is confirmed",
-                node.name
-            )));
-        }
-        (Start::Confirm { by_other: true }, Look::Second, Some(first)) if first == draft.actor() => {
-            return Err(Rejection::NotPermitted {
-                why: format!("`{}` must be confirmed by another person", node.name),
-            });
-        }
-        (Start::Confirm { .. }, Look::Second, Some(_)) | (Start::Manual, _, _) => {
-            draft.record(Fact::StartGiven { node: id });
-            draft.begin(id);
-        }
-        (Start::Auto | Start::Timed(_), _, _) => {
-            return Err(Rejection::illegal(format!(
-                "`{}` is not started by hand",
-                node.name
-            )));
-        }
-    }
-    Ok(())
 }

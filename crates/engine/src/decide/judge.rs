@@ -8,7 +8,10 @@ use pipekeeper_model::{
     plan::{Body as NodeBody, Condition, Node, Section},
 };
 
-use super::Draft;
+use super::{
+    Draft,
+    environment::{self, Entry},
+};
 use crate::{
     fold::Fold,
     run::Body,
@@ -19,6 +22,8 @@ use crate::{
 /// What becomes of a node.
 pub(super) enum Verdict {
     Go,
+    /// Its environment's gate is to be asked first.
+    Ask(NodeId),
     Skip {
         reason: SkipReason,
         passes: bool,
@@ -26,7 +31,7 @@ pub(super) enum Verdict {
     Broken {
         reason: String,
     },
-    /// Something that it judges has not ended.
+    /// Something that it judges has not ended, or a gate asks.
     Wait,
 }
 
@@ -37,7 +42,7 @@ pub(super) fn judge(draft: &Draft<'_>, id: NodeId, node: &Node) -> Verdict {
             passes: false,
         };
     }
-    if !named_have_ended(draft, node) {
+    if environment::is_gate(draft, id) || !named_have_ended(draft, node) {
         return Verdict::Wait;
     }
     match voided_gate(draft, id, node) {
@@ -79,15 +84,32 @@ pub(super) fn judge(draft: &Draft<'_>, id: NodeId, node: &Node) -> Verdict {
     }
     match closed_gate(draft, id, &named) {
         Some(gate) => skip_for(draft, gate),
-        None => Verdict::Go,
+        // What is taken over starts nothing.
+        None if draft.is_adopted(id) => Verdict::Go,
+        None => enter(draft, id),
+    }
+}
+
+fn enter(draft: &Draft<'_>, id: NodeId) -> Verdict {
+    match environment::entry(draft, id) {
+        Entry::Free => Verdict::Go,
+        Entry::Ask(gate) => Verdict::Ask(gate),
+        Entry::Asked => Verdict::Wait,
+        Entry::Closed(gate) => skip_for(draft, gate),
+        Entry::Refused(reason) => Verdict::Skip {
+            reason,
+            passes: false,
+        },
     }
 }
 
 /// Whether a node's attempt may have a ticket, judged again at ticket time.
-pub(super) fn may_start(draft: &Draft<'_>, node: &Node) -> bool {
-    node.needs
-        .iter()
-        .all(|need| draft.state(*need).is_some_and(NodeState::is_settled))
+pub(super) fn may_start(draft: &Draft<'_>, id: NodeId, node: &Node) -> bool {
+    matches!(environment::entry(draft, id), Entry::Free)
+        && node
+            .needs
+            .iter()
+            .all(|need| draft.state(*need).is_some_and(NodeState::is_settled))
         && (judges_outcomes(Some(node)) || first_unmet(draft, node).is_none())
 }
 

@@ -5,11 +5,14 @@ mod attempt;
 mod cancel;
 mod deadline;
 mod draft;
+mod environment;
 mod gate;
 mod judge;
+mod locks;
 mod recheck;
 mod request;
 mod reuse;
+mod start;
 
 use pipekeeper_model::{AttemptId, Holder};
 use thiserror::Error;
@@ -89,7 +92,10 @@ pub fn decide(run: &Run, input: &Envelope<Input>) -> Result<Decision, Rejection>
     match &input.body {
         Input::RunRequested(_) => {}
         Input::TurnGiven => request::turn_given(&mut draft)?,
-        Input::StartPressed { node, look } => gate::start_pressed(&mut draft, *node, *look)?,
+        Input::LocksGiven { hold } => locks::given(&mut draft, *hold)?,
+        Input::StartPressed { node, look, standing } => {
+            start::pressed(&mut draft, *node, (*look, standing))?;
+        }
         Input::EarlierSought {
             attempt,
             inputs,

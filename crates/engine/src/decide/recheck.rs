@@ -6,7 +6,7 @@ use pipekeeper_model::{Name, NodeId, Outcome, SkipReason, plan::Node};
 
 use super::{Draft, Rejection, judge};
 use crate::{
-    Fact, Standing,
+    Fact, Signature, Standing,
     approval::Rule,
     fold::Fold,
     state::{Approval, ApprovalKind, NodeState},
@@ -27,7 +27,7 @@ pub(super) fn judge_again(
     draft: &mut Draft<'_>,
     id: NodeId,
     node: &Node,
-    standings: &BTreeMap<Name, Option<Standing>>,
+    standings: &BTreeMap<Signature, Option<Standing>>,
 ) -> Result<Recheck, Rejection> {
     let mut void = Vec::new();
     for gate in draft.gates_of(id) {
@@ -57,7 +57,7 @@ struct Left {
 fn judged(
     rule: &Rule<'_>,
     given: &[Approval],
-    standings: &BTreeMap<Name, Option<Standing>>,
+    standings: &BTreeMap<Signature, Option<Standing>>,
 ) -> Result<Option<Left>, Rejection> {
     let (mut counting, mut needed, mut lost) = (0, rule.gate.count, BTreeSet::new());
     for approval in given {
@@ -65,7 +65,11 @@ fn judged(
         let Some(person) = &approval.person else {
             return Ok(None);
         };
-        match standings.get(person) {
+        let signature = Signature {
+            person: person.clone(),
+            environment: rule.environment.cloned(),
+        };
+        match standings.get(&signature) {
             Some(Some(standing)) if approval.kind == ApprovalKind::Bypass && standing.may_bypass() => {
                 return Ok(None);
             }

@@ -4,8 +4,11 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use pipekeeper_model::{NodeId, Plan, RunId, plan::OnNew};
 
-use super::{Decision, Draft, Rejection};
-use crate::{Effect, Envelope, Event, Fact, Input, RunRequest, fold};
+use super::{Decision, Draft, Rejection, environment};
+use crate::{
+    Effect, Envelope, Event, Fact, Input, RunRequest, fold,
+    front::{dependents, in_order},
+};
 
 pub(super) fn create(
     run: RunId,
@@ -78,22 +81,8 @@ fn check(plan: &Plan) -> Result<(), Rejection> {
     if plan.nodes.iter().any(|node| has_doubles(&node.needs)) {
         return Err(Rejection::illegal("a node of the plan needs another twice"));
     }
-    let index = crate::run::Index::of(plan, &vec![crate::NodeState::Waiting; plan.nodes.len()]);
-    let mut open = index.unsettled_needs;
-    let mut free: Vec<NodeId> = plan.ids().filter(|id| open.get(id.index()) == Some(&0)).collect();
-    let mut reached = 0;
-    while let Some(id) = free.pop() {
-        reached += 1;
-        for dependent in index.dependents.get(id.index()).into_iter().flatten() {
-            if let Some(count) = open.get_mut(dependent.index()) {
-                *count = count.saturating_sub(1);
-                if *count == 0 {
-                    free.push(*dependent);
-                }
-            }
-        }
-    }
-    if reached == plan.nodes.len() {
+    environment::check(plan)?;
+    if in_order(plan, &dependents(plan)).len() == plan.nodes.len() {
         Ok(())
     } else {
         Err(Rejection::illegal("the needs of the plan form a circle"))

@@ -51,7 +51,7 @@ pub(super) fn sought(
         return Ok(());
     }
     // As at a ticket: what else made the node ready cannot be undone; this guards the guard.
-    if !judge::may_start(draft, node) {
+    if !judge::may_start(draft, attempt.node, node) {
         return Err(Rejection::illegal("its needs do not allow it to end"));
     }
     match (inputs, found, draft.body().request.earlier) {

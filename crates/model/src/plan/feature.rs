@@ -30,10 +30,6 @@ pub enum Feature {
     Resources,
     /// `cluster:`.
     Cluster,
-    /// `environment:` on work.
-    Environment,
-    /// `lock:`.
-    Lock,
     /// `mode: volume` of a cache.
     VolumeCache,
     /// `access: one` of such a cache.
@@ -46,8 +42,6 @@ pub enum Feature {
     Pod,
     /// `checkout:` with submodules or LFS.
     CheckoutExtras,
-    /// `start: confirm` by another person.
-    ConfirmByOther,
     /// `on: merge_request`.
     MergeRequestTrigger,
     /// `on: cron`.
@@ -56,8 +50,6 @@ pub enum Feature {
     ImageTrigger,
     /// `on: pipeline`.
     PipelineTrigger,
-    /// `concurrency:` with a scope beyond the pipeline.
-    WideConcurrency,
 }
 
 impl Feature {
@@ -74,20 +66,16 @@ impl Feature {
             Self::Credentials => "credentials",
             Self::Resources => "resources",
             Self::Cluster => "cluster",
-            Self::Environment => "environment",
-            Self::Lock => "lock",
             Self::VolumeCache => "mode: volume",
             Self::SoleVolume => "access: one",
             Self::DynamicPlan => "plan",
             Self::Include => "include",
             Self::Pod => "pod",
             Self::CheckoutExtras => "checkout",
-            Self::ConfirmByOther => "start: { confirm: other }",
             Self::MergeRequestTrigger => "on.merge_request",
             Self::CronTrigger => "on.cron",
             Self::ImageTrigger => "on.image",
             Self::PipelineTrigger => "on.pipeline",
-            Self::WideConcurrency => "concurrency.scope",
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A plan is complete and immutable: names are resolved, matrices are expanded, needs are edges. Its digest is what an
 //! approval binds to. Expressions stay text; the engine judges them.
 
+mod environment;
 mod feature;
 mod node;
 mod pod;
@@ -12,10 +13,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+pub use environment::EnvironmentRule;
 pub use feature::{Feature, FeatureUse};
 pub use node::{
-    Body, Condition, Gate, Lock, Node, OnFailure, Place, Promotion, Retry, Section, SelfApproval, Start,
-    SubPipeline, Sync, Wait, WaitFor,
+    Body, Condition, Gate, Lock, LockScope, Node, OnFailure, Place, Promotion, Retry, Section, SelfApproval,
+    Start, SubPipeline, Sync, Wait, WaitFor,
 };
 pub use pod::{PodField, PodFields, TaintEffect, Toleration};
 pub use work::{
@@ -46,6 +48,10 @@ pub struct Plan {
     pub concurrency: Option<Concurrency>,
     /// What the plan asks of a backend and of this version, by name and place.
     pub features: Vec<FeatureUse>,
+    /// The environments that nodes name, as they were when the plan was made. Left out where there are none, so that older
+    /// plans keep their digest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environments: BTreeMap<Name, EnvironmentRule>,
 }
 
 impl Plan {
@@ -57,6 +63,20 @@ impl Plan {
     /// The ids of all nodes, in order.
     pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
         (0..u32::try_from(self.nodes.len()).unwrap_or(u32::MAX)).map(NodeId)
+    }
+
+    /// The environment of a node with its rule, if it has one.
+    pub fn environment_of(&self, node: NodeId) -> Option<(&Name, &EnvironmentRule)> {
+        match &self.node(node)?.body {
+            Body::Work(work) => self.environments.get_key_value(work.environment.as_ref()?),
+            Body::Approve(_) | Body::Wait(_) | Body::Promote(_) | Body::Sync(_) | Body::Call(_) => None,
+        }
+    }
+
+    /// The environment that a node is the gate of.
+    pub fn guarded_by(&self, gate: NodeId) -> Option<&Name> {
+        let mut rules = self.environments.iter();
+        rules.find_map(|(name, rule)| (rule.gate == Some(gate)).then_some(name))
     }
 
     /// The node of this full name, such as `test[db=sqlite]`.
@@ -71,7 +91,7 @@ impl Plan {
     pub fn waits_for_people(&self, node: NodeId) -> bool {
         let mut seen = BTreeSet::from([node]);
         let mut open = vec![node];
-        while let Some(node) = open.pop().and_then(|id| self.node(id)) {
+        while let Some((id, node)) = open.pop().and_then(|id| Some((id, self.node(id)?))) {
             let is_by_hand = match node.start {
                 Start::Manual | Start::Confirm { .. } => true,
                 Start::Auto | Start::Timed(_) => false,
@@ -80,7 +100,10 @@ impl Plan {
                 Body::Approve(_) | Body::Promote(_) => true,
                 Body::Work(_) | Body::Wait(_) | Body::Sync(_) | Body::Call(_) => false,
             };
-            if is_by_hand || is_gate {
+            let has_gate = self
+                .environment_of(id)
+                .is_some_and(|(_, rule)| rule.gate.is_some());
+            if is_by_hand || is_gate || has_gate {
                 return true;
             }
             open.extend(node.needs.iter().copied().filter(|need| seen.insert(*need)));

@@ -43,6 +43,10 @@ pub struct Node {
     pub retry: Retry,
     /// The locks it takes, its groups' included.
     pub locks: Vec<Lock>,
+    /// The first of the nodes that hold their locks together with it: those of the outermost entry around it that has locks.
+    /// Left out where there is none, so that older plans keep their digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<NodeId>,
     /// Where its entry starts in the file.
     pub place: Place,
     /// What it does.
@@ -159,8 +163,29 @@ pub struct Lock {
     pub slots: u32,
     /// Whether the newest waiting one goes first.
     pub newest_first: bool,
-    /// Whether a waiting gate gives it up to a newer run.
+    /// Whether it is given back while nothing but gates waits.
     pub yields_at_gate: bool,
+    /// Who shares it.
+    #[serde(default, skip_serializing_if = "LockScope::is_project")]
+    pub scope: LockScope,
+}
+
+/// `scope:` of a lock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LockScope {
+    /// The runs of the project.
+    #[default]
+    Project,
+    /// Every run of the server.
+    Server,
+}
+
+impl LockScope {
+    /// Whether other projects' locks of this name are others.
+    pub fn is_project(&self) -> bool {
+        *self == Self::Project
+    }
 }
 
 /// What a node does.

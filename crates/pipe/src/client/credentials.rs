@@ -29,6 +29,9 @@ pub(crate) struct Login {
     pub(crate) id: String,
     /// The token itself.
     pub(crate) token: String,
+    /// The certificates, as PEM, to trust for this server beside the usual ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ca: Option<String>,
 }
 
 impl Credentials {

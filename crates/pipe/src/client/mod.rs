@@ -11,12 +11,15 @@ use pipekeeper_server::terminal::PROTOCOL;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Upgraded, Url, header};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
 use tokio_util::io::ReaderStream;
 
 pub(crate) use self::{
     credentials::Credentials,
     target::{Target, find_run, find_run_to_change, run_number},
-    views::{Artifact, DeliveryView, Node, RunItem, RunView, TestDetailsView, TestView, TestsView},
+    views::{
+        ApprovalView, Artifact, DeliveryView, Node, RunItem, RunView, TestDetailsView, TestView, TestsView,
+    },
 };
 use crate::{
     cli::Remote,
@@ -62,15 +65,17 @@ impl Client {
     /// A client of the server that the user means.
     pub(crate) fn new(remote: &Remote) -> Result<Self, Failure> {
         let server = remote.address();
-        let kept = || Some(Credentials::read().ok()?.of(&server)?.token.clone());
+        let login = Credentials::read().ok();
+        let login = login.as_ref().and_then(|credentials| credentials.of(&server));
+        let kept = || Some(login?.token.clone());
         // The token of this machine's own server is for that server alone.
         let own = || is_here(&server).then(local_token).flatten();
         let token = remote.token.clone().or_else(kept).or_else(own);
-        Self::with_token(&server, token)
+        Self::with_token(&server, token, login.and_then(|login| login.ca.as_deref()))
     }
 
-    /// A client with this token.
-    pub(crate) fn with_token(server: &str, token: Option<String>) -> Result<Self, Failure> {
+    /// A client with this token, and these certificates to trust beside the usual ones.
+    pub(crate) fn with_token(server: &str, token: Option<String>, ca: Option<&str>) -> Result<Self, Failure> {
         let base = Url::parse(server)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
@@ -81,8 +86,8 @@ impl Client {
         Ok(Self {
             base,
             token,
-            http: built(http())?,
-            streaming: built(http().read_timeout(SILENCE))?,
+            http: built(http(), ca)?,
+            streaming: built(http().read_timeout(SILENCE), ca)?,
         })
     }
 
@@ -173,6 +178,18 @@ impl Client {
         let path = ["runs", &run.to_string(), "nodes", node, "artifacts", name];
         let response = self.send(self.request(Method::GET, &path, &[])?).await?;
         Ok(response.bytes().await.or_fail("read the artifact")?.to_vec())
+    }
+
+    /// Writes what is at an address of the API into a file, as it comes.
+    pub(crate) async fn download(&self, path: &[&str], to: &Path) -> Result<(), Failure> {
+        let request = self.request_by(&self.streaming, Method::GET, path, &[])?;
+        let mut response = self.send(request).await?;
+        let doing = format!("write `{}`", to.display());
+        let mut file = tokio::fs::File::create(to).await.or_fail(&doing)?;
+        while let Some(chunk) = response.chunk().await.or_fail("read the server's answer")? {
+            file.write_all(&chunk).await.or_fail(&doing)?;
+        }
+        file.sync_all().await.or_fail(&doing)
     }
 
     /// The live stream of a run; what it says is only a hint to look again.
@@ -274,7 +291,13 @@ fn http() -> reqwest::ClientBuilder {
         .user_agent(concat!("pipe/", env!("CARGO_PKG_VERSION")))
 }
 
-fn built(client: reqwest::ClientBuilder) -> Result<reqwest::Client, Failure> {
+fn built(client: reqwest::ClientBuilder, ca: Option<&str>) -> Result<reqwest::Client, Failure> {
+    let trusted = ca.map(|ca| reqwest::Certificate::from_pem_bundle(ca.as_bytes()));
+    let trusted = trusted.transpose().or_usage("read the certificates to trust")?;
+    let client = match trusted {
+        Some(trusted) => client.tls_certs_merge(trusted),
+        None => client,
+    };
     client.build().or_fail("make an HTTP client")
 }
 
@@ -296,7 +319,13 @@ fn no_path() -> Failure {
 
 fn unreachable(server: &Url, error: &reqwest::Error) -> Failure {
     let server = server.as_str().trim_end_matches('/');
-    if error.is_connect() {
+    if error.is_connect() && chain(error).contains("certificate") {
+        Failure::ours(format!(
+            "{server} has a certificate that is not trusted: {}",
+            chain(error)
+        ))
+        .hint("if it is of an authority of your own: `pipe login URL --ca FILE`")
+    } else if error.is_connect() {
         Failure::ours(format!("nobody answers at {server}"))
             .hint("start a server with `pipe server`, or name another with `--server` or PIPE_SERVER")
     } else {
@@ -337,7 +366,7 @@ pub(crate) async fn post_raw(
     headers: Vec<(String, String)>,
     body: Vec<u8>,
 ) -> Result<StatusCode, Failure> {
-    let mut request = built(http())?.post(url).timeout(ANSWER_TIMEOUT).body(body);
+    let mut request = built(http(), None)?.post(url).timeout(ANSWER_TIMEOUT).body(body);
     for (name, value) in headers {
         request = request.header(name, value);
     }
@@ -352,5 +381,5 @@ pub(crate) async fn post_raw(
 
 /// Whether the server is ready for work.
 pub(crate) async fn ready(server: &str) -> Result<(), Failure> {
-    Client::with_token(server, None)?.ready().await
+    Client::with_token(server, None, None)?.ready().await
 }

@@ -36,7 +36,20 @@ pub(crate) struct RunView {
     #[serde(flatten)]
     pub(crate) item: RunItem,
     pub(crate) quarantined: Option<String>,
+    /// Who keeps it whatever its age.
+    pub(crate) kept: Option<KeptView>,
+    /// How its logs went, if they are no longer kept.
+    pub(crate) logs_gone: Option<String>,
+    /// The same of its artifacts.
+    pub(crate) artifacts_gone: Option<String>,
     pub(crate) nodes: Vec<Node>,
+}
+
+/// Who keeps a run.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct KeptView {
+    pub(crate) by: String,
+    pub(crate) reason: Option<String>,
 }
 
 /// A node of a run.
@@ -63,6 +76,7 @@ pub(crate) struct Node {
 /// An output that is kept as a file.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct LargeOutput {
+    pub(crate) digest: Digest,
     pub(crate) bytes: Bytes,
 }
 
@@ -100,6 +114,7 @@ pub(crate) struct Artifact {
     pub(crate) name: String,
     pub(crate) digest: Digest,
     pub(crate) bytes: u64,
+    pub(crate) files: u64,
 }
 
 /// An open gate.
@@ -113,6 +128,22 @@ pub(crate) struct Gate {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Start {
     pub(crate) how: String,
+}
+
+/// Something that waits for a person.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct ApprovalView {
+    /// As `pipe approve` takes it.
+    pub(crate) target: String,
+    pub(crate) run: RunItem,
+    /// None for a start.
+    pub(crate) asks: Option<String>,
+    pub(crate) environment: Option<String>,
+    pub(crate) why: String,
+    pub(crate) since: Timestamp,
+    pub(crate) expires: Timestamp,
+    /// Why one may not oneself.
+    pub(crate) why_not: Option<String>,
 }
 
 /// A webhook delivery.
@@ -153,5 +184,12 @@ impl RunView {
     /// The node of this name.
     pub(crate) fn node(&self, name: &str) -> Option<&Node> {
         self.nodes.iter().find(|node| node.name == name)
+    }
+}
+
+impl Node {
+    /// Whether it made anything that is kept as a file.
+    pub(crate) fn has_files(&self) -> bool {
+        !self.artifacts.is_empty() || !self.large_outputs.is_empty()
     }
 }

@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 use super::run::pair;
 use crate::{
     cli::{Output, Remote},
-    client::{Client, Node, RunItem, RunView, Target, find_run_to_change, view},
+    client::{ApprovalView, Client, Node, RunView, Target, find_run_to_change, view},
+    clock,
     failure::{Exit, Failure, OrFail},
+    report::words,
     runtime,
     term::{self, clean},
 };
@@ -18,7 +20,7 @@ use crate::{
 /// The arguments.
 #[derive(Debug, Args)]
 pub(crate) struct Approve {
-    /// RUN/ACTION, RUN or ACTION; without any, what waits is listed
+    /// RUN/ACTION, RUN or ACTION; without any, what waits is listed, first what you can decide
     #[arg(value_name = "RUN/ACTION")]
     target: Option<Target>,
     /// A word to the others
@@ -82,54 +84,55 @@ impl Reject {
     }
 }
 
-/// Everything that waits for a person, over all projects.
+/// Everything that waits for a person, over all projects; what you can decide first.
 async fn list(client: &Client, output: Output) -> Result<Exit, Failure> {
-    let query = [("active", "true".to_owned()), ("limit", "500".to_owned())];
-    let answer = client.get(&["runs"], &query).await?;
-    let runs: Vec<RunItem> = view(answer.get("runs").cloned().unwrap_or_default())?;
-    let mut found: Vec<Value> = Vec::new();
-    for item in runs.iter().filter(|run| run.needs_person) {
-        let run = client.run(item.id).await?;
-        found.extend(run.nodes.iter().filter_map(|node| waiting(&run, node)));
-    }
+    let answer = client.get(&["approvals"], &[]).await?;
+    let found = answer.get("approvals").cloned().unwrap_or_default();
     if output == Output::Json {
         term::say(serde_json::to_string_pretty(&found).or_fail("write the list")?);
         return Ok(Exit::Done);
     }
+    let found: Vec<ApprovalView> = view(found)?;
     if found.is_empty() {
         term::note("nothing waits for a decision");
     }
-    let text = |one: &Value, key: &str| {
-        one.get(key)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    for one in &found {
-        term::say(format_args!(
-            "{}  {}  {}  ({})",
-            text(one, "target"),
-            text(one, "project"),
-            clean(&text(one, "asks")),
-            clean(&text(one, "why"))
-        ));
+    found.iter().for_each(say);
+    if answer.get("more").and_then(Value::as_bool) == Some(true) {
+        term::note("older runs wait for people too: `pipe runs --active` lists them");
     }
     Ok(Exit::Done)
 }
 
-fn waiting(run: &RunView, node: &Node) -> Option<Value> {
-    let (asks, subject) = match (&node.gate, &node.start) {
-        (Some(gate), _) => (gate.text.clone(), Some(&gate.subject)),
-        (None, Some(start)) => (format!("start it ({})", start.how), None),
-        (None, None) => return None,
+fn say(one: &ApprovalView) {
+    let (run, now) = (&one.run, clock::now());
+    let asks = match (&one.asks, &one.environment) {
+        (Some(text), Some(environment)) => format!("{text} (to {environment})"),
+        (Some(text), None) => text.clone(),
+        (None, Some(environment)) => format!("go to {environment}?"),
+        (None, None) => "start it?".to_owned(),
     };
-    Some(json!({
-        "target": format!("{}/{}", run.item.id, node.name),
-        "project": run.item.project,
-        "asks": asks,
-        "subject": subject,
-        "why": node.why,
-    }))
+    term::say(format_args!(
+        "{}  {}/{}  {}  ({})",
+        one.target,
+        run.project,
+        run.pipeline,
+        clean(&asks),
+        clean(&one.why)
+    ));
+    let place = run.r#ref.as_ref().map(|place| place.name.as_str());
+    let sha = run.sha.as_deref().and_then(|sha| sha.get(..8));
+    let of = [Some(run.subject.as_str()), place, sha];
+    let of: Vec<_> = of.into_iter().flatten().filter(|text| !text.is_empty()).collect();
+    term::say(format_args!(
+        "    {}; by {}, waits for {}, expires in {}",
+        clean(&of.join(", ")),
+        clean(&run.actor),
+        words::length(now.since(one.since)),
+        words::length(one.expires.since(now))
+    ));
+    if let Some(why) = &one.why_not {
+        term::say(format_args!("    not by you: {}", clean(why)));
+    }
 }
 
 /// What is said at a gate.

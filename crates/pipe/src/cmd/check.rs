@@ -1,9 +1,10 @@
 //! `pipe check`: every diagnostic of every file, and the compiled graph of those without errors.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::{Args, ValueEnum};
-use pipekeeper_spec::{Diagnostics, Pipeline};
+use pipekeeper_model::Name;
+use pipekeeper_spec::{Diagnostics, Pipeline, document::Environment};
 use serde_json::{Value, json};
 
 use super::working_folder;
@@ -11,6 +12,7 @@ use crate::{
     cli::Output,
     failure::{Exit, Failure, OrFail},
     find::{self, PipelineFile, color},
+    kinds,
     term::{self, Paint, Tone},
 };
 
@@ -19,6 +21,9 @@ use crate::{
 pub(crate) struct Check {
     /// The files; without any, every `.pipe/*.yaml`
     files: Vec<PathBuf>,
+    /// A folder or file of documents, whose Environments the graph shows; may be repeated
+    #[arg(long, value_name = "DIR")]
+    kinds: Vec<PathBuf>,
     /// How diagnostics are written
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<Format>,
@@ -50,13 +55,14 @@ impl Check {
         } else {
             find::read(&self.files, &from)?
         };
+        let environments = kinds::read(&self.kinds)?;
         let checked: Vec<Checked> = files.into_iter().map(check).collect();
         let format = self.format.unwrap_or(match output {
             Output::Text => Format::Human,
             Output::Json => Format::Json,
         });
         match format {
-            Format::Human => checked.iter().for_each(show),
+            Format::Human => checked.iter().for_each(|one| show(one, &environments)),
             Format::Lines => {
                 for one in &checked {
                     term::put(one.diagnostics.to_lines(&one.file.source()).as_bytes());
@@ -92,7 +98,7 @@ fn check(file: PipelineFile) -> Checked {
     }
 }
 
-fn show(one: &Checked) {
+fn show(one: &Checked, environments: &BTreeMap<Name, Environment>) {
     let rendered = one
         .diagnostics
         .render(&one.file.source(), color(Paint::for_stderr()));
@@ -107,7 +113,7 @@ fn show(one: &Checked) {
                 paint.tone(Tone::Good, "✓"),
                 paint.tone(Tone::Strong, &one.file.path)
             ));
-            for line in pipeline.graph_text().trim_end().lines() {
+            for line in pipeline.graph_text(environments).trim_end().lines() {
                 term::say(format_args!("  {line}"));
             }
         }

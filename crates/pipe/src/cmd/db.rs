@@ -34,7 +34,7 @@ pub(crate) struct Db {
 enum What {
     /// Bring the database up to this version, as a server does when it starts
     Migrate,
-    /// Write a consistent copy of the database to a file, also while a server runs
+    /// Write a consistent copy of the database to a file, also while a server runs; the master keys of secrets are not in it
     Backup {
         /// The file, which must not be there yet
         file: PathBuf,

@@ -36,6 +36,14 @@ struct Item {
     document: Option<Value>,
 }
 
+/// A document that the server cannot use as it is.
+#[derive(Deserialize)]
+struct UnusableItem {
+    kind: String,
+    name: String,
+    reason: String,
+}
+
 impl Get {
     /// Prints what is asked for.
     pub(crate) fn run(self, output: Output) -> Result<Exit, Failure> {
@@ -64,6 +72,10 @@ impl Get {
     }
 
     fn show(&self, mut found: Value) -> Result<(), Failure> {
+        let unusable: Vec<UnusableItem> = match found.get_mut("unusable") {
+            Some(unusable) => view(unusable.take())?,
+            None => Vec::new(),
+        };
         let list = ["documents", "versions"]
             .into_iter()
             .find_map(|key| Some(found.get_mut(key)?.take()));
@@ -90,6 +102,10 @@ impl Get {
                 clean(&text),
                 item.version
             ));
+        }
+        for UnusableItem { kind, name, reason } in unusable {
+            let text = format!("{kind}/{name} cannot be used as it is: {reason}");
+            term::note(clean(&text));
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! `pipe login` and `pipe logout`.
 
+use std::{fs, path::PathBuf};
+
 use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
@@ -7,7 +9,7 @@ use serde_json::json;
 use crate::{
     cli::Remote,
     client::{Client, Credentials, credentials, view},
-    failure::{Exit, Failure},
+    failure::{Exit, Failure, OrFail},
     runtime,
     term::{self, secret},
 };
@@ -21,6 +23,9 @@ pub(crate) struct Login {
     /// Your name there; it is asked for if it is left out
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// A file of certificates to trust for this server beside the usual ones; kept with the login
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
 /// The arguments.
@@ -42,7 +47,10 @@ impl Login {
     /// Exchanges name and password for a token, and keeps that.
     pub(crate) fn run(self) -> Result<Exit, Failure> {
         let server = Remote::at(self.url).address();
-        let client = Client::with_token(&server, None)?;
+        let read =
+            |file: &PathBuf| fs::read_to_string(file).or_usage(format_args!("read `{}`", file.display()));
+        let ca = self.ca.as_ref().map(read).transpose()?;
+        let client = Client::with_token(&server, None, ca.as_deref())?;
         let name = match self.name {
             Some(name) => name,
             None => secret::ask_line("Name: ")?,
@@ -58,6 +66,7 @@ impl Login {
         let login = credentials::Login {
             id: drawn.id,
             token: drawn.token,
+            ca,
         };
         Credentials::read()?.enter(&server, login)?;
         term::note(note);
@@ -74,7 +83,7 @@ impl Logout {
             return Err(Failure::not_found(format!("you are not logged in to {server}"))
                 .hint("`pipe login URL` logs in"));
         };
-        let client = Client::with_token(&server, Some(login.token))?;
+        let client = Client::with_token(&server, Some(login.token), login.ca.as_deref())?;
         let revoked = runtime::block_on(client.post(&["tokens", &login.id, "revoke"], &json!({})));
         credentials.leave(&server)?;
         match revoked {

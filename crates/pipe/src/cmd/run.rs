@@ -12,20 +12,22 @@ use pipekeeper_model::{
     plan::{Feature, FeatureUse},
 };
 use pipekeeper_source::working_tree::{self, WorkingTree};
-use pipekeeper_spec::{Pipeline, PlanRequest};
+use pipekeeper_spec::{Pipeline, PlanError, PlanRequest, document::Environment};
 
 use super::working_folder;
 use crate::{
     cli::{Output, Remote},
-    client::Client,
+    client::{Client, run_number},
     failure::{Exit, Failure, OrFail},
     find::{self, PipelineFile},
     follow::Ending,
+    kinds,
     local::{
         Place,
         event::{self, Occasion},
         pods::{self, Containers, PodFlags},
         secrets::{self, Secrets},
+        server_run::ServerRun,
         session::{self, Job},
         watch,
     },
@@ -79,6 +81,12 @@ pub(crate) struct Run {
     remote: Remote,
     #[command(flatten)]
     pods: PodFlags,
+    /// Take outputs and artifacts of what the `--action`s need from this run of a server, and run those alone
+    #[arg(long, value_name = "RUN", value_parser = run_number, requires = "actions", conflicts_with_all = ["on", "watch"])]
+    from_run: Option<u64>,
+    /// A folder or file of documents, whose Environments the run uses; may be repeated
+    #[arg(long, value_name = "DIR", conflicts_with = "on")]
+    kinds: Vec<PathBuf>,
     /// Run every action, also where `reuse:` would adopt an earlier success
     #[arg(long)]
     no_reuse: bool,
@@ -141,7 +149,8 @@ impl Run {
         }
         let (pipeline, job) = self.prepare(&file, output, &secrets)?;
         if self.dry_run {
-            return dry_run(&pipeline, &job.plan, output);
+            let environments = kinds::read(&self.kinds)?;
+            return dry_run(&pipeline, (&job.plan, &environments), output);
         }
         let place = Place::make(&job.root)?;
         let ending = runtime::block_on(session::run(&place, job, None))?;
@@ -166,18 +175,22 @@ impl Run {
         )?;
         let params: BTreeMap<Name, String> = self.params.iter().cloned().collect();
         let selected = (!self.actions.is_empty()).then_some(self.actions.as_slice());
+        let environments = kinds::here(&self.kinds, &event::project(&event)?)?;
         let request = PlanRequest {
             event: &event,
             params: &params,
             selected,
+            environments: &environments,
         };
-        let mut plan = pipeline.plan(&request).map_err(|errors| {
-            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            Failure::usage(format!("failed to {}", lines.join("\nerror: failed to ")))
-        })?;
+        let mut plan = pipeline
+            .plan(&request)
+            .map_err(|errors| self.unplanned(&errors))?;
+        let server_run = self.server_run()?;
+        let own = own_part(&pipeline, &plan, server_run.as_ref());
+        plan.features.clone_from(&own.features);
         let containers = self.containers(&plan)?;
         self.settle_features(&mut plan, containers.is_some())?;
-        secrets::require(&plan, secrets)?;
+        secrets::require(&own, secrets)?;
         let job = Job {
             plan,
             event,
@@ -188,9 +201,31 @@ impl Run {
             keep: self.keep,
             limit: self.timeout,
             earlier: self.earlier(),
+            server_run,
             containers,
         };
         Ok((pipeline, job))
+    }
+
+    fn server_run(&self) -> Result<Option<ServerRun>, Failure> {
+        let Some(run) = self.from_run else {
+            return Ok(None);
+        };
+        Ok(Some(ServerRun {
+            client: Client::new(&self.remote)?,
+            run,
+            actions: self.actions.clone(),
+        }))
+    }
+
+    fn unplanned(&self, errors: &[PlanError]) -> Failure {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        let failure = Failure::usage(format!("failed to {}", lines.join("\nerror: failed to ")));
+        let is_unknown = |error: &PlanError| matches!(error, PlanError::UnknownEnvironment { .. });
+        if self.kinds.is_empty() && errors.iter().any(is_unknown) {
+            return failure.hint("`--kinds DIR` names the folder of documents that has its Environment");
+        }
+        failure
     }
 
     /// Everything that can be wrong before a tree is sent. What the server cannot do it says itself.
@@ -326,6 +361,19 @@ impl Run {
     }
 }
 
+/// The part of a plan that is done here, for what is asked of this machine and its user.
+fn own_part(pipeline: &Pipeline, plan: &Plan, server_run: Option<&ServerRun>) -> Plan {
+    let mut own = plan.clone();
+    let Some(from) = server_run else { return own };
+    own.nodes.retain(|node| !from.takes_over(node));
+    let actions: BTreeSet<&Name> = own.nodes.iter().map(|node| &node.action).collect();
+    let asked = pipeline.features_of(&actions);
+    let is_of_others =
+        |used: &FeatureUse| pipeline.features().any(|known| known == used) && !asked.contains(used);
+    own.features.retain(|used| !is_of_others(used));
+    own
+}
+
 /// What people call a working tree.
 fn subject(tree: &WorkingTree) -> String {
     let on = match (&tree.branch, &tree.sha) {
@@ -355,13 +403,17 @@ fn feature_line(file: &str, used: &FeatureUse) -> String {
     )
 }
 
-fn dry_run(pipeline: &Pipeline, plan: &Plan, output: Output) -> Result<Exit, Failure> {
+fn dry_run(
+    pipeline: &Pipeline,
+    (plan, environments): (&Plan, &BTreeMap<Name, Environment>),
+    output: Output,
+) -> Result<Exit, Failure> {
     match output {
         Output::Json => {
             term::say(serde_json::to_string_pretty(plan).or_fail("write the plan")?);
         }
         Output::Text => {
-            term::say(pipeline.graph_text().trim_end());
+            term::say(pipeline.graph_text(environments).trim_end());
             term::say(format_args!(
                 "{} actions, plan {}",
                 plan.nodes.len(),

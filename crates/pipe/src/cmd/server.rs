@@ -1,15 +1,28 @@
 //! `pipe server`.
 
-use std::path::PathBuf;
+use std::{
+    env,
+    net::TcpListener,
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::process::CommandExt as _,
+    },
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use futures_util::FutureExt as _;
+use rustix::io::FdFlags;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    config::{self, Flags, Log, LogFormat},
+    config::{self, Config, Flags, Log, LogFormat},
     failure::{Exit, Failure, OrFail},
-    runtime, server,
+    runtime,
+    server::{self, Closed},
     term::{self, Paint, Tone},
 };
 
@@ -30,29 +43,124 @@ pub(crate) struct Server {
 impl Server {
     /// Serves until it is told to stop.
     pub(crate) fn run(self) -> Result<Exit, Failure> {
-        let config = config::load(&Flags {
+        let flags = Flags {
             file: self.config,
             listen: self.listen,
             data_dir: self.data_dir,
-        })?;
+        };
+        let config = config::load(&flags)?;
         start_logging(&config.log)?;
-        runtime::block_on_all_cores(async move {
-            let mut terminate = signal(SignalKind::terminate()).or_fail("listen for signals")?;
-            let mut interrupt = signal(SignalKind::interrupt()).or_fail("listen for signals")?;
-            let started = server::start(&config).await?;
+        let handed = server::address::handed()?;
+        // Once a newer release has taken its place, the running program has no path any more.
+        let program = env::current_exe().or_fail("find this program")?;
+        let (left, closed) = runtime::block_on_all_cores(async move {
+            let mut told = Told::listen()?;
+            // Whoever tells while it puts everything down is heard afterwards.
+            let mut told_late = Told::listen()?;
+            let Some(started) = begin(&config, handed, &mut told).await? else {
+                return Ok((None, Closed::Stopped));
+            };
             greet(&started);
-            started
-                .serve(async move {
-                    tokio::select! {
-                        _ = terminate.recv() => {}
-                        _ = interrupt.recv() => {}
-                    }
-                    term::note("stopping; what runs works on and is found again at the next start");
-                })
-                .await
+            let left = Left {
+                socket: started.socket()?,
+                folder: started.folder_digest(),
+            };
+            let stop = async move {
+                told.recv().await;
+                term::note("stopping; what runs works on and is found again at the next start");
+            };
+            let closed = started.serve(stop, Some(flags)).await?;
+            if told_late.recv().now_or_never().is_some() {
+                return Ok((None, Closed::Stopped));
+            }
+            Ok::<_, Failure>((Some(left), closed))
         })?;
-        Ok(Exit::Done)
+        match (closed, left) {
+            (Closed::Outdated, Some(left)) => Err(begin_anew(&program, &left)),
+            (Closed::Stopped | Closed::Outdated, _) => Ok(Exit::Done),
+        }
     }
+}
+
+/// The signals that end a server.
+struct Told {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Told {
+    fn listen() -> Result<Self, Failure> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).or_fail("listen for signals")?,
+            interrupt: signal(SignalKind::interrupt()).or_fail("listen for signals")?,
+        })
+    }
+
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// What is left of a server for the one that it becomes.
+struct Left {
+    socket: OwnedFd,
+    /// Stands for the folder of documents that it applied.
+    folder: String,
+}
+
+/// How long one that begins anew waits before it tries again.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Starts the server; none if it is told to end before it could. One that begins anew served a moment ago, and what is in its
+/// way now may pass: it keeps its socket, on which whoever connects waits, and tries again.
+async fn begin(
+    config: &Config,
+    handed: Option<TcpListener>,
+    told: &mut Told,
+) -> Result<Option<server::Started>, Failure> {
+    loop {
+        let socket = handed.as_ref().map(TcpListener::try_clone).transpose();
+        let failure = match server::start(config, socket.or_fail("keep the socket")?).await {
+            Ok(started) => return Ok(Some(started)),
+            Err(failure) => failure,
+        };
+        if env::var_os(server::BEGUN_ANEW).is_none() {
+            return Err(failure);
+        }
+        tracing::error!("cannot begin anew yet: {failure}");
+        tokio::select! {
+            () = told.recv() => return Ok(None),
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+}
+
+/// Becomes a new server in the same process, as it was started: nothing is left of what this one had in memory or under way but
+/// the socket, on which whoever connects meanwhile waits.
+fn begin_anew(program: &Path, Left { socket, folder }: &Left) -> Failure {
+    if let Err(error) = rustix::io::fcntl_setfd(socket, FdFlags::empty()) {
+        return Failure::ours(format!("failed to keep the socket: {error}"));
+    }
+    let mut arguments = env::args_os();
+    let name = arguments.next().unwrap_or_else(|| "pipe".into());
+    let program = if program.exists() {
+        program
+    } else {
+        Path::new("/proc/self/exe")
+    };
+    let error = Command::new(program)
+        .arg0(name)
+        .args(arguments)
+        .env(server::BEGUN_ANEW, "1")
+        .env(server::FOLDER, folder)
+        .env("LISTEN_FDS", "1")
+        .env("LISTEN_PID", std::process::id().to_string())
+        .env("LISTEN_FDS_FIRST_FD", socket.as_raw_fd().to_string())
+        .exec();
+    Failure::ours(format!("failed to begin anew: {error}"))
 }
 
 fn greet(started: &server::Started) {
@@ -82,7 +190,7 @@ fn greet(started: &server::Started) {
         line("webhook", format!("{}{path}  ({project})", started.url()));
     }
     if started.hooks.is_empty() {
-        term::note("no project is configured: see config.example.toml");
+        term::note("there is no project yet: `pipe apply` makes one of a document, see docs/documents.md");
     }
 }
 

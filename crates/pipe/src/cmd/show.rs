@@ -107,6 +107,17 @@ fn show(run: &RunView) {
     if let Some(reason) = &run.quarantined {
         term::say(paint.tone(Tone::Bad, format_args!("  set aside: {}", clean(reason))));
     }
+    if let Some(kept) = &run.kept {
+        let reason = kept.reason.iter().map(|reason| format!(": {}", clean(reason)));
+        let text = format!("  kept by {}{}", clean(&kept.by), reason.collect::<String>());
+        term::say(paint.tone(Tone::Faint, text));
+    }
+    for (part, gone) in [("logs", &run.logs_gone), ("artifacts", &run.artifacts_gone)] {
+        if let Some(how) = gone {
+            let text = format_args!("  its {part} were {}", clean(how));
+            term::say(paint.tone(Tone::Faint, text));
+        }
+    }
     let width = run
         .nodes
         .iter()

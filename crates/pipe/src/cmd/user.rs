@@ -66,6 +66,9 @@ struct Facts {
     /// An account of theirs at a forge, as the forge authenticates it
     #[arg(long = "identity", value_name = "LOGIN@FORGE")]
     identities: Vec<Identity>,
+    /// What the issuer of logins calls them; empty takes that away
+    #[arg(long, value_name = "SUBJECT")]
+    subject: Option<String>,
     /// Ask for a password (or read it from stdin)
     #[arg(long)]
     password: bool,
@@ -126,6 +129,15 @@ struct UserView {
     grants: Vec<Grant>,
     identities: Vec<Actor>,
     disabled: bool,
+    subject: Option<Subject>,
+    #[serde(default)]
+    groups: Vec<String>,
+}
+
+/// Who somebody is for the issuer of logins.
+#[derive(Deserialize)]
+struct Subject {
+    subject: String,
 }
 
 impl User {
@@ -178,6 +190,9 @@ impl Facts {
             let identities: Vec<_> = self.identities.into_iter().map(|Identity(actor)| actor).collect();
             let value = serde_json::to_value(identities).or_fail("write the identities")?;
             body.insert("identities".to_owned(), value);
+        }
+        if let Some(subject) = self.subject {
+            body.insert("subject".to_owned(), subject.into());
         }
         if self.password {
             body.insert("password".to_owned(), secret::ask("Their password: ")?.into());
@@ -233,7 +248,13 @@ async fn me(client: &Client, output: Output) -> Result<Exit, Failure> {
 fn line(user: &UserView) -> String {
     let mut parts = vec![format!("{:<16} {}", user.name, grants_text(&user.grants))];
     parts.extend(user.identities.iter().map(ToString::to_string));
-    if !user.has_password {
+    if let Some(subject) = &user.subject {
+        parts.push(term::clean(&format!("subject {}", subject.subject)));
+    }
+    if !user.groups.is_empty() {
+        parts.push(term::clean(&format!("groups {}", user.groups.join(","))));
+    }
+    if !user.has_password && user.subject.is_none() {
         parts.push("no password".to_owned());
     }
     if user.disabled {

@@ -4,9 +4,12 @@
 
 mod clusters;
 mod database;
+mod kept;
 mod object_store;
+mod oidc;
 mod overlay;
 mod raw;
+mod retention;
 #[cfg(test)]
 mod tests;
 
@@ -14,21 +17,23 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
     net::SocketAddr,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
 };
 
-use pipekeeper_backend::Tier;
-use pipekeeper_controller::{Patterns, Project, caches::CacheQuota};
+use pipekeeper_backend::{Tier, usual_attempts};
+use pipekeeper_controller::{Patterns, Project, Retention, caches::CacheQuota};
 use pipekeeper_forge::HookSecret;
 use pipekeeper_model::{Bytes, Name};
-use pipekeeper_server::Exposure;
+use pipekeeper_server::{Exposure, OidcOptions, TlsFiles};
 use pipekeeper_source::{PlainHttp, Repository, RepositoryUrl};
 use serde::Deserialize;
 
-use self::raw::{Raw, RawCaches, RawProject, RawSecret, RawTier};
+use self::raw::{Raw, RawCaches, RawProject, RawSecret, RawTier, RawTls};
 pub(crate) use self::{
     clusters::ClusterConfig,
     database::{Database, postgres},
+    kept::Values,
 };
 use crate::{
     failure::{Failure, OrFail},
@@ -48,16 +53,30 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     /// From where it can be reached.
     pub(crate) exposure: Exposure,
+    /// The host that serves artifacts and nothing else.
+    pub(crate) artifact_host: Option<String>,
     /// The folder of database, mirrors, logs and artifacts.
     pub(crate) data_dir: PathBuf,
+    /// The file of the keys that secrets are sealed with.
+    pub(crate) master_key_file: PathBuf,
+    /// Who else says who people are.
+    pub(crate) oidc: Option<OidcOptions>,
     /// Where the state is.
     pub(crate) database: Database,
     /// How it logs.
     pub(crate) log: Log,
+    /// How many actions may run at once as processes of this machine.
+    pub(crate) local_attempts: NonZeroUsize,
     /// How large one artifact may be that comes from a pod.
     pub(crate) artifact_limit: Bytes,
     /// How much archive caches may take.
     pub(crate) caches: CacheQuota,
+    /// How long ended runs are kept, and how much of them.
+    pub(crate) retention: Retention,
+    /// The same of the projects that say so themselves; none if that cannot be read.
+    pub(crate) retention_of: Option<BTreeMap<Name, Retention>>,
+    /// The folder of documents that are applied at start.
+    pub(crate) kinds: Option<PathBuf>,
     /// The clusters.
     pub(crate) clusters: Vec<ClusterConfig>,
     /// The projects.
@@ -89,8 +108,8 @@ pub(crate) enum LogFormat {
 pub(crate) struct ProjectConfig {
     /// The project.
     pub(crate) project: Project,
-    /// The secret of its webhooks.
-    pub(crate) secret: HookSecret,
+    /// The secret of its webhooks, or why it cannot be had.
+    pub(crate) secret: Result<HookSecret, String>,
     /// Where its actions run.
     pub(crate) place: PlaceConfig,
     /// The secrets of its actions.
@@ -201,26 +220,44 @@ impl Raw {
                 .hint(format!("write it like `{DEFAULT_LISTEN}`"))
         })?;
         let data_dir = self.data_dir()?;
-        let exposure = exposure(self.url.as_deref(), self.behind_proxy)?;
         let database = self.database()?;
+        let artifacts_url = self.artifacts_url.as_deref();
+        let exposure = exposure(self.url.as_deref(), self.behind_proxy, self.tls)?;
+        let artifact_host = artifact_host(artifacts_url, &exposure)?;
         let clusters = clusters::clusters(self.clusters)?;
         let projects = projects(self.projects, &clusters)?;
         clusters::check_namespaces(&clusters, &projects)?;
         Ok(Config {
             listen,
             exposure,
+            artifact_host,
+            oidc: self.oidc.map(oidc::oidc).transpose()?,
+            master_key_file: master_key_file(self.master_key_file, &data_dir)?,
             data_dir,
             database,
             log: Log {
                 format: self.log.format.unwrap_or_default(),
                 level: self.log.level,
             },
+            local_attempts: self.local.attempts.unwrap_or_else(usual_attempts),
             artifact_limit: size("artifacts.max", self.artifacts.max.as_deref(), ARTIFACT_LIMIT)?,
             caches: cache_quota(&self.caches)?,
+            retention: retention::retention(&self.retention)?,
+            retention_of: Some(BTreeMap::new()),
+            kinds: self.kinds.map(absolute).transpose()?,
             projects,
             clusters,
         })
     }
+}
+
+/// Beside the data folder unless the file says otherwise: whoever copies that folder has not the keys to what is in it.
+fn master_key_file(named: Option<PathBuf>, data_dir: &Path) -> Result<PathBuf, Failure> {
+    absolute(named.unwrap_or_else(|| data_dir.with_added_extension("master-keys")))
+}
+
+fn absolute(path: PathBuf) -> Result<PathBuf, Failure> {
+    std::path::absolute(&path).or_usage(format_args!("find `{}`", path.display()))
 }
 
 fn cache_quota(raw: &RawCaches) -> Result<CacheQuota, Failure> {
@@ -245,11 +282,24 @@ fn projects(
     clusters: &[ClusterConfig],
 ) -> Result<Vec<ProjectConfig>, Failure> {
     all.into_iter()
-        .map(|(name, raw)| project(&name, raw, clusters))
+        .map(|(name, raw)| project(&name, raw, clusters, Hook::Written))
         .collect()
 }
 
-fn project(text: &str, raw: RawProject, clusters: &[ClusterConfig]) -> Result<ProjectConfig, Failure> {
+/// Where the secret of a project's webhooks is.
+enum Hook {
+    /// In its table.
+    Written,
+    /// Elsewhere: it, or why it cannot be had.
+    Elsewhere(Result<String, String>),
+}
+
+fn project(
+    text: &str,
+    raw: RawProject,
+    clusters: &[ClusterConfig],
+    hook: Hook,
+) -> Result<ProjectConfig, Failure> {
     let wrong = |what: String| Failure::usage(format!("the project `{text}` {what}"));
     let name: Name = text
         .parse()
@@ -290,10 +340,19 @@ fn project(text: &str, raw: RawProject, clusters: &[ClusterConfig]) -> Result<Pr
         RepositoryUrl::parse(address, plain)
     }
     .map_err(|error| wrong(format!("has a wrong `repository`: failed to {error}")))?;
-    let secret = secret(raw.hook_secret, raw.hook_secret_file).map_err(|failure| Failure {
-        message: format!("the project `{text}` {}", failure.message),
-        ..failure
-    })?;
+    let secret = match hook {
+        Hook::Written => {
+            let secret = secret(raw.hook_secret, raw.hook_secret_file).map_err(|failure| Failure {
+                message: format!("the project `{text}` {}", failure.message),
+                ..failure
+            })?;
+            Ok(secret)
+        }
+        Hook::Elsewhere(value) => value.and_then(|value| {
+            let secret = HookSecret::new(&value);
+            secret.map_err(|error| format!("its `hook_secret` is wrong: failed to {error}"))
+        }),
+    };
     let default_branch = raw.default_branch.unwrap_or_else(|| "main".to_owned());
     let protected = raw
         .protected_branches
@@ -379,35 +438,77 @@ fn secret(text: Option<String>, file: Option<PathBuf>) -> Result<HookSecret, Fai
         .map_err(|error| Failure::usage(format!("has a wrong `hook_secret`: failed to {error}")))
 }
 
-/// What `url` and `behind_proxy` say together.
-fn exposure(url: Option<&str>, is_behind_proxy: bool) -> Result<Exposure, Failure> {
-    const HINT: &str = "write it like `url = \"https://ci.example.org\"`, with `behind_proxy = true`";
+/// What `url`, `behind_proxy` and `[tls]` say together.
+fn exposure(url: Option<&str>, is_behind_proxy: bool, tls: Option<RawTls>) -> Result<Exposure, Failure> {
+    const HINT: &str =
+        "write it like `url = \"https://ci.example.org\"`, with `behind_proxy = true` or a table `[tls]`";
+    if is_behind_proxy && tls.is_some() {
+        let text = "`behind_proxy` and `[tls]` are both set: either a proxy speaks TLS or the server itself";
+        return Err(Failure::usage(text).hint("keep one of them"));
+    }
     let Some(url) = url else {
-        if is_behind_proxy {
-            let text = "`behind_proxy` is set, and `url` is not: browsers are answered under that name alone";
+        if is_behind_proxy || tls.is_some() {
+            let what = if is_behind_proxy {
+                "`behind_proxy`"
+            } else {
+                "`[tls]`"
+            };
+            let text =
+                format!("{what} is set, and `url` is not: browsers are answered under that name alone");
             return Err(Failure::usage(text).hint(HINT));
         }
         return Ok(Exposure::Loopback);
     };
-    if !is_behind_proxy {
-        let text = "`url` is set, and `behind_proxy` is not: the server itself speaks no TLS";
+    if !is_behind_proxy && tls.is_none() {
+        let text = "`url` is set, and neither `behind_proxy` nor `[tls]` is: there is no TLS";
         return Err(Failure::usage(text).hint(HINT));
     }
-    let host = url
-        .strip_prefix("https://")
-        .map(|rest| rest.trim_end_matches('/'));
-    let is_host = |host: &&str| {
-        let is_part = |c: char| c.is_ascii_alphanumeric() || "-.:[]".contains(c);
-        !host.is_empty() && host.chars().all(is_part)
-    };
-    let host = host.filter(is_host).ok_or_else(|| {
+    let host = https_host(url).ok_or_else(|| {
         Failure::usage(format!(
             "`url` is `{url}`, which is no `https://` address of a host"
         ))
         .hint(HINT)
     })?;
-    Ok(Exposure::Proxied {
-        // No browser names the port that it means anyway.
-        host: host.strip_suffix(":443").unwrap_or(host).to_owned(),
+    Ok(match tls {
+        None => Exposure::Proxied { host },
+        Some(tls) => Exposure::Tls {
+            host,
+            files: TlsFiles {
+                certificate: tls.certificate,
+                key: tls.key,
+            },
+        },
     })
+}
+
+/// The host, with its port if it is another than 443, of an address that is nothing but a host.
+fn https_host(url: &str) -> Option<String> {
+    let host = url.strip_prefix("https://")?.trim_end_matches('/');
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "-.:[]".contains(c);
+    let is_host = !host.is_empty() && host.chars().all(is_part);
+    // No browser names the port that it means anyway.
+    is_host.then(|| host.strip_suffix(":443").unwrap_or(host).to_owned())
+}
+
+/// The host that serves artifacts. Browsers send cookies to every port of a name, so it has to be another name.
+fn artifact_host(url: Option<&str>, exposure: &Exposure) -> Result<Option<String>, Failure> {
+    const HINT: &str = "write it like `artifacts_url = \"https://ci-artifacts.example.org\"`";
+    let Some(url) = url else { return Ok(None) };
+    let own = match exposure {
+        Exposure::Loopback => {
+            let text = "`artifacts_url` is set, and `url` is not: this machine alone reaches the server";
+            return Err(Failure::usage(text).hint("leave it out, or set `url`"));
+        }
+        Exposure::Proxied { host } | Exposure::Tls { host, .. } => host,
+    };
+    let host = https_host(url).ok_or_else(|| {
+        let text = format!("`artifacts_url` is `{url}`, which is no `https://` address of a host");
+        Failure::usage(text).hint(HINT)
+    })?;
+    let name = |host: &str| host.split(':').next().unwrap_or_default().to_ascii_lowercase();
+    if name(&host) == name(own) || host.starts_with('[') {
+        let text = format!("`artifacts_url` is `{url}`, which is not another name than that of `url`");
+        return Err(Failure::usage(text).hint(HINT));
+    }
+    Ok(Some(host))
 }

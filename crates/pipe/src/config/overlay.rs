@@ -1,7 +1,7 @@
 //! Keys from the environment: `PIPE_LISTEN`, `PIPE_LOG__LEVEL`, `PIPE_PROJECTS__WEB__HOOK_SECRET_FILE`.
 
 use super::LogFormat;
-use super::raw::{Raw, RawProject};
+use super::raw::{Raw, RawProject, RawRetention};
 use crate::failure::Failure;
 
 /// Puts variables over the file's keys. Other `PIPE_…` variables belong to scripts and to the client.
@@ -22,6 +22,7 @@ fn set(raw: &mut Raw, path: &[&str], value: String) -> Result<(), String> {
     match path {
         ["listen"] => raw.listen = Some(value),
         ["url"] => raw.url = Some(value),
+        ["artifacts_url"] => raw.artifacts_url = Some(value),
         ["behind_proxy"] => {
             raw.behind_proxy = match value.as_str() {
                 "true" => true,
@@ -30,6 +31,8 @@ fn set(raw: &mut Raw, path: &[&str], value: String) -> Result<(), String> {
             };
         }
         ["data_dir"] => raw.data_dir = Some(value.into()),
+        ["master_key_file"] => raw.master_key_file = Some(value.into()),
+        ["kinds"] => raw.kinds = Some(value.into()),
         ["database"] => raw.database = Some(value),
         ["database_password_file"] => raw.database_password_file = Some(value.into()),
         ["log", "format"] => {
@@ -43,12 +46,26 @@ fn set(raw: &mut Raw, path: &[&str], value: String) -> Result<(), String> {
         ["artifacts", "max"] => raw.artifacts.max = Some(value),
         ["caches", "project"] => raw.caches.project = Some(value),
         ["caches", "total"] => raw.caches.total = Some(value),
+        ["retention", key] => set_retention(&mut raw.retention, key, value)?,
         ["projects", name, key] => set_project(project(raw, name), key, value)?,
-        ["log" | "artifacts" | "caches" | "projects", ..] => {
+        ["log" | "artifacts" | "caches" | "retention" | "projects", ..] => {
             return Err("names no key of the configuration".to_owned());
         }
         _ => {}
     }
+    Ok(())
+}
+
+fn set_retention(retention: &mut RawRetention, key: &str, value: String) -> Result<(), String> {
+    let place = match key {
+        "runs" => &mut retention.runs,
+        "logs" => &mut retention.logs,
+        "artifacts" => &mut retention.artifacts,
+        "max_logs" => &mut retention.max_logs,
+        "max_artifacts" => &mut retention.max_artifacts,
+        _ => return Err("names no key of the configuration".to_owned()),
+    };
+    *place = Some(value);
     Ok(())
 }
 

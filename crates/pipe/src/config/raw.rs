@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZeroUsize,
     path::PathBuf,
 };
 
@@ -9,7 +10,7 @@ use pipekeeper_forge::ForgeKind;
 use pipekeeper_model::plan::PodField;
 use serde::Deserialize;
 
-use super::LogFormat;
+use super::{LogFormat, oidc::RawOidc};
 use crate::failure::Failure;
 
 /// Every key of the file, none of them needed.
@@ -18,15 +19,30 @@ use crate::failure::Failure;
 pub(super) struct Raw {
     pub(super) listen: Option<String>,
     pub(super) url: Option<String>,
+    pub(super) artifacts_url: Option<String>,
     pub(super) behind_proxy: bool,
     pub(super) data_dir: Option<PathBuf>,
+    pub(super) master_key_file: Option<PathBuf>,
+    pub(super) kinds: Option<PathBuf>,
     pub(super) database: Option<String>,
     pub(super) database_password_file: Option<PathBuf>,
+    pub(super) local: RawLocal,
+    pub(super) tls: Option<RawTls>,
+    pub(super) oidc: Option<RawOidc>,
     pub(super) log: RawLog,
     pub(super) artifacts: RawArtifacts,
     pub(super) caches: RawCaches,
+    pub(super) retention: RawRetention,
     pub(super) clusters: BTreeMap<String, RawCluster>,
     pub(super) projects: BTreeMap<String, RawProject>,
+}
+
+/// `[tls]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTls {
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
 }
 
 /// `[log]`.
@@ -35,6 +51,13 @@ pub(super) struct Raw {
 pub(super) struct RawLog {
     pub(super) format: Option<LogFormat>,
     pub(super) level: Option<String>,
+}
+
+/// `[local]`: this machine as a place where actions run.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawLocal {
+    pub(super) attempts: Option<NonZeroUsize>,
 }
 
 /// `[artifacts]`.
@@ -50,6 +73,17 @@ pub(super) struct RawArtifacts {
 pub(super) struct RawCaches {
     pub(super) project: Option<String>,
     pub(super) total: Option<String>,
+}
+
+/// `[retention]`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawRetention {
+    pub(super) runs: Option<String>,
+    pub(super) logs: Option<String>,
+    pub(super) artifacts: Option<String>,
+    pub(super) max_logs: Option<String>,
+    pub(super) max_artifacts: Option<String>,
 }
 
 /// `[projects.NAME]`.

@@ -1,6 +1,9 @@
+mod clusters;
+
 use std::{path::Path, time::Duration};
 
 use pipekeeper_backend::pod::HoldOptions;
+use pipekeeper_server::{Newcomers, Transport};
 use pipekeeper_spec::document::{Kind, document_table};
 
 use super::{Config, Database, Flags, LogFormat, Raw, overlay, raw};
@@ -42,6 +45,17 @@ fn the_example_is_valid_and_complete() {
         "data_dir",
         "database",
         "database_password_file",
+        "kinds",
+        "master_key_file",
+        "certificate",
+        "issuer",
+        "client_id",
+        "client_secret_file",
+        "groups_claim",
+        "scopes",
+        "algorithms",
+        "create_users",
+        "insecure",
         "format",
         "level",
         "forge",
@@ -190,7 +204,17 @@ fn every_mistake_is_one_line_with_its_place() {
         (
             "url = \"https://a\"\n",
             &[],
-            "`url` is set, and `behind_proxy` is not",
+            "`url` is set, and neither `behind_proxy` nor `[tls]` is",
+        ),
+        (
+            "[tls]\ncertificate = \"/a\"\nkey = \"/b\"\n",
+            &[],
+            "`[tls]` is set, and `url` is not",
+        ),
+        (
+            "behind_proxy = true\nurl = \"https://a\"\n[tls]\ncertificate = \"/a\"\nkey = \"/b\"\n",
+            &[],
+            "are both set",
         ),
         (
             "behind_proxy = true\nurl = \"http://a\"\n",
@@ -244,218 +268,6 @@ fn every_mistake_is_one_line_with_its_place() {
     }
 }
 
-const CLUSTER: &str =
-    "[clusters.dev]\nagent_image = \"r.test/agent\"\nnamespaces = { protected = \"ci-${project}\" }\n";
-const IN_PODS: &str = "[projects.Web_1]\nforge = \"gitea\"\nrepository = \"/x\"\nhook_secret = \"0123456789abcdef\"\nbackend = \"dev\"\n";
-
-#[test]
-fn a_cluster_that_cannot_be_used_is_refused() {
-    let cases = [
-        (
-            "limits = { pods = 4 }",
-            "has `limits` for namespaces that it does not make",
-        ),
-        (
-            "deny = [\"10.0.0.0/8\"]",
-            "has `deny` for namespaces that it does not make",
-        ),
-        (
-            "create_namespaces = true\nlimits = { cpu = \"4\" }",
-            "`dev` has `limits.cpu`, and does not say how much",
-        ),
-        (
-            "create_namespaces = true\ndeny = [\"example.org\"]",
-            "has a wrong `deny`: failed to read `example.org`",
-        ),
-        ("default_image = \"\"", "`dev` has an empty `default_image`"),
-        ("hold = { failed = \"soon\" }", "has a wrong `hold.failed`: "),
-        (
-            "hold = { failed = \"13h\" }",
-            "has a wrong `hold.failed`: no pod is held for more than 12h",
-        ),
-        ("hold = { idle = \"1m\" }", "unknown field `idle`"),
-        ("hold = { max = 21 }", "has a wrong `hold.max`: at most 20"),
-        (
-            "resources = { cpu = \"lots\" }",
-            "has a wrong `resources.cpu`: `lots`",
-        ),
-        ("limits = { pod = 4 }", "unknown field `pod`"),
-        ("pod_allow = [\"hostNetwork\"]", "unknown variant `hostNetwork`"),
-        (
-            "env = { \"A=B\" = \"c\" }",
-            "has a variable `A=B`, which is no name of one",
-        ),
-        (
-            "mirrors = { \"docker.io/library\" = \"r.test\" }",
-            "has a mirror of `docker.io/library`, which is no host",
-        ),
-        (
-            "volumes = { a = { host_path = \"/data\" }, b = { host_path = \"/data/m2/\" } }",
-            "has the volume `b` inside the volume `a`",
-        ),
-    ];
-    for (keys, wanted) in cases {
-        let error = parse(&format!("{CLUSTER}{keys}\n"), &[]).unwrap_err();
-        assert!(error.message.contains(wanted), "{keys}: {}", error.message);
-    }
-    let unnamed = CLUSTER.replace("r.test/agent", " ");
-    let error = parse(&unnamed, &[]).unwrap_err();
-    assert!(
-        error.message.contains("has no `agent_image`"),
-        "{}",
-        error.message
-    );
-    let error = parse(&format!("{CLUSTER}{IN_PODS}"), &[]).unwrap_err();
-    let wanted = "would put pods of the project `Web_1` into `ci-Web_1";
-    assert!(error.message.contains(wanted), "{}", error.message);
-}
-
-#[test]
-fn failed_pods_are_held_only_where_that_is_asked_for() {
-    let hold = |keys: &str| {
-        let config = parse(&format!("{CLUSTER}{keys}\n"), &[]).unwrap();
-        config.clusters.into_iter().next().unwrap().hold
-    };
-    let held = |minutes: u64, max| {
-        let failed = Duration::from_secs(minutes * 60);
-        Some(HoldOptions { failed, max })
-    };
-    assert_eq!(hold(""), None);
-    assert_eq!(hold("hold = {}"), held(15, 2));
-    assert_eq!(hold("hold = { failed = \"1h\", max = 5 }"), held(60, 5));
-}
-
-#[test]
-fn no_project_meets_what_is_protected_of_another() {
-    let refused = |namespaces: &str, projects: [&str; 2]| {
-        let cluster = CLUSTER.replace("protected = \"ci-${project}\"", namespaces);
-        let projects = projects.map(|name| IN_PODS.replace("Web_1", name));
-        let text = format!("{cluster}{}", projects.concat());
-        parse(&text, &[]).err().map(|failure| failure.to_string())
-    };
-    let meets = |tier: &str, namespace: &str, one: &str, other: &str| {
-        format!(
-            "the protected pods of the project `{one}` and the pods for {tier} of the project `{other}` into one namespace, `{namespace}`"
-        )
-    };
-    let suffix = "protected = \"x-${project}\"";
-    let literal = "protected = \"ci\", branches = \"${project}\"";
-    for (namespaces, projects, wanted) in [
-        (
-            suffix,
-            ["web", "web-branches"],
-            meets("branches", "x-web-branches", "web-branches", "web"),
-        ),
-        (
-            suffix,
-            ["web-forks", "web"],
-            meets("forks", "x-web-forks", "web-forks", "web"),
-        ),
-        (literal, ["ci", "web"], meets("branches", "ci", "web", "ci")),
-        (
-            "protected = \"x-${project}\", forks = \"x-web\"",
-            ["web", "shop"],
-            meets("forks", "x-web", "web", "shop"),
-        ),
-    ] {
-        let text = refused(namespaces, projects).unwrap_or_default();
-        assert!(text.contains(&wanted), "{namespaces}: {text}");
-    }
-    let one_for_all = "protected = \"ci\", branches = \"ci\", forks = \"ci\"";
-    let one_for_each = "protected = \"${project}\", branches = \"${project}\", forks = \"${project}\"";
-    let apart = "protected = \"x-${project}\", branches = \"branches-of-${project}\", forks = \"forks\"";
-    for namespaces in [suffix, one_for_all, one_for_each, apart] {
-        assert_eq!(refused(namespaces, ["web", "shop"]), None, "{namespaces}");
-    }
-    assert_eq!(refused(apart, ["web", "web-branches"]), None);
-}
-
-#[test]
-fn a_cluster_makes_namespaces_only_if_it_is_told_to() {
-    let making = |keys: &str| {
-        let config = parse(&format!("{CLUSTER}{keys}\n"), &[]).unwrap();
-        config.clusters.into_iter().next().unwrap().options.making
-    };
-    assert_eq!(making(""), None);
-    let keys = "create_namespaces = true\nlimits = { pods = 40, container = { memory = \"4Gi\" } }\ndeny = [\"10.0.0.1\"]";
-    let made = making(keys).unwrap();
-    assert_eq!(made.limits.pods, Some(40));
-    assert_eq!(made.limits.container.memory.as_deref(), Some("4Gi"));
-    assert_eq!(made.deny, ["10.0.0.1/32".parse().unwrap()]);
-}
-
-const STORE: &str =
-    "[clusters.dev.object_store]\nurl = \"http://10.0.0.1:9000\"\nbucket = \"ci\"\naccess_key = \"pipe\"\n";
-
-#[test]
-fn an_object_store_has_defaults_and_hides_its_key() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), "hunter2\n").unwrap();
-    let text = format!(
-        "{CLUSTER}{STORE}secret_key_file = \"{}\"\n",
-        file.path().display()
-    );
-    let config = parse(&text, &[]).unwrap();
-    assert!(!format!("{config:?}").contains("hunter2"));
-    let store = config.clusters.into_iter().next().unwrap().object_store.unwrap();
-    assert_eq!(
-        (store.region.as_str(), store.prefix.as_str()),
-        ("us-east-1", "pipekeeper")
-    );
-    assert_eq!(store.style, pipekeeper_objects::UrlStyle::Path);
-    assert_eq!(store.secret_key, pipekeeper_objects::SecretKey::new("hunter2"));
-    assert_eq!((store.others_url, store.ca), (None, None));
-    let config = parse(CLUSTER, &[]).unwrap();
-    assert_eq!(config.clusters[0].object_store, None);
-}
-
-#[test]
-fn an_object_store_that_cannot_be_used_is_refused() {
-    let key = "secret_key = \"hunter2\"\n";
-    let without = |name: &str| {
-        let lines = STORE.lines().filter(|line| !line.starts_with(name));
-        let rest: String = lines.map(|line| format!("{line}\n")).collect();
-        format!("{rest}{key}")
-    };
-    let with = |line: &str| format!("{STORE}{key}{line}\n");
-    let cases = [
-        (without("url"), "`dev` has no `object_store.url`"),
-        (without("bucket"), "`dev` has no `object_store.bucket`"),
-        (without("access_key"), "`dev` has no `object_store.access_key`"),
-        (STORE.to_owned(), "`dev` has no `object_store.secret_key`"),
-        (
-            with("secret_key_file = \"/no/such\""),
-            "has both `object_store.secret_key` and `object_store.secret_key_file`",
-        ),
-        (
-            format!("{STORE}secret_key_file = \"/no/such\"\n"),
-            "has an `object_store.secret_key_file` that cannot be read: `/no/such`",
-        ),
-        (
-            with("ca = \"/no/such.pem\""),
-            "has an `object_store.ca` that cannot be read",
-        ),
-        (
-            with("ca = \"/dev/null\""),
-            "failed to read the certificates to trust: there is none",
-        ),
-        (
-            with("prefix = \"a/../b\""),
-            "has the `object_store.prefix` `a/../b`",
-        ),
-        (
-            with("pods_url = \"s3.example.org\""),
-            "failed to use `s3.example.org` as the address",
-        ),
-        (with("paths = true"), "unknown field `paths`"),
-    ];
-    for (keys, wanted) in cases {
-        let error = parse(&format!("{CLUSTER}{keys}"), &[]).unwrap_err();
-        assert!(error.message.contains(wanted), "{keys}: {}", error.message);
-        assert!(!error.message.contains("hunter2"), "{keys}: {}", error.message);
-    }
-}
-
 #[test]
 fn a_secret_file_is_read_without_its_line_end() {
     let dir = tempfile::tempdir().unwrap();
@@ -464,7 +276,7 @@ fn a_secret_file_is_read_without_its_line_end() {
     let path = file.display().to_string();
     let config = parse(PROJECT, &[("PIPE_PROJECTS__MY_WEB__HOOK_SECRET_FILE", &path)]).unwrap();
     let project = config.projects.first().unwrap();
-    let signed = pipekeeper_forge::sign(project.project.forge, &project.secret, b"x");
+    let signed = pipekeeper_forge::sign(project.project.forge, project.secret.as_ref().unwrap(), b"x");
     let same = pipekeeper_forge::HookSecret::new("s3cret").unwrap();
     assert_eq!(signed, pipekeeper_forge::sign(project.project.forge, &same, b"x"));
     assert!(!format!("{config:?}").contains("s3cret"));
@@ -494,6 +306,68 @@ fn the_room_for_caches_is_read_and_wrong_sizes_are_refused() {
     let wrong = parse(&text, &[("PIPE_CACHES__TOTAL", "much")]).unwrap_err();
     assert!(wrong.to_string().contains("`caches.total`"), "{wrong}");
     assert!(parse(&text, &[("PIPE_CACHES__MORE", "1")]).is_err());
+}
+
+#[test]
+fn artifacts_have_a_name_of_their_own() {
+    let with = |url: &str| {
+        let text =
+            format!("url = \"https://ci.corp\"\nbehind_proxy = true\nartifacts_url = \"{url}\"\n{PROJECT}");
+        parse(&text, &[])
+    };
+    let host = with("https://artifacts.corp:443/").unwrap().artifact_host;
+    assert_eq!(host.as_deref(), Some("artifacts.corp"));
+    assert_eq!(parse(PROJECT, &[]).unwrap().artifact_host, None);
+    for url in ["https://ci.corp", "https://CI.corp:8443", "https://[::1]"] {
+        let wrong = with(url).unwrap_err().to_string();
+        assert!(wrong.contains("not another name"), "{wrong}");
+    }
+    for url in [
+        "http://artifacts.corp",
+        "https://artifacts.corp/path",
+        "https://a@b",
+        "",
+    ] {
+        let wrong = with(url).unwrap_err().to_string();
+        assert!(wrong.contains("no `https://` address"), "{wrong}");
+    }
+    let alone = format!("artifacts_url = \"https://artifacts.corp\"\n{PROJECT}");
+    assert!(
+        parse(&alone, &[])
+            .unwrap_err()
+            .to_string()
+            .contains("`url` is not")
+    );
+}
+
+#[test]
+fn how_long_things_are_kept_is_read_and_wrong_lengths_are_refused() {
+    use pipekeeper_controller::Retention;
+    use pipekeeper_model::{Bytes, Millis};
+    let text = format!("[retention]\nartifacts = \"2d\"\nmax_logs = \"1GiB\"\n{PROJECT}");
+    let expected = Retention {
+        artifacts: Millis::days(2),
+        log_bytes: Bytes::gib(1),
+        ..Retention::default()
+    };
+    assert_eq!(parse(&text, &[]).unwrap().retention, expected);
+    let over = parse(&text, &[("PIPE_RETENTION__RUNS", "200d")])
+        .unwrap()
+        .retention;
+    assert_eq!(over.runs, Millis::days(200));
+    for (name, value, says) in [
+        ("PIPE_RETENTION__LOGS", "long", "`retention.logs`"),
+        ("PIPE_RETENTION__LOGS", "5m", "less than an hour"),
+        (
+            "PIPE_RETENTION__MAX_ARTIFACTS",
+            "much",
+            "`retention.max_artifacts`",
+        ),
+        ("PIPE_RETENTION__MORE", "1", "names no key"),
+    ] {
+        let wrong = parse(&text, &[(name, value)]).unwrap_err();
+        assert!(wrong.to_string().contains(says), "{wrong}");
+    }
 }
 
 /// The keys that a table of the file may have.
@@ -554,5 +428,41 @@ fn every_key_of_clusters_and_projects_has_its_place_in_a_document() {
             let is_there = document_table(kind).iter().any(|row| row.path == path);
             assert!(is_there, "{key} is no {kind}.{path}");
         }
+    }
+}
+
+#[test]
+fn an_issuer_is_read_without_showing_its_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    std::fs::write(&file, "hunter2\n").unwrap();
+    let table = format!(
+        "[oidc]\nissuer = \"https://sso.test\"\nclient_id = \"ci\"\nclient_secret_file = \"{}\"\n",
+        file.display()
+    );
+    let config = parse(&table, &[]).unwrap();
+    let issuer = config.oidc.as_ref().unwrap();
+    assert_eq!(
+        (issuer.client_secret.as_str(), issuer.groups_claim.as_str()),
+        ("hunter2", "groups")
+    );
+    assert_eq!(
+        (issuer.newcomers, issuer.transport),
+        (Newcomers::Welcome, Transport::Tls)
+    );
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let closed = parse(&format!("{table}create_users = false\ninsecure = true\n"), &[]).unwrap();
+    let closed = closed.oidc.unwrap();
+    assert_eq!(
+        (closed.newcomers, closed.transport),
+        (Newcomers::Refused, Transport::Plain)
+    );
+    std::fs::write(&file, "\n").unwrap();
+    for (text, why) in [
+        (table.as_str(), "is empty"),
+        ("[oidc]\nissuer = \"https://sso.test\"\n", "client_id"),
+    ] {
+        let error = parse(text, &[]).unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
     }
 }

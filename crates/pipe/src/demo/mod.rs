@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use pipekeeper_controller::{News, Patterns, Project, caches::CacheQuota};
+use pipekeeper_controller::{News, Patterns, Project, Retention, caches::CacheQuota};
 use pipekeeper_engine::Fact;
 use pipekeeper_forge::{ForgeKind, HookSecret};
 use pipekeeper_server::Exposure;
@@ -90,12 +90,12 @@ async fn play(options: &Demo, root: &Path) -> Result<Exit, Failure> {
         format_args!("a bare repository, {}", repositories.bare().display()),
     );
     let config = config(options, root, repositories.bare(), &secret)?;
-    let started = server::start(&config).await?;
+    let started = server::start(&config, None).await?;
     say("server", format_args!("SQLite in {}", config.data_dir.display()));
     say("page", format_args!("{}/", started.url()));
     let hook_url = hook_url(&started)?;
     repositories.set_hook(&hook_url, &secret)?;
-    let client = Client::with_token(&started.url(), Some(started.admin.reveal().to_owned()))?;
+    let client = Client::with_token(&started.url(), Some(started.admin.reveal().to_owned()), None)?;
     let story = Story {
         news: started.listen(),
         server: started.url(),
@@ -105,10 +105,11 @@ async fn play(options: &Demo, root: &Path) -> Result<Exit, Failure> {
     let layout = started.layout.clone();
     let ends = started.listen();
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(started.serve(async {
+    let stopped = async {
         // The sender going away means the same.
         let _ = stopped.await;
-    }));
+    };
+    let serving = tokio::spawn(started.serve(stopped, None));
     let told = tokio::select! {
         told = tell(options, &repositories, story, &client, &layout) => told,
         () = signals.next() => {
@@ -197,11 +198,18 @@ fn config(options: &Demo, root: &Path, bare: &Path, secret: &str) -> Result<Conf
     Ok(Config {
         listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), options.port),
         exposure: Exposure::Loopback,
+        artifact_host: None,
         data_dir: root.join("server"),
+        oidc: None,
+        master_key_file: root.join("master-keys"),
         database: Database::Sqlite,
         log: Log::default(),
+        local_attempts: pipekeeper_backend::usual_attempts(),
         artifact_limit: ARTIFACT_LIMIT,
+        retention: Retention::default(),
+        retention_of: Some(BTreeMap::new()),
         caches: CacheQuota::default(),
+        kinds: None,
         clusters: Vec::new(),
         projects: vec![ProjectConfig {
             place: PlaceConfig::Local,
@@ -218,7 +226,7 @@ fn config(options: &Demo, root: &Path, bare: &Path, secret: &str) -> Result<Conf
                 protected_branches: Patterns::new(&[main]),
                 protected_tags: Patterns::default(),
             },
-            secret: HookSecret::new(secret).or_fail("use the secret")?,
+            secret: Ok(HookSecret::new(secret).or_fail("use the secret")?),
         }],
     })
 }

@@ -37,7 +37,7 @@ impl Story {
                     run.get_or_insert_with(|| Run::new(id));
                     events
                 }
-                Ok(News::Attempt { .. } | News::Delivery(_)) => continue,
+                Ok(News::Attempt { .. } | News::Delivery(_) | News::Elsewhere) => continue,
                 Err(RecvError::Lagged(_)) => return Err(Failure::ours("the story was told too slowly")),
                 Err(RecvError::Closed) => return Err(Failure::ours("the server ended before the run")),
             };
@@ -161,6 +161,9 @@ fn told(run: &Run, event: &Event) -> Option<(&'static str, String)> {
         | Fact::StopAsked { .. }
         | Fact::NodeFinished { .. }
         | Fact::RunHalted { .. }
+        | Fact::LocksAwaited { .. }
+        | Fact::LocksTaken { .. }
+        | Fact::LocksReleased { .. }
         | Fact::CancelBegan { .. }
         | Fact::FinallyBegan { .. }
         | Fact::FinallyStopped

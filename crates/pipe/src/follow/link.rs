@@ -95,7 +95,11 @@ impl From<Ask> for Input {
                 // Whoever sits at this machine is everybody.
                 standing: Standing::Owner,
             },
-            Ask::Start { node, look } => Self::StartPressed { node, look },
+            Ask::Start { node, look } => Self::StartPressed {
+                node,
+                look,
+                standing: Standing::Owner,
+            },
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::{fs, path::Path};
 
 use pipekeeper_controller::Layout;
-use pipekeeper_engine::{AdoptedNode, NodeState, Run};
+use pipekeeper_engine::{AdoptedNode, Run};
 use pipekeeper_model::{AttemptId, Digest, Plan, plan::Body};
 use pipekeeper_store::MemoryStore;
 use serde::{Deserialize, Serialize};
@@ -55,12 +55,12 @@ impl EarlierRuns {
         }
     }
 
-    /// A store that knows their successes; their artifacts become this run's too.
-    pub(crate) fn store(&self) -> Result<MemoryStore, Failure> {
+    /// A store that knows their successes; their artifacts become this run's too. No run of it has a number up to `last`.
+    pub(crate) fn store(&self, mut last: u64) -> Result<MemoryStore, Failure> {
+        let mut all = Vec::new();
         if !self.matter {
-            return Ok(MemoryStore::new());
+            return Ok(MemoryStore::after(last, all));
         }
-        let (mut last, mut all) = (0, Vec::new());
         for folder in kept_folders()? {
             let Some(kept) = self.read(&folder) else { continue };
             let from = Layout::new(folder);
@@ -78,7 +78,11 @@ impl EarlierRuns {
         if !self.matter {
             return Ok(());
         }
-        let adopted: Vec<AttemptId> = run.nodes().iter().filter_map(adopted).collect();
+        let adopted: Vec<AttemptId> = run
+            .nodes()
+            .iter()
+            .filter_map(|state| Some(state.ended()?.adopted.as_ref()?.attempt))
+            .collect();
         let is_ours =
             |result: &AdoptedNode| result.attempt.run == run.id() || adopted.contains(&result.attempt);
         let kept = Kept {
@@ -119,18 +123,4 @@ fn reuses(plan: &Plan) -> bool {
         Body::Work(work) => work.reuse.is_some(),
         Body::Approve(_) | Body::Wait(_) | Body::Promote(_) | Body::Sync(_) | Body::Call(_) => false,
     })
-}
-
-fn adopted(state: &NodeState) -> Option<AttemptId> {
-    match state {
-        NodeState::Done(ended) => Some(ended.adopted.as_ref()?.attempt),
-        NodeState::Waiting
-        | NodeState::AwaitingStart { .. }
-        | NodeState::AwaitingTime { .. }
-        | NodeState::Deciding(_)
-        | NodeState::Ready { .. }
-        | NodeState::Running(_)
-        | NodeState::Backoff { .. }
-        | NodeState::Skipped { .. } => None,
-    }
 }

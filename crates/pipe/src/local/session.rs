@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use pipekeeper_backend::{AgentProgram, Backend, KeepWorkspace, LocalBackend, LocalOptions};
+use pipekeeper_backend::{AgentProgram, Backend, KeepWorkspace, LocalBackend, LocalOptions, usual_attempts};
 use pipekeeper_controller::{
     AttemptNews, Controller, EngineRules, Handle, News, Ports, SameAsEver, SubmitError,
 };
@@ -23,8 +23,8 @@ use tokio::sync::{
 };
 
 use super::{
-    caches, earlier::EarlierRuns, event, host, leftovers::Mark, place::Place, pods::Containers,
-    secrets::Secrets, supplies::LocalSupplies, watch::Changes,
+    caches, earlier::EarlierRuns, event, host, leftovers::Mark, locks::FileLocks, place::Place,
+    pods::Containers, secrets::Secrets, server_run::ServerRun, supplies::LocalSupplies, watch::Changes,
 };
 use crate::{
     clock::SystemClock,
@@ -56,6 +56,8 @@ pub(crate) struct Job {
     pub(crate) limit: Option<Millis>,
     /// Whether earlier successes may stand in for its actions.
     pub(crate) earlier: Earlier,
+    /// The server's run whose results stand in for the actions that are not run here.
+    pub(crate) server_run: Option<ServerRun>,
     /// The containers it runs in; none means processes of this machine.
     pub(crate) containers: Option<Containers>,
 }
@@ -63,7 +65,11 @@ pub(crate) struct Job {
 /// Runs the job; with `changes`, a change of the tree cancels it.
 pub(crate) async fn run(place: &Place, job: Job, changes: Option<&mut Changes>) -> Result<Ending, Failure> {
     let earlier = EarlierRuns::new(place, &job);
-    let store = earlier.store()?;
+    let adopted = match &job.server_run {
+        Some(from) => Some(from.adopt(&job.plan, &place.layout()).await?),
+        None => None,
+    };
+    let store = earlier.store(adopted.as_ref().map_or(0, |adopted| adopted.from.0))?;
     let kept = store.clone();
     let (controller, handle, _mark) = compose(place, &job, &store).await?;
     copy_tree(&job.root, &place.source()).await?;
@@ -79,7 +85,7 @@ pub(crate) async fn run(place: &Place, job: Job, changes: Option<&mut Changes>) 
             changed: Vec::new(),
         },
         group: None,
-        adopted: None,
+        adopted,
         earlier: job.earlier,
         origin: Origin::Repository,
         asked_before: BTreeSet::new(),
@@ -152,6 +158,7 @@ async fn compose(
                 artifacts: layout.artifacts(),
                 agent: agent_program()?,
                 host_env: host::variables(),
+                attempts: usual_attempts(),
                 on_observation,
             });
             local.expect_attempt();
@@ -172,13 +179,16 @@ async fn compose(
     let (controller, handle) = Controller::new(Ports {
         store: Arc::new(store.clone()),
         backend,
+        sharing: None,
         observations,
         supplies: Arc::new(supplies),
         intake: None,
         people: Arc::new(SameAsEver),
         clock: Arc::new(SystemClock),
         rules: Arc::new(EngineRules),
+        outer_locks: Some(Arc::new(FileLocks::open()?)),
         layout,
+        upkeep: None,
         cache_quota: None,
         cache_stores: Vec::new(),
     });
@@ -248,7 +258,7 @@ impl Link for LocalLink {
                 },
                 AttemptNews::StepStarted { .. } => Heard::Nothing,
             },
-            Ok(News::Run { .. } | News::Delivery(_)) => Heard::Nothing,
+            Ok(News::Run { .. } | News::Delivery(_) | News::Elsewhere) => Heard::Nothing,
             Err(RecvError::Lagged(_)) => {
                 self.is_behind = true;
                 Heard::Nothing

@@ -13,7 +13,7 @@ use pipekeeper_agent::archive;
 use pipekeeper_backend::{KeepWorkspace, LaunchError, Orphan, SecretValue, SourceInput, Tier};
 use pipekeeper_controller::{CacheTiers, Habits, Patterns, Supplies, digest_entries};
 use pipekeeper_engine::RunRequest;
-use pipekeeper_model::{Digest, Millis, plan::Secret};
+use pipekeeper_model::{Digest, Millis, plan::Work};
 use tokio::sync::OnceCell;
 
 use super::secrets::Secrets;
@@ -63,8 +63,8 @@ impl Supplies for LocalSupplies {
             })
     }
 
-    async fn secrets(&self, _: &RunRequest, wanted: &[Secret]) -> Result<Vec<SecretValue>, LaunchError> {
-        self.secrets.values(wanted)
+    async fn secrets(&self, _: &RunRequest, work: &Work) -> Result<Vec<SecretValue>, LaunchError> {
+        self.secrets.values(&work.secrets)
     }
 
     fn cache_tiers(&self, _: &RunRequest) -> CacheTiers {

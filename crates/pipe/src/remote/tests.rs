@@ -129,6 +129,7 @@ fn created() -> Event {
         event: &event,
         params: &BTreeMap::new(),
         selected: None,
+        environments: &BTreeMap::new(),
     };
     let plan = pipeline.plan(&request).unwrap();
     let request = Arc::new(RunRequest {
@@ -163,7 +164,7 @@ fn record(events: &[Event], after: usize) -> String {
 }
 
 async fn open(server: &Server, folder: &std::path::Path) -> Result<RemoteLink, Failure> {
-    let client = Client::with_token(&server.address, None).unwrap();
+    let client = Client::with_token(&server.address, None, None).unwrap();
     let opened = RemoteLink::open(client, RUN, Layout::new(folder)).await;
     opened.map(|(link, _)| link)
 }

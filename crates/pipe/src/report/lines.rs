@@ -85,6 +85,11 @@ impl Lines {
                 let text = format!("{}: reused from run {from}", self.ended(Outcome::Succeeded));
                 Some((attempt.node, text))
             }
+            Fact::NodeAdopted { node } => {
+                let from = run.request()?.adopted.as_ref()?.from;
+                let text = format!("{}: reused from run {from}", self.ended(Outcome::Succeeded));
+                Some((*node, text))
+            }
             Fact::NodeSkipped { node, reason, .. } if *reason != SkipReason::NotSelected => Some((
                 *node,
                 self.paint.tone(Tone::Faint, format_args!("– skipped: {reason}")),
@@ -101,7 +106,7 @@ impl Lines {
                 self.paint
                     .tone(Tone::Attention, "? waits for a person to start it"),
             )),
-            Fact::WaitBegan { node, .. } => Some((*node, "waits for its time".to_owned())),
+            Fact::WaitBegan { node, before, .. } => Some((*node, format!("waits for {}", before.awaited()))),
             Fact::GateBypassed { node, .. } => {
                 Some((*node, self.paint.tone(Tone::Bad, "! the gate is bypassed")))
             }
@@ -114,7 +119,6 @@ impl Lines {
             | Fact::TurnAwaited
             | Fact::TurnCame
             | Fact::NodeReadied { .. }
-            | Fact::NodeAdopted { .. }
             | Fact::StartLooked { .. }
             | Fact::StartGiven { .. }
             | Fact::GateApproved { .. }
@@ -127,6 +131,9 @@ impl Lines {
             | Fact::TicketGranted { .. }
             | Fact::StopAsked { .. }
             | Fact::RunHalted { .. }
+            | Fact::LocksAwaited { .. }
+            | Fact::LocksTaken { .. }
+            | Fact::LocksReleased { .. }
             | Fact::CancelBegan { .. }
             | Fact::FinallyBegan { .. }
             | Fact::FinallyStopped

@@ -69,17 +69,7 @@ pub(crate) fn tests(run: &Run, layout: &Layout, paint: Paint) -> Vec<String> {
 }
 
 fn test_counts(state: &NodeState) -> Option<&TestCounts> {
-    match state {
-        NodeState::Done(ended) => ended.record.as_ref()?.tests.as_ref(),
-        NodeState::Waiting
-        | NodeState::AwaitingStart { .. }
-        | NodeState::AwaitingTime { .. }
-        | NodeState::Deciding(_)
-        | NodeState::Ready { .. }
-        | NodeState::Running(_)
-        | NodeState::Backoff { .. }
-        | NodeState::Skipped { .. } => None,
-    }
+    state.ended()?.record.as_ref()?.tests.as_ref()
 }
 
 /// The failing steps with their places and last lines.

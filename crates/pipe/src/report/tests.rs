@@ -53,6 +53,7 @@ impl Told {
                 event: &event,
                 params: &BTreeMap::new(),
                 selected: None,
+                environments: &BTreeMap::new(),
             })
             .unwrap();
         let mut told = Self {

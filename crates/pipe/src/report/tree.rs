@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pipekeeper_engine::{NodeState, Run, explain};
+use pipekeeper_engine::{HoldState, NodeState, Run, explain};
 use pipekeeper_model::{AttemptId, NodeId, SkipReason, Timestamp, plan::Node};
 
 use super::words;
@@ -187,9 +187,17 @@ fn note(run: &Run, id: NodeId, state: &NodeState, tails: &Tails) -> String {
             .unwrap_or_default(),
         NodeState::Deciding(_) => super::lines::gate_text(run, id),
         NodeState::Waiting => String::new(),
+        NodeState::Ready { .. } => {
+            let hold = run.plan().and_then(|plan| plan.node(id)?.hold);
+            let lacks = hold.filter(|hold| matches!(run.hold(*hold), Some(HoldState::Waiting { .. })));
+            let obstacle = lacks.and_then(|hold| tails.obstacles.get(&hold));
+            obstacle.map_or_else(
+                || clean(&explain(run, id).to_string()),
+                |told| format!("waits for {told}"),
+            )
+        }
         NodeState::AwaitingStart { .. }
         | NodeState::AwaitingTime { .. }
-        | NodeState::Ready { .. }
         | NodeState::Backoff { .. }
         | NodeState::Skipped { .. } => clean(&explain(run, id).to_string()),
     }

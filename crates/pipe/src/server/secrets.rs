@@ -1,25 +1,34 @@
-//! Secrets in files of the server's owner. Entry type: [`FileSecrets`].
+//! Secrets in files of the server's owner, and those that the server keeps. Entry type: [`FileSecrets`].
 
-use std::{collections::BTreeMap, io};
+use std::{collections::BTreeMap, io, slice, sync::Arc};
 
 use async_trait::async_trait;
 use pipekeeper_backend::{LaunchError, SecretValue, Tier};
-use pipekeeper_controller::SecretSource;
+use pipekeeper_controller::{SecretAsking, SecretSource};
 use pipekeeper_model::{Name, plan::Secret};
 
 use crate::config::{FileSecret, ProjectConfig};
 
-/// Each project's secrets, read anew for each attempt, so that a changed file needs no restart.
-pub(crate) struct FileSecrets(BTreeMap<Name, BTreeMap<String, FileSecret>>);
+/// Each project's secrets, read anew for each attempt, so that a changed file needs no restart. What the files do not have is
+/// looked for elsewhere: the machine's owner has the last word.
+pub(crate) struct FileSecrets {
+    files: BTreeMap<Name, BTreeMap<String, FileSecret>>,
+    others: Arc<dyn SecretSource>,
+}
 
 impl FileSecrets {
-    /// The secrets of these projects.
-    pub(crate) fn new<'a>(projects: impl IntoIterator<Item = &'a ProjectConfig>) -> Self {
+    /// The secrets of these projects, before those of another source.
+    pub(crate) fn new<'a>(
+        projects: impl IntoIterator<Item = &'a ProjectConfig>,
+        others: Arc<dyn SecretSource>,
+    ) -> Self {
         let all = projects.into_iter();
-        Self(
-            all.map(|one| (one.project.name.clone(), one.secrets.clone()))
+        Self {
+            files: all
+                .map(|one| (one.project.name.clone(), one.secrets.clone()))
                 .collect(),
-        )
+            others,
+        }
     }
 }
 
@@ -27,61 +36,80 @@ impl FileSecrets {
 impl SecretSource for FileSecrets {
     async fn values(
         &self,
-        project: &Name,
-        tier: Tier,
+        asking: &SecretAsking<'_>,
         wanted: &[Secret],
     ) -> Result<Vec<SecretValue>, LaunchError> {
         let mut values = Vec::with_capacity(wanted.len());
         for secret in wanted {
-            let terminal = |what: String| LaunchError::Terminal {
-                reason: format!("the secret `{}` {what}", secret.name),
-            };
-            let known = self.0.get(project).and_then(|all| all.get(&secret.name));
-            let known = known.ok_or_else(|| {
-                terminal(format!(
-                    "is none of the project `{project}`: add it to the server's configuration"
-                ))
-            })?;
-            if !known.tiers.contains(&tier) {
-                let whose = match tier {
-                    Tier::Protected => "protected refs",
-                    Tier::Branches => "branches",
-                    Tier::Forks => "forks",
-                    Tier::Local => "working trees that people send",
-                };
-                return Err(terminal(format!("is not for runs of {whose}")));
+            let files = self.files.get(asking.project);
+            match files.and_then(|all| all.get(&secret.name)) {
+                Some(file) => values.push(SecretValue {
+                    target: Some(secret.target.clone()),
+                    value: read(file, asking.tier, &secret.name).await?,
+                }),
+                None => values.extend(self.others.values(asking, slice::from_ref(secret)).await?),
             }
-            let text = tokio::fs::read_to_string(&known.file).await.map_err(|error| {
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
-                ) {
-                    terminal(format!("cannot be read: {error}"))
-                } else {
-                    LaunchError::Transient {
-                        reason: format!("the secret `{}` cannot be read now: {error}", secret.name),
-                    }
-                }
-            })?;
-            values.push(SecretValue {
-                target: Some(secret.target.clone()),
-                value: text.strip_suffix('\n').unwrap_or(&text).to_owned(),
-            });
         }
         Ok(values)
     }
+}
+
+async fn read(file: &FileSecret, tier: Tier, name: &str) -> Result<String, LaunchError> {
+    let terminal = |what: String| LaunchError::Terminal {
+        reason: format!("the secret `{name}` {what}"),
+    };
+    if !file.tiers.contains(&tier) {
+        let whose = match tier {
+            Tier::Protected => "protected refs",
+            Tier::Branches => "branches",
+            Tier::Forks => "forks",
+            Tier::Local => "working trees that people send",
+        };
+        return Err(terminal(format!("is not for runs of {whose}")));
+    }
+    let text = tokio::fs::read_to_string(&file.file).await.map_err(|error| {
+        if matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+        ) {
+            terminal(format!("cannot be read: {error}"))
+        } else {
+            LaunchError::Transient {
+                reason: format!("the secret `{name}` cannot be read now: {error}"),
+            }
+        }
+    })?;
+    Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use pipekeeper_model::plan::SecretTarget;
+    use pipekeeper_model::{EventKind, plan::SecretTarget};
 
     use super::*;
 
+    /// Has one value for everybody.
+    struct Elsewhere;
+
+    #[async_trait]
+    impl SecretSource for Elsewhere {
+        async fn values(
+            &self,
+            _: &SecretAsking<'_>,
+            wanted: &[Secret],
+        ) -> Result<Vec<SecretValue>, LaunchError> {
+            let value = |secret: &Secret| SecretValue {
+                target: Some(secret.target.clone()),
+                value: "elsewhere".to_owned(),
+            };
+            Ok(wanted.iter().map(value).collect())
+        }
+    }
+
     #[tokio::test]
-    async fn a_secret_goes_to_its_own_project_and_tier_alone() {
+    async fn a_file_goes_to_its_own_project_and_tier_alone_and_before_what_is_elsewhere() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
         std::fs::write(&file, "hunter2\n").unwrap();
@@ -90,29 +118,37 @@ mod tests {
             file,
             tiers: BTreeSet::from([Tier::Protected]),
         };
-        let secrets = FileSecrets(BTreeMap::from([(
-            name("web"),
-            BTreeMap::from([("TOKEN".to_owned(), known)]),
-        )]));
-        let wanted = [Secret {
-            name: "TOKEN".to_owned(),
-            target: SecretTarget::Env("TOKEN".into()),
-        }];
-        let values = secrets.values(&name("web"), Tier::Protected, &wanted).await;
-        assert_eq!(
-            values.ok().and_then(|mut all| all.pop()).map(|one| one.value),
-            Some("hunter2".into())
-        );
-        for (project, tier) in [
-            ("web", Tier::Branches),
-            ("web", Tier::Forks),
-            ("api", Tier::Protected),
+        let secrets = FileSecrets {
+            files: BTreeMap::from([(name("web"), BTreeMap::from([("TOKEN".to_owned(), known)]))]),
+            others: Arc::new(Elsewhere),
+        };
+        let wanted = ["TOKEN", "OTHER"].map(|name| Secret {
+            name: name.to_owned(),
+            target: SecretTarget::Env(name.into()),
+        });
+        for (project, tier, values) in [
+            ("web", Tier::Protected, Some(["hunter2", "elsewhere"])),
+            ("web", Tier::Branches, None),
+            ("web", Tier::Forks, None),
+            ("api", Tier::Protected, Some(["elsewhere"; 2])),
         ] {
-            let refused = secrets.values(&name(project), tier, &wanted).await.err();
-            assert!(
-                matches!(refused, Some(LaunchError::Terminal { .. })),
-                "{project} {tier:?}"
-            );
+            let project = name(project);
+            let asking = SecretAsking {
+                project: &project,
+                tier,
+                event: EventKind::Push,
+                environment: None,
+                images: Vec::new(),
+            };
+            let found = secrets.values(&asking, &wanted).await;
+            let found = found.map(|all| all.into_iter().map(|one| one.value).collect::<Vec<_>>());
+            match values {
+                Some(values) => assert!(found.is_ok_and(|found| found == values), "{project} {tier:?}"),
+                None => assert!(
+                    matches!(found, Err(LaunchError::Terminal { .. })),
+                    "{project} {tier:?}"
+                ),
+            }
         }
     }
 }

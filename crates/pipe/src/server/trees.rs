@@ -22,6 +22,9 @@ use crate::{
 /// A tree is there for its run, and for whoever retries that.
 const KEPT: Duration = Duration::from_hours(30 * 24);
 
+/// What nobody has completed for so long was a killed server's.
+const ABANDONED: Duration = Duration::from_hours(24);
+
 /// The bytes that the files of one tree may have together.
 const MOST: u64 = 4 << 30;
 
@@ -38,7 +41,7 @@ impl SentTrees {
     pub(super) fn open(folder: &Path, projects: &[ProjectConfig]) -> Result<Self, Failure> {
         let source = GitSource::open(folder).or_usage("use git")?;
         let incoming = folder.join("incoming");
-        folders::empty(&incoming)?;
+        folders::tidy(&incoming, ABANDONED)?;
         let repositories = projects.iter().map(|one| {
             let project = &one.project;
             (project.name.clone(), project.repository.clone())

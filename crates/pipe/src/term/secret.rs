@@ -1,6 +1,6 @@
 //! Asking for what must not be seen: without echo on a terminal, from the first line of stdin elsewhere.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 
 use rustix::termios::{self, LocalModes, OptionalActions, Termios};
 
@@ -31,6 +31,20 @@ pub(crate) fn ask(prompt: &str) -> Result<String, Failure> {
     drop(echo);
     put("\n")?;
     answer
+}
+
+/// Asks for a secret that may have several lines: one line of a terminal, all of stdin elsewhere. A line end after the last line
+/// is no part of it.
+pub(crate) fn ask_whole(prompt: &str) -> Result<String, Failure> {
+    if io::stdin().is_terminal() {
+        return ask(prompt);
+    }
+    let mut text = String::new();
+    io::stdin()
+        .lock()
+        .read_to_string(&mut text)
+        .or_usage("read a value from stdin")?;
+    Ok(text.strip_suffix('\n').map(str::to_owned).unwrap_or(text))
 }
 
 /// Asks for something that may be seen.

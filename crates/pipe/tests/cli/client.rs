@@ -1,6 +1,6 @@
 //! The commands that speak to a server.
 
-use std::{fs, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -39,10 +39,7 @@ impl Site {
 
     /// The same with the files of this user.
     pub(crate) fn of(user: User, more: &str) -> Self {
-        let work = user.work();
-        git(&work, &["init", "--quiet", "--initial-branch=main"]);
-        git(&work, &["add", "--all"]);
-        git(&work, &["commit", "--quiet", "--message", "first"]);
+        let work = commit_first(&user);
         let config = format!(
             "[projects.web]\nforge = \"gitea\"\nrepository = \"{}\"\nhook_secret = \"s\"\n{more}\n",
             work.display()
@@ -57,6 +54,44 @@ impl Site {
         }
     }
 
+    /// With a server that has this configuration, and knows no project from it.
+    pub(crate) fn without_project(text: &str, config: &str) -> Self {
+        let user = User::with_pipeline(text);
+        commit_first(&user);
+        fs::write(user.path("config.toml"), config).unwrap();
+        let (server, url) = serve_any(&user);
+        Self {
+            user,
+            server,
+            url,
+            hook: String::new(),
+        }
+    }
+
+    /// Stops the server, and starts another one on the same folder that need not know any project.
+    pub(crate) fn start_again(&mut self, meanwhile: impl FnOnce(&User)) {
+        self.server.signal(Signal::TERM);
+        self.server.wait_for("stopping");
+        self.server.wait_for_end();
+        meanwhile(&self.user);
+        (self.server, self.url) = serve_any(&self.user);
+    }
+
+    /// Waits for a line of the server.
+    pub(crate) fn wait_for(&mut self, text: &str) -> String {
+        self.server.wait_for(text)
+    }
+
+    /// What the server has written so far, as far as somebody waited for it.
+    pub(crate) fn said(&self) -> String {
+        self.server.said()
+    }
+
+    /// Waits until the server tells where webhooks go.
+    pub(crate) fn wait_for_hook(&mut self) {
+        self.hook = second_word(&self.server.wait_for("webhook"));
+    }
+
     /// Stops the server politely, which must work at once, and starts another on the same folder.
     pub(crate) fn restart(self) -> Self {
         self.server.signal(Signal::TERM);
@@ -69,6 +104,14 @@ impl Site {
             hook,
             ..self
         }
+    }
+
+    /// Stops the server; what it wrote.
+    pub(crate) fn stop(self) -> (User, String) {
+        self.server.signal(Signal::TERM);
+        let (code, said) = self.server.end();
+        assert_eq!(code, 0, "{said}");
+        (self.user, said)
     }
 
     pub(crate) fn following(&self, action: &str) -> Running {
@@ -101,8 +144,32 @@ impl Site {
         called(command.stdin(fs::File::open(&move_of_ref).unwrap()))
     }
 
+    /// What delivers, signed with this secret, moves of a branch that starts nothing, a different one for each number.
+    pub(crate) fn moves(&self, secret: &str) -> impl Fn(usize) -> Called + Send + use<> {
+        let head = git(&self.user.work(), &["rev-parse", "main"]);
+        let (move_of_ref, signature) = (self.user.path("other-move"), self.user.path("other-secret"));
+        fs::write(&signature, secret).unwrap();
+        let hook = self.hook.clone();
+        move |number| {
+            fs::write(&move_of_ref, format!("{number:040x} {head} refs/heads/other\n")).unwrap();
+            let mut command = Command::new(env!("CARGO_BIN_EXE_pipe"));
+            command
+                .args([
+                    "hook-post",
+                    "--url",
+                    &hook,
+                    "--repository",
+                    "mall/web",
+                    "--secret-file",
+                ])
+                .arg(&signature)
+                .stdin(fs::File::open(&move_of_ref).unwrap());
+            called(&mut command)
+        }
+    }
+
     /// Waits until something waits for a person: the live stream would tell, but here the command is what is tested.
-    fn wait_for_gate(&self) -> String {
+    pub(crate) fn wait_for_gate(&self) -> String {
         let deadline = std::time::Instant::now() + crate::support::PATIENCE;
         while std::time::Instant::now() < deadline {
             let listed = self.call(&["approve"]).expect(0);
@@ -117,12 +184,30 @@ impl Site {
 
 /// A server on the user's folder: the process, its address, and its webhook's.
 fn serve(user: &User) -> (Running, String, String) {
+    let (mut server, url) = serve_any(user);
+    let hook = second_word(&server.wait_for("webhook"));
+    (server, url, hook)
+}
+
+/// The same where there may be no webhook.
+fn serve_any(user: &User) -> (Running, String) {
     let file = user.path("config.toml").display().to_string();
     let mut server = user.serve(&["--config", &file]);
-    let second_word = |line: String| line.split_whitespace().nth(1).unwrap().to_owned();
-    let url = second_word(server.wait_for("page"));
-    let hook = second_word(server.wait_for("webhook"));
-    (server, url.trim_end_matches('/').to_owned(), hook)
+    let url = second_word(&server.wait_for("page"));
+    (server, url.trim_end_matches('/').to_owned())
+}
+
+fn second_word(line: &str) -> String {
+    line.split_whitespace().nth(1).unwrap().to_owned()
+}
+
+/// Makes the user's folder a repository with one commit.
+fn commit_first(user: &User) -> PathBuf {
+    let work = user.work();
+    git(&work, &["init", "--quiet", "--initial-branch=main"]);
+    git(&work, &["add", "--all"]);
+    git(&work, &["commit", "--quiet", "--message", "first"]);
+    work
 }
 
 #[test]
@@ -135,8 +220,15 @@ fn a_run_is_started_followed_approved_and_shown() {
     assert_eq!(built.end().0, 0);
     let waiting = site.wait_for_gate();
     assert!(
-        waiting.contains("1/ask") && waiting.contains("Ship it?"),
+        waiting.contains("1/ask  web/web  Ship it?  (waits for people: 0 of 1 approval"),
         "{waiting}"
+    );
+    assert!(waiting.contains("first, main, "), "{waiting}");
+    let listed = site.call(&["approve", "--output", "json"]).expect(0);
+    let listed: Value = serde_json::from_str(&listed.out).unwrap();
+    assert_eq!(
+        (&listed[0]["target"], &listed[0]["may"]["approve"]),
+        (&Value::from("1/ask"), &Value::from(true))
     );
     let why = site.call(&["why", "1/ask"]).expect(0);
     assert!(

@@ -208,12 +208,12 @@ fn what_cannot_be_done_is_refused_by_name() {
     let user = User::with_pipeline(
         "on: { manual: true }
 actions:
-  - { name: a, run: 'true', lock: [db] }
+  - { name: a, run: 'true', credentials: [git] }
   - { promote: test, images: [web] }
 ",
     );
     let refused = user.call(&["run"]).expect(2);
-    assert!(refused.err.contains("`lock`"), "{}", refused.err);
+    assert!(refused.err.contains("`credentials`"), "{}", refused.err);
     assert!(refused.err.contains("`promote`"), "{}", refused.err);
 }
 

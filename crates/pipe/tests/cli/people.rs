@@ -11,7 +11,7 @@ use crate::{
 
 impl Site {
     /// Calls with these lines as stdin.
-    fn tell(&self, args: &[&str], lines: &str) -> Called {
+    pub(crate) fn tell(&self, args: &[&str], lines: &str) -> Called {
         let file = self.user.path("stdin");
         fs::write(&file, lines).unwrap();
         let mut command = self.command(args);
@@ -125,8 +125,8 @@ fn documents_are_compared_applied_and_shown() {
     assert!(one.out.contains("\"role\": \"maintainer\""), "{}", one.out);
     let history = site.call(&["get", "RoleBinding/team", "--history"]).expect(0);
     assert_eq!(history.out.lines().count(), 2, "{}", history.out);
-    let forge = "{ kind: Forge, name: g, type: gitea, url: 'https://g.test' }\n";
-    let refused = site.tell(&["apply", "-f", "-"], forge).expect(2);
+    let cluster = "{ kind: Cluster, name: dev, namespaces: { protected: ci } }\n";
+    let refused = site.tell(&["apply", "-f", "-"], cluster).expect(2);
     assert!(
         refused.err.contains("from its configuration file"),
         "{}",
@@ -153,6 +153,7 @@ fn audit_says_who_did_what(site: &Site, secret: &str) {
         verbs,
         [
             "user.add",
+            "login.refused",
             "token.draw",
             "run.start",
             "token.draw",

@@ -156,6 +156,16 @@ impl Running {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
+    /// What it has written so far, as far as somebody waited for it.
+    pub(crate) fn said(&self) -> String {
+        self.seen.join("\n")
+    }
+
+    /// Waits until it is gone.
+    pub(crate) fn wait_for_end(&mut self) {
+        self.child.wait().unwrap();
+    }
+
     /// Waits for the end: its code, and everything that was written.
     pub(crate) fn end(mut self) -> (i32, String) {
         let deadline = Instant::now() + PATIENCE;

@@ -14,6 +14,7 @@ use crate::{
     app::{App, Deed},
     error::ApiError,
     extract::{ApiJson, ApiPath},
+    load::{Loaded, NodeRef},
     people::Caller,
 };
 
@@ -251,14 +252,7 @@ pub(crate) async fn decide(
     let loaded = app.run(run).await?;
     let gate = loaded.node(node)?;
     let id = gate.id;
-    if names_nobody(&gate.node.body) {
-        let project = loaded.run.request().map(|request| &request.project);
-        let place = Place {
-            project,
-            ..Place::default()
-        };
-        caller.check(Verb::StartAction, place)?;
-    }
+    check_unnamed(caller, &loaded, gate)?;
     let comment = comment.filter(|comment| !comment.trim().is_empty());
     if comment.as_ref().is_some_and(|comment| comment.len() > COMMENT) {
         return Err(ApiError::bad_request(format!(
@@ -280,12 +274,24 @@ pub(crate) async fn decide(
         subject,
         comment,
         params,
-        standing: app.people.standing(caller, &loaded.run).await?,
+        standing: app.people.everybody().await?.standing(caller, &loaded.run, id)?,
     };
     submit(app, caller, deed, input).await
 }
 
-/// Whether a gate leaves it open who decides: then it takes somebody who may set things going, and not only look.
+/// At a gate that leaves it open who decides, it takes somebody who may set things going, and not only look.
+pub(crate) fn check_unnamed(caller: &Caller, loaded: &Loaded, gate: NodeRef<'_>) -> Result<(), ApiError> {
+    if !names_nobody(&gate.node.body) {
+        return Ok(());
+    }
+    let request = loaded.run.request();
+    let place = Place {
+        project: request.map(|request| &request.project),
+        environment: request.and_then(|request| request.plan.guarded_by(gate.id)),
+    };
+    caller.check(Verb::StartAction, place)
+}
+
 fn names_nobody(body: &Body) -> bool {
     match body {
         Body::Approve(gate) => gate.by.is_empty(),
@@ -319,9 +325,15 @@ pub(crate) async fn press_start(
     (run, node): (RunId, &str),
     look: Look,
 ) -> Result<(), ApiError> {
-    let id = app.run(run).await?.node(node)?.id;
+    let loaded = app.run(run).await?;
+    let id = loaded.node(node)?.id;
     let deed = Deed::of_node("action.start", run, node);
-    submit(app, caller, deed, Input::StartPressed { node: id, look }).await
+    let input = Input::StartPressed {
+        node: id,
+        look,
+        standing: app.people.everybody().await?.standing(caller, &loaded.run, id)?,
+    };
+    submit(app, caller, deed, input).await
 }
 
 /// Gives an input to a run in the name of the caller, once the audit log knows of it.

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    Unusable,
     app::App,
-    documents::{self, Kept, Mode, Step},
+    documents::{self, Kept, Mode, Origin, Step},
     error::ApiError,
     extract::{ApiJson, ApiPath, ApiQuery},
     people::Caller,
@@ -26,25 +27,40 @@ pub(crate) struct DocumentsQuery {
 #[derive(Serialize)]
 pub(crate) struct DocumentsResponse {
     documents: Vec<Kept>,
+    /// What of them cannot be used now, and why.
+    unusable: Vec<Unusable>,
 }
 
 /// `GET /api/v1/documents`
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiQuery(query): ApiQuery<DocumentsQuery>,
 ) -> Result<Json<DocumentsResponse>, ApiError> {
     let kind = query.kind.as_deref().map(kind_of).transpose()?;
-    let documents = documents::all(app.parts.registry.as_ref(), kind).await?;
-    Ok(Json(DocumentsResponse { documents }))
+    let (documents, unreadable) = documents::all(app.parts.registry.as_ref(), &caller, kind).await?;
+    let mut unusable = app.parts.composer.unusable();
+    unusable.retain(|one| kind.is_none_or(|kind| one.kind == kind));
+    for one in unreadable {
+        if !unusable
+            .iter()
+            .any(|known| (known.kind, &known.name) == (one.kind, &one.name))
+        {
+            unusable.push(one);
+        }
+    }
+    Ok(Json(DocumentsResponse { documents, unusable }))
 }
 
 /// `GET /api/v1/documents/{kind}/{name}`
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath((kind, name)): ApiPath<(String, Name)>,
 ) -> Result<Json<Kept>, ApiError> {
     let registry = app.parts.registry.as_ref();
-    documents::one(registry, kind_of(&kind)?, &name).await.map(Json)
+    let one = documents::one(registry, &caller, (kind_of(&kind)?, &name)).await;
+    one.map(Json)
 }
 
 #[derive(Serialize)]
@@ -64,10 +80,11 @@ struct VersionItem {
 /// `GET /api/v1/documents/{kind}/{name}/versions`
 pub(crate) async fn versions(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath((kind, name)): ApiPath<(String, Name)>,
 ) -> Result<Json<VersionsResponse>, ApiError> {
     let registry = app.parts.registry.as_ref();
-    let versions = documents::versions(registry, kind_of(&kind)?, &name).await?;
+    let versions = documents::versions(registry, &caller, (kind_of(&kind)?, &name)).await?;
     let item = |version: pipekeeper_store::RecordVersion| {
         let document = version.body.as_deref().map(serde_json::from_str).transpose();
         Ok(VersionItem {
@@ -113,10 +130,8 @@ pub(crate) async fn apply(
         ModeRequest::Apply => Mode::Apply,
         ModeRequest::Compare => Mode::Compare,
     };
-    let projects = app.parts.projects.names();
-    let registry = app.parts.registry.as_ref();
-    let how = (mode, app.now());
-    let steps = documents::apply(registry, &caller, body.documents, &projects, how).await?;
+    let set = (body.documents, Origin::Caller);
+    let steps = documents::apply(app.desk(), &caller, set, (mode, app.now())).await?;
     Ok(Json(ApplyResponse { steps }))
 }
 
@@ -126,8 +141,7 @@ pub(crate) async fn remove(
     caller: Caller,
     ApiPath((kind, name)): ApiPath<(String, Name)>,
 ) -> Result<Json<Step>, ApiError> {
-    let registry = app.parts.registry.as_ref();
-    let removed = documents::remove(registry, &caller, (kind_of(&kind)?, &name), app.now());
+    let removed = documents::remove(app.desk(), &caller, (kind_of(&kind)?, &name), app.now());
     removed.await.map(Json)
 }
 

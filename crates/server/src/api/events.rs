@@ -86,6 +86,7 @@ impl EventItem {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm a fact")]
 fn tell(fact: &Fact, name: impl Fn(NodeId) -> String) -> (&'static str, String) {
     match fact {
         Fact::RunCreated { .. } => ("run_created", "the run was made".to_owned()),
@@ -100,7 +101,7 @@ fn tell(fact: &Fact, name: impl Fn(NodeId) -> String) -> (&'static str, String) 
         Fact::StartAwaited { .. } => ("start_awaited", "waits for a person to start it".to_owned()),
         Fact::StartLooked { .. } => ("start_looked", "asked for the start".to_owned()),
         Fact::StartGiven { .. } => ("start_given", "started it".to_owned()),
-        Fact::WaitBegan { .. } => ("wait_began", "waits for its time".to_owned()),
+        Fact::WaitBegan { before, .. } => ("wait_began", format!("waits for {}", before.awaited())),
         Fact::GateOpened { subject, .. } => (
             "gate_opened",
             format!("asks for approval of {}", subject.to_short()),
@@ -161,6 +162,9 @@ fn tell(fact: &Fact, name: impl Fn(NodeId) -> String) -> (&'static str, String) 
             "run_halted",
             format!("`{}` failed: nothing else starts", name(*node)),
         ),
+        Fact::LocksAwaited { .. } => ("locks_awaited", "waits for its locks".to_owned()),
+        Fact::LocksTaken { .. } => ("locks_taken", "took its locks".to_owned()),
+        Fact::LocksReleased { .. } => ("locks_released", "gave its locks back".to_owned()),
         Fact::CancelBegan { reason } => ("cancel_began", cancel_text(reason)),
         Fact::FinallyBegan { .. } => ("finally_began", "the `finally` entries may run".to_owned()),
         Fact::FinallyStopped => ("finally_stopped", "the `finally` entries are stopped".to_owned()),

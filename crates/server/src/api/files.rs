@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use pipekeeper_engine::Ended;
-use pipekeeper_model::{OutputValue, RunId};
+use pipekeeper_model::{ArtifactResult, Digest, OutputValue, RunId};
 use serde::Deserialize;
 use tokio::{
     fs::File,
@@ -21,9 +21,9 @@ use crate::{
     app::App,
     error::ApiError,
     extract::{ApiPath, ApiQuery},
+    gone::gone,
+    people::{Caller, Proof},
 };
-
-use super::wire::ended;
 
 const BUFFER: usize = 64 * 1024;
 const SANDBOX: &str = "default-src 'none'; sandbox";
@@ -46,6 +46,9 @@ pub(crate) async fn log(
 ) -> Result<Response, ApiError> {
     let loaded = app.run(run).await?;
     let attempt = loaded.node(&node)?.attempt(run, query.attempt)?;
+    if let Some(how) = app.log_gone(run, attempt).await? {
+        return Err(gone("the log", &how));
+    }
     let file = open(app.parts.layout.log(attempt)).await?;
     let size = match &file {
         Some(file) => file
@@ -78,18 +81,42 @@ pub(crate) async fn log(
 /// `GET /api/v1/runs/{run}/nodes/{node}/artifacts/{artifact}`: the archive, to be saved and not shown.
 pub(crate) async fn artifact(
     State(app): State<Arc<App>>,
+    caller: Caller,
     ApiPath((run, node, name)): ApiPath<(RunId, String, String)>,
 ) -> Result<Response, ApiError> {
     let loaded = app.run(run).await?;
     let state = loaded.node(&node)?.state;
-    let artifact = ended(state)
+    let artifact = state
+        .ended()
         .into_iter()
         .flat_map(Ended::artifacts)
         .find(|artifact| artifact.name.as_str() == name)
         .ok_or_else(|| ApiError::not_found(format!("`{node}` has made no artifact of this name")))?;
-    let file = open(app.parts.layout.artifact(&artifact.digest))
+    // A program that proves itself by a token runs nothing of what it gets; a browser might, where its session is.
+    if caller.proof != Proof::Token
+        && let Some(elsewhere) = app.way_to(run, artifact)?
+    {
+        return Ok(elsewhere.into_response());
+    }
+    archive(&app, run, &artifact.digest, &file_name(artifact)).await
+}
+
+/// What an artifact's archive is called: letters, digits, `_`, `.` and `-` only, so it needs no quoting rules.
+pub(crate) fn file_name(artifact: &ArtifactResult) -> String {
+    format!("{}.tar.zst", artifact.name)
+}
+
+/// An archive of a run, to be saved and not shown.
+pub(crate) async fn archive(
+    app: &App,
+    run: RunId,
+    digest: &Digest,
+    file_name: &str,
+) -> Result<Response, ApiError> {
+    app.check_artifacts(run, "the artifact").await?;
+    let file = open(app.parts.layout.artifact(digest))
         .await?
-        .ok_or_else(|| ApiError::not_found("the artifact's archive is no longer kept"))?;
+        .ok_or_else(|| gone("the artifact", "removed"))?;
     let length = file
         .metadata()
         .await
@@ -103,8 +130,7 @@ pub(crate) async fn artifact(
     );
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(SANDBOX));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    // A name holds letters, digits, `_`, `.` and `-` only, so it needs no quoting rules.
-    let saved_as = format!("attachment; filename=\"{}.tar.zst\"", artifact.name);
+    let saved_as = format!("attachment; filename=\"{file_name}\"");
     headers.insert(
         header::CONTENT_DISPOSITION,
         HeaderValue::try_from(saved_as).map_err(|error| ApiError::internal(&error))?,
@@ -119,7 +145,8 @@ pub(crate) async fn output(
 ) -> Result<Response, ApiError> {
     let loaded = app.run(run).await?;
     let state = loaded.node(&node)?.state;
-    let (_, value) = ended(state)
+    let (_, value) = state
+        .ended()
         .into_iter()
         .flat_map(Ended::outputs)
         .find(|(known, _)| *known == key)
@@ -127,9 +154,10 @@ pub(crate) async fn output(
     let (body, length) = match value {
         OutputValue::Text(text) => (Body::from(text.clone()), text.len() as u64),
         OutputValue::File { digest, .. } => {
+            app.check_artifacts(run, "the output's file").await?;
             let file = open(app.parts.layout.blob(digest))
                 .await?
-                .ok_or_else(|| ApiError::not_found("the output's file is no longer kept"))?;
+                .ok_or_else(|| gone("the output's file", "removed"))?;
             let length = (file.metadata().await)
                 .map_err(|error| ApiError::internal(&error))?
                 .len();

@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     app::App,
-    error::ApiError,
+    error::{ApiError, Problem},
     extract::{ApiJson, ApiPath},
     guard::Origin,
     people::{
         Caller,
+        foreign::Subject,
         manage::{UserChange, UserView},
-        tokens::{TokenView, TokenWish},
+        tokens::{TokenView, TokenWish, scope},
     },
 };
 
@@ -46,7 +47,10 @@ pub(crate) async fn login(
     Origin(from): Origin,
     ApiJson(body): ApiJson<LoginRequest>,
 ) -> Result<(StatusCode, Json<TokenResponse>), ApiError> {
-    let caller = app.people.by_password((&body.name, body.password), from).await?;
+    let people = &app.people;
+    let caller = people
+        .by_password((&body.name, body.password), from, app.now())
+        .await?;
     let wish = TokenWish {
         label: body.label,
         days: LOGIN_DAYS,
@@ -114,17 +118,10 @@ pub(crate) async fn draw_token(
     caller: Caller,
     ApiJson(body): ApiJson<TokenRequest>,
 ) -> Result<(StatusCode, Json<TokenResponse>), ApiError> {
-    let scope = match (body.role, body.projects) {
-        (None, None) => None,
-        (role, projects) => Some(Scope {
-            role: role.unwrap_or(Role::Admin),
-            projects,
-        }),
-    };
     let wish = TokenWish {
         label: body.label,
         days: body.days,
-        scope,
+        scope: scope(body.role, body.projects),
     };
     drawn(&app, &caller, wish).await
 }
@@ -157,16 +154,33 @@ pub(crate) struct ChangeRequest {
     grants: Option<Vec<Grant>>,
     identities: Option<BTreeSet<Actor>>,
     disabled: Option<bool>,
+    /// What the issuer of logins calls them; empty takes that away.
+    subject: Option<String>,
 }
 
-impl From<ChangeRequest> for UserChange {
-    fn from(request: ChangeRequest) -> Self {
-        Self {
-            password: request.password,
-            grants: request.grants,
-            identities: request.identities,
-            disabled: request.disabled,
-        }
+impl ChangeRequest {
+    fn into_change(self, app: &App) -> Result<UserChange, ApiError> {
+        let subject = match self.subject {
+            None => None,
+            Some(subject) if subject.is_empty() => Some(None),
+            Some(subject) => {
+                let oidc = app.parts.oidc.as_ref().ok_or_else(|| {
+                    ApiError::new(Problem::Unprocessable, "this server knows no issuer of logins")
+                        .with_hint("its configuration names one in `[oidc]`")
+                })?;
+                Some(Some(Subject {
+                    issuer: oidc.issuer().to_owned(),
+                    subject,
+                }))
+            }
+        };
+        Ok(UserChange {
+            password: self.password,
+            grants: self.grants,
+            identities: self.identities,
+            disabled: self.disabled,
+            subject,
+        })
     }
 }
 
@@ -176,7 +190,9 @@ pub(crate) async fn add_user(
     ApiPath(user): ApiPath<Name>,
     ApiJson(body): ApiJson<ChangeRequest>,
 ) -> Result<(StatusCode, Json<UserView>), ApiError> {
-    let added = app.people.add_user(&caller, user, body.into(), app.now());
+    let added = app
+        .people
+        .add_user(&caller, user, body.into_change(&app)?, app.now());
     Ok((StatusCode::CREATED, Json(added.await?)))
 }
 
@@ -186,7 +202,9 @@ pub(crate) async fn change_user(
     ApiPath(user): ApiPath<Name>,
     ApiJson(body): ApiJson<ChangeRequest>,
 ) -> Result<Json<UserView>, ApiError> {
-    let changed = app.people.change_user(&caller, &user, body.into(), app.now());
+    let changed = app
+        .people
+        .change_user(&caller, &user, body.into_change(&app)?, app.now());
     changed.await.map(Json)
 }
 

@@ -18,7 +18,7 @@ use crate::{
     people::Caller,
 };
 
-use super::wire::{RunItem, RunResponse, ended};
+use super::wire::{RunItem, RunResponse};
 
 const PAGE: u32 = 50;
 const MOST: u32 = 500;
@@ -106,7 +106,9 @@ pub(crate) async fn show(
 ) -> Result<Json<RunResponse>, ApiError> {
     let loaded = app.run(run).await?;
     let sizes = log_sizes(&app.parts.layout, &loaded).await?;
-    RunResponse::of(&loaded, &sizes).map(Json)
+    let missing = app.missing(run).await?;
+    let kept = app.kept_by(run).await?;
+    Ok(Json(RunResponse::of(&loaded, &sizes)?.remains(missing, kept)))
 }
 
 /// How many bytes of log every attempt has so far.
@@ -218,9 +220,10 @@ pub(crate) async fn tests(
     ApiPath((run, node)): ApiPath<(RunId, String)>,
 ) -> Result<Json<TestsResponse>, ApiError> {
     let loaded = app.run(run).await?;
-    let counts = ended(loaded.node(&node)?.state)
+    let counts = (loaded.node(&node)?.state.ended())
         .and_then(|ended| ended.record.as_ref()?.tests.as_ref())
         .ok_or_else(|| ApiError::not_found(format!("`{node}` has no test reports")))?;
+    app.check_artifacts(run, "what the reports say").await?;
     let details = test_details(&app.parts.layout, counts).await?;
     Ok(Json(TestsResponse {
         run,

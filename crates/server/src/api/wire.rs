@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use pipekeeper_engine::{Approval, AttemptPhase, Ended, NodeState, RunPhase, Why, explain};
 use pipekeeper_model::{
-    Approver, AttemptId, Bytes, GitRef, OutputValue, Param, ParamKind, RunId, StepResult, Timestamp,
+    Approver, AttemptId, Bytes, GitRef, Name, OutputValue, Param, ParamKind, RunId, StepResult, Timestamp,
     plan::{Body, Section, Start},
 };
 use pipekeeper_store::RunSummary;
 use serde::Serialize;
 
+use super::keep::KeptResponse;
 use crate::{
     error::ApiError,
+    gone::Missing,
     load::{Loaded, NodeRef},
 };
 
@@ -61,6 +63,12 @@ pub(crate) struct RunResponse {
     quarantined: Option<String>,
     plan: String,
     params: BTreeMap<String, String>,
+    /// Who keeps it whatever its age, if somebody does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept: Option<KeptResponse>,
+    /// What of it is no longer kept.
+    #[serde(flatten)]
+    missing: Missing,
     nodes: Vec<NodeResponse>,
 }
 
@@ -136,8 +144,10 @@ struct TestsResponse {
 }
 
 #[derive(Debug, PartialEq, Serialize)]
-struct GateResponse {
+pub(crate) struct GateResponse {
     text: String,
+    /// The environment that it is the gate of.
+    environment: Option<Name>,
     subject: String,
     needed: u32,
     by: Vec<Approver>,
@@ -165,9 +175,11 @@ struct ApprovalResponse {
 }
 
 #[derive(Debug, PartialEq, Serialize)]
-struct StartResponse {
+pub(crate) struct StartResponse {
     how: &'static str,
     looked_by: Option<String>,
+    /// Whether somebody else than they is to confirm it.
+    by_other: bool,
     expires: Timestamp,
 }
 
@@ -201,6 +213,15 @@ impl From<RunSummary> for RunItem {
 }
 
 impl RunResponse {
+    /// The same, with what is no longer kept of it, and who keeps it.
+    pub(crate) fn remains(self, missing: Missing, kept: Option<KeptResponse>) -> Self {
+        Self {
+            kept,
+            missing,
+            ..self
+        }
+    }
+
     /// Says everything about a run; the sizes are those of its nodes' logs, where they are known.
     pub(crate) fn of(loaded: &Loaded, sizes: &BTreeMap<AttemptId, u64>) -> Result<Self, ApiError> {
         let request = loaded.request()?;
@@ -227,6 +248,8 @@ impl RunResponse {
             params: params
                 .map(|(name, value)| (name.to_string(), value.to_string()))
                 .collect(),
+            kept: None,
+            missing: Missing::default(),
             nodes: loaded
                 .nodes()
                 .map(|node| NodeResponse {
@@ -264,7 +287,7 @@ impl NodeResponse {
         sizes: &BTreeMap<AttemptId, u64>,
     ) -> Self {
         let (started_at, ended_at) = times(node.state);
-        let ended = ended(node.state);
+        let ended = node.state.ended();
         let needs = node.node.needs.iter();
         let record = ended.and_then(|ended| ended.record.as_ref());
         Self {
@@ -346,21 +369,6 @@ pub(crate) fn times(state: &NodeState) -> (Option<Timestamp>, Option<Timestamp>)
             let started = ended.record.as_ref().map(|record| record.started_at);
             (started, Some(ended.at))
         }
-    }
-}
-
-/// How a node ended, if it ran.
-pub(crate) fn ended(state: &NodeState) -> Option<&Ended> {
-    match state {
-        NodeState::Done(ended) => Some(ended),
-        NodeState::Waiting
-        | NodeState::AwaitingStart { .. }
-        | NodeState::AwaitingTime { .. }
-        | NodeState::Deciding(_)
-        | NodeState::Ready { .. }
-        | NodeState::Running(_)
-        | NodeState::Backoff { .. }
-        | NodeState::Skipped { .. } => None,
     }
 }
 
@@ -464,13 +472,15 @@ pub(crate) fn gate_params(body: &Body) -> impl Iterator<Item = &Param> {
     params.into_iter().flatten()
 }
 
-fn gate(run: &pipekeeper_engine::Run, node: NodeRef<'_>) -> Option<GateResponse> {
+/// What is asked at a node that is an open gate.
+pub(crate) fn gate(run: &pipekeeper_engine::Run, node: NodeRef<'_>) -> Option<GateResponse> {
     let (NodeState::Deciding(open), Why::AwaitsApproval(progress)) = (node.state, explain(run, node.id))
     else {
         return None;
     };
     Some(GateResponse {
         text: gate_text(&node.node.body).to_owned(),
+        environment: run.plan().and_then(|plan| plan.guarded_by(node.id)).cloned(),
         subject: open.subject.to_string(),
         needed: progress.needed,
         by: progress.by,
@@ -482,7 +492,8 @@ fn gate(run: &pipekeeper_engine::Run, node: NodeRef<'_>) -> Option<GateResponse>
     })
 }
 
-fn start(node: NodeRef<'_>) -> Option<StartResponse> {
+/// What is asked at a node that waits for its start.
+pub(crate) fn start(node: NodeRef<'_>) -> Option<StartResponse> {
     let NodeState::AwaitingStart { expires, looked, .. } = node.state else {
         return None;
     };
@@ -494,6 +505,7 @@ fn start(node: NodeRef<'_>) -> Option<StartResponse> {
             Start::Timed(_) => "timed",
         },
         looked_by: looked.as_ref().map(ToString::to_string),
+        by_other: node.node.start == Start::Confirm { by_other: true },
         expires: *expires,
     })
 }

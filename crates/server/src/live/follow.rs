@@ -199,6 +199,7 @@ impl Follow {
                 self.wake();
             }
             News::Attempt { attempt, what } if attempt.run == self.id() => self.note(attempt, &what),
+            News::Elsewhere => self.wake(),
             News::Run { .. } | News::Attempt { .. } | News::Delivery(_) => {}
         }
         Ok(())

@@ -257,7 +257,9 @@ impl Live {
                 }
                 Ok(())
             }
-            (Subject::Everything(_), Ok(News::Attempt { .. } | News::Delivery(_))) => Ok(()),
+            (Subject::Everything(_), Ok(News::Attempt { .. } | News::Delivery(_) | News::Elsewhere)) => {
+                Ok(())
+            }
             (Subject::Run(follow), Err(RecvError::Lagged(_))) => {
                 let loaded = self.app.run(follow.id()).await?;
                 follow.reload(Arc::unwrap_or_clone(loaded));

@@ -175,7 +175,7 @@ impl Recording {
             match news {
                 Err(_) => return Some("\n".to_owned()),
                 Ok(Err(RecvError::Closed)) => return None,
-                Ok(Err(RecvError::Lagged(_))) => {
+                Ok(Err(RecvError::Lagged(_)) | Ok(News::Elsewhere)) => {
                     let loaded = self.app.run(self.run).await.ok()?;
                     self.catch_up(&loaded);
                 }

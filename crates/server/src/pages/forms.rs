@@ -25,7 +25,7 @@ use crate::{
     people::Caller,
 };
 
-use super::PageError;
+use super::{PageError, login::local_path};
 
 /// Reads the fields of a form.
 pub(crate) fn read_form<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
@@ -34,7 +34,7 @@ pub(crate) fn read_form<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError>
 }
 
 /// A form's fields; the guard has read and checked the body already.
-pub(crate) struct Fields<T>(T);
+pub(crate) struct Fields<T>(pub(crate) T);
 
 impl<T: DeserializeOwned> FromRequest<Arc<App>> for Fields<T> {
     type Rejection = PageError;
@@ -81,6 +81,8 @@ pub(crate) struct DecisionForm {
     verdict: Verdict,
     #[serde(default)]
     comment: String,
+    /// The page that it was pressed on, if that is not the run's.
+    next: Option<String>,
     /// Among them the values that the gate asks for, as `param.NAME`.
     #[serde(flatten)]
     rest: BTreeMap<String, String>,
@@ -104,13 +106,14 @@ pub(crate) async fn decide(
         params: values.collect(),
     };
     tell_gate(&app, &caller, (run, &node), decision).await?;
-    Ok(back_to(run))
+    Ok(back(form.next.as_deref(), run))
 }
 
 /// Which of the two looks of `start: confirm`.
 #[derive(Deserialize)]
 pub(crate) struct StartForm {
     look: Look,
+    next: Option<String>,
 }
 
 /// `POST /runs/{run}/nodes/{node}/start`
@@ -121,7 +124,7 @@ pub(crate) async fn start(
     Fields(form): Fields<StartForm>,
 ) -> Result<Redirect, PageError> {
     press_start(&app, &caller, (run, &node), form.look).await?;
-    Ok(back_to(run))
+    Ok(back(form.next.as_deref(), run))
 }
 
 /// `POST /deliveries/{delivery}/replay`
@@ -132,6 +135,14 @@ pub(crate) async fn replay(
 ) -> Result<Redirect, PageError> {
     reopen(&app, &caller, id).await?;
     Ok(Redirect::to("/deliveries"))
+}
+
+/// To the page that a form came from.
+fn back(next: Option<&str>, run: RunId) -> Redirect {
+    match next {
+        Some(next) => Redirect::to(local_path(Some(next))),
+        None => back_to(run),
+    }
 }
 
 fn back_to(run: RunId) -> Redirect {

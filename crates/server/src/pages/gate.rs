@@ -6,6 +6,7 @@ use pipekeeper_model::{Param, ParamKind, Timestamp, plan::Start};
 
 use crate::{
     api::wire::{gate_params, gate_text},
+    inbox::{Leave, need},
     load::{Loaded, NodeRef},
 };
 
@@ -21,15 +22,29 @@ pub(super) struct GateCard {
     pub(super) name: String,
     pub(super) mark: Mark,
     pub(super) why: String,
+    pub(super) since: When,
     pub(super) expires: When,
     pub(super) ask: Ask,
     pub(super) form: Button,
+    pub(super) leave: Leave,
+    /// Where the forms lead back to.
+    pub(super) next: String,
+}
+
+impl GateCard {
+    /// Why whoever is signed in may not go on here; nothing for those whom the form offers it.
+    pub(super) fn why_not(&self) -> Option<&String> {
+        self.form.token.as_ref()?;
+        self.leave.approve.as_ref().err()
+    }
 }
 
 /// What is asked.
 pub(super) enum Ask {
     Approval {
         text: String,
+        /// The environment that it is the gate of.
+        environment: Option<String>,
         subject: String,
         short: String,
         approvals: Vec<(String, When, String)>,
@@ -38,6 +53,8 @@ pub(super) enum Ask {
     Start {
         looked_by: Option<String>,
         wants_second_look: bool,
+        /// Whether another person is to take it.
+        by_other: bool,
     },
 }
 
@@ -70,20 +87,24 @@ impl From<&Param> for Field {
     }
 }
 
-/// What a node asks a person, if it waits for one.
+/// What a node asks a person, if it waits for one; the forms lead back to `next`.
 pub(super) fn gate_card(
     loaded: &Loaded,
     node: NodeRef<'_>,
-    frame: &Frame,
+    leave: Leave,
+    (frame, next): (&Frame, &str),
     now: Timestamp,
 ) -> Option<GateCard> {
+    let need = need(node.state)?;
     let base = format!("/runs/{}/nodes/{}", loaded.run.id(), Part(&node.node.name));
-    let project = &loaded.request().ok()?.project;
-    let (expires, ask, path, verb) = match node.state {
+    let request = loaded.request().ok()?;
+    let guarded = request.plan.guarded_by(node.id);
+    let (ask, path, verb) = match node.state {
         NodeState::Deciding(gate) => {
             let approvals = gate.approvals.iter();
             let ask = Ask::Approval {
                 text: gate_text(&node.node.body).to_owned(),
+                environment: guarded.map(ToString::to_string),
                 subject: gate.subject.to_string(),
                 short: gate.subject.to_short(),
                 fields: gate_params(&node.node.body).map(Field::from).collect(),
@@ -94,14 +115,15 @@ pub(super) fn gate_card(
                     })
                     .collect(),
             };
-            (gate.expires, ask, format!("{base}/decide"), Verb::Decide)
+            (ask, format!("{base}/decide"), Verb::Decide)
         }
-        NodeState::AwaitingStart { expires, looked, .. } => {
+        NodeState::AwaitingStart { looked, .. } => {
             let ask = Ask::Start {
                 looked_by: looked.as_ref().map(ToString::to_string),
                 wants_second_look: matches!(node.node.start, Start::Confirm { .. }) && looked.is_some(),
+                by_other: node.node.start == Start::Confirm { by_other: true },
             };
-            (*expires, ask, format!("{base}/start"), Verb::StartAction)
+            (ask, format!("{base}/start"), Verb::StartAction)
         }
         NodeState::Waiting
         | NodeState::AwaitingTime { .. }
@@ -115,8 +137,11 @@ pub(super) fn gate_card(
         name: node.node.name.clone(),
         mark: Mark::node(node.state),
         why: why(loaded, node).unwrap_or_default(),
-        expires: When::new(expires, now),
+        since: When::new(need.since, now),
+        expires: When::new(need.expires, now),
         ask,
-        form: Button::new(frame, path, verb, Place::project(project)),
+        form: Button::new(frame, path, verb, Place::project(&request.project)),
+        leave,
+        next: next.to_owned(),
     })
 }

@@ -11,6 +11,7 @@ use crate::{
     ansi::Renderer,
     app::App,
     extract::{ApiPath, ApiQuery},
+    gone::gone,
     load::blocking,
     logs,
     people::Caller,
@@ -62,6 +63,9 @@ pub(crate) async fn show(
     let node = loaded.node(&name)?;
     let newest = node.attempt(run, None)?;
     let attempt = node.attempt(run, query.attempt)?;
+    if let Some(how) = app.log_gone(run, attempt).await? {
+        return Err(gone("the log", &how).into());
+    }
     let path = app.parts.layout.log(attempt);
     let (slice, lines) = blocking(move || {
         let slice = logs::window(&path, query.offset, WINDOW)?;

@@ -51,6 +51,26 @@ struct LoginPage {
     refused: Option<String>,
     /// Whether there are people with passwords.
     has_people: bool,
+    /// The other way in.
+    issuer: Option<Issuer>,
+}
+
+/// The issuer of logins.
+struct Issuer {
+    /// What its button says.
+    name: String,
+    /// Where it leads.
+    href: String,
+}
+
+impl Issuer {
+    fn of(app: &App, next: &str) -> Option<Self> {
+        let oidc = app.parts.oidc.as_ref()?;
+        Some(Self {
+            name: oidc.name().to_owned(),
+            href: super::oidc::address(next),
+        })
+    }
 }
 
 /// The address of the login page that leads back to a path.
@@ -66,6 +86,7 @@ pub(crate) async fn show(
 ) -> Result<Response, PageError> {
     page(&LoginPage {
         frame: Frame::new(&app, visitor, "login", "/runs"),
+        issuer: Issuer::of(&app, local_path(query.next.as_deref())),
         next: local_path(query.next.as_deref()).to_owned(),
         name: String::new(),
         refused: None,
@@ -85,9 +106,15 @@ pub(crate) async fn enter(
     let form: LoginForm = read_form(&bytes)?;
     let next = local_path(Some(&form.next)).to_owned();
     let entered = if form.token.is_empty() {
-        app.people.by_password((&form.name, form.password), from).await
+        let given = (form.name.as_str(), form.password);
+        app.people.by_password(given, from, app.now()).await
     } else {
-        app.people.by_token(form.token.trim(), app.now()).await
+        let entered = app.people.by_token(form.token.trim(), app.now()).await;
+        if entered.as_ref().is_err_and(|error| !error.is_ours()) {
+            let why = (None, "the token is not valid");
+            app.people.note_refusal(why, from, app.now()).await;
+        }
+        entered
     };
     match entered {
         Ok(caller) => {
@@ -106,6 +133,7 @@ pub(crate) async fn enter(
             let status = error.status();
             let again = page(&LoginPage {
                 frame: Frame::new(&app, None, "login", "/runs"),
+                issuer: Issuer::of(&app, &next),
                 next,
                 name: form.name,
                 refused: Some(format!("{}; {}", error.detail(), error.hint())),
@@ -124,7 +152,7 @@ pub(crate) async fn leave(State(app): State<Arc<App>>, caller: Caller) -> Result
 }
 
 /// A path of this server, whatever was asked for.
-fn local_path(next: Option<&str>) -> &str {
+pub(super) fn local_path(next: Option<&str>) -> &str {
     let is_local = |path: &&str| {
         let lower = path.to_ascii_lowercase();
         path.starts_with('/')

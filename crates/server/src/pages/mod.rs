@@ -1,5 +1,6 @@
 //! The pages: made on the server, readable and usable without scripts. Scripts only keep them fresh.
 
+pub(crate) mod approvals;
 pub(crate) mod audit;
 pub(crate) mod deliveries;
 pub(crate) mod forms;
@@ -7,10 +8,12 @@ mod gate;
 pub(crate) mod history;
 pub(crate) mod log;
 pub(crate) mod login;
+pub(crate) mod oidc;
 pub(crate) mod present;
 mod reports;
 pub(crate) mod run;
 pub(crate) mod runs;
+pub(crate) mod settings;
 pub(crate) mod setup;
 mod tree;
 
@@ -70,7 +73,12 @@ impl Frame {
     }
 
     fn logout_token(&self) -> Option<String> {
-        Some(self.caller.as_ref()?.session.as_ref()?.form_token("/logout"))
+        self.own_form_token("/logout")
+    }
+
+    /// The token of a form about oneself that posts to `path`; none if nobody is signed in.
+    fn own_form_token(&self, path: &str) -> Option<String> {
+        Some(self.caller.as_ref()?.session.as_ref()?.form_token(path))
     }
 
     /// Whether somebody is signed in who may look at the audit log somewhere.

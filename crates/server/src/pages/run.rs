@@ -15,11 +15,13 @@ use crate::{
     ansi::Renderer,
     api::{
         events::cancel_text,
-        wire::{ended, finished_at, phase_word},
+        wire::{finished_at, phase_word},
     },
     app::App,
     error::ApiError,
     extract::{ApiPath, ApiQuery},
+    gone::Missing,
+    inbox::{leave, need},
     live::LINE_SHOWN,
     load::{Loaded, NodeRef, blocking, test_details},
     logs::{self, Slice},
@@ -70,6 +72,8 @@ struct Head {
     created: When,
     took: String,
     note: Option<String>,
+    /// Who keeps it whatever its age, and why.
+    kept: Option<String>,
     cancel: Option<Button>,
     retry: Option<Button>,
 }
@@ -96,6 +100,7 @@ struct NodePane {
     adopted_from: Option<u64>,
     log: Vec<LogLine>,
     log_size: String,
+    missing: Missing,
     is_cut: bool,
     steps: Vec<StepLine>,
     outputs: Vec<OutputLine>,
@@ -146,7 +151,8 @@ pub(crate) async fn show(
         Some(name) => Some(loaded.node(name)?),
         None => most_telling(&loaded),
     };
-    let frame = Frame::new(&app, Some(caller), "runs", format!("/runs/{run}"));
+    let address = format!("/runs/{run}");
+    let frame = Frame::new(&app, Some(caller.clone()), "runs", address.as_str());
     let slice = match shown.and_then(|node| node.last_attempt(run)) {
         Some(attempt) => {
             let path = app.parts.layout.log(attempt);
@@ -155,7 +161,14 @@ pub(crate) async fn show(
         }
         None => Slice::default(),
     };
-    let counts = shown.and_then(|node| ended(node.state)?.record.as_ref()?.tests.as_ref());
+    let missing = match shown.and_then(|node| node.last_attempt(run)) {
+        Some(attempt) => Missing {
+            logs: app.log_gone(run, attempt).await?,
+            ..app.missing(run).await?
+        },
+        None => Missing::default(),
+    };
+    let counts = shown.and_then(|node| node.state.ended()?.record.as_ref()?.tests.as_ref());
     let tests = match counts {
         Some(counts) => Some(TestsPane::new(
             counts,
@@ -164,22 +177,42 @@ pub(crate) async fn show(
         None => None,
     };
     page(&RunPage {
-        head: head(&loaded, &frame, now)?,
-        gates: loaded
-            .nodes()
-            .filter_map(|node| gate_card(&loaded, node, &frame, now))
-            .collect(),
+        head: Head {
+            kept: app.kept_by(run).await?.map(|kept| kept.words()),
+            ..head(&loaded, &frame, now)?
+        },
+        gates: gates(&app, &loaded, &caller, (&frame, &address)).await?,
         lines: lines(&loaded, shown.map(|node| node.id), now),
         live: (!loaded.run.is_finished()).then(|| live_address(&loaded, shown, &slice)),
-        node: shown.map(|node| pane(&loaded, node, &slice, tests)),
+        node: shown.map(|node| pane(&loaded, node, (&slice, missing), tests)),
         frame,
     })
 }
 
+/// What waits for a person.
+async fn gates(
+    app: &App,
+    loaded: &Loaded,
+    caller: &Caller,
+    (frame, address): (&Frame, &str),
+) -> Result<Vec<GateCard>, ApiError> {
+    if !loaded.nodes().any(|node| need(node.state).is_some()) {
+        return Ok(Vec::new());
+    }
+    let now = app.now();
+    let everybody = app.people.everybody().await?;
+    let open = loaded.nodes().filter(|node| need(node.state).is_some());
+    let card = |node| {
+        let leave = leave(loaded, node, caller, &everybody, now);
+        gate_card(loaded, node, leave, (frame, address), now)
+    };
+    Ok(open.filter_map(card).collect())
+}
+
 /// How many bytes of log fit beside so many nodes if the page is to be painted from 60 KiB.
 fn log_budget(nodes: usize) -> usize {
-    const ALONE: usize = 24 * 1024;
-    const LEAST: usize = 8 * 1024;
+    const ALONE: usize = 23 * 1024;
+    const LEAST: usize = 7 * 1024;
     const NODE: usize = 80;
     ALONE.saturating_sub(nodes.saturating_mul(NODE)).max(LEAST)
 }
@@ -217,7 +250,7 @@ fn most_telling(loaded: &Loaded) -> Option<NodeRef<'_>> {
 }
 
 fn ended_at(state: &NodeState) -> Option<Timestamp> {
-    ended(state).map(|ended| ended.at)
+    state.ended().map(|ended| ended.at)
 }
 
 fn live_address(loaded: &Loaded, shown: Option<NodeRef<'_>>, slice: &Slice) -> String {
@@ -247,7 +280,7 @@ fn head(loaded: &Loaded, frame: &Frame, now: Timestamp) -> Result<Head, ApiError
     let event = &request.context.event;
     let revision = &event.revision;
     let is_finished = loaded.run.is_finished();
-    let needs_person = loaded.nodes().any(|node| waits_for_person(node.state));
+    let needs_person = loaded.nodes().any(|node| need(node.state).is_some());
     let title = match revision.subject.as_str() {
         "" => format!("{} #{id}", request.plan.pipeline),
         subject => subject.to_owned(),
@@ -271,6 +304,7 @@ fn head(loaded: &Loaded, frame: &Frame, now: Timestamp) -> Result<Head, ApiError
             None => format!("for {}", span(now.since(created))),
         },
         note: note(loaded),
+        kept: None,
         cancel: (!is_finished).then(|| {
             let path = format!("/runs/{id}/cancel");
             Button::new(frame, path, Verb::CancelRun, Place::project(&request.project))
@@ -293,22 +327,14 @@ fn note(loaded: &Loaded) -> Option<String> {
     }
 }
 
-fn waits_for_person(state: &NodeState) -> bool {
-    match state {
-        NodeState::AwaitingStart { .. } | NodeState::Deciding(_) => true,
-        NodeState::Waiting
-        | NodeState::AwaitingTime { .. }
-        | NodeState::Ready { .. }
-        | NodeState::Running(_)
-        | NodeState::Backoff { .. }
-        | NodeState::Done(_)
-        | NodeState::Skipped { .. } => false,
-    }
-}
-
-fn pane(loaded: &Loaded, node: NodeRef<'_>, slice: &Slice, tests: Option<TestsPane>) -> NodePane {
+fn pane(
+    loaded: &Loaded,
+    node: NodeRef<'_>,
+    (slice, missing): (&Slice, Missing),
+    tests: Option<TestsPane>,
+) -> NodePane {
     let run = loaded.run.id();
-    let ended = ended(node.state);
+    let ended = node.state.ended();
     let record = ended.and_then(|ended| ended.record.as_ref());
     NodePane {
         name: node.node.name.clone(),
@@ -321,6 +347,7 @@ fn pane(loaded: &Loaded, node: NodeRef<'_>, slice: &Slice, tests: Option<TestsPa
             .map(|from| from.run.0),
         log: numbered(slice),
         log_size: size(slice.size),
+        missing,
         is_cut: slice.start > 0,
         steps: record
             .iter()

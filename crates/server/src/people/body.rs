@@ -6,7 +6,7 @@ use pipekeeper_access::{Grant, Scope};
 use pipekeeper_model::{Actor, Timestamp};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::password::PasswordHash;
+use super::{foreign::Issued, password::PasswordHash};
 use crate::error::ApiError;
 
 /// A person or program that may log in.
@@ -21,6 +21,19 @@ pub(crate) struct UserBody {
     pub(crate) identities: BTreeSet<Actor>,
     /// Whether they are kept out.
     pub(crate) disabled: bool,
+    /// What their sessions and tokens were opened in, if they are to count: another password or subject begins
+    /// another.
+    pub(crate) era: String,
+    /// Who they are for the issuer of logins, if it knows them.
+    pub(crate) issued: Option<Issued>,
+}
+
+impl UserBody {
+    /// Their groups, as they were read last.
+    pub(crate) fn groups(&self) -> &BTreeSet<String> {
+        static NONE: BTreeSet<String> = BTreeSet::new();
+        self.issued.as_ref().map_or(&NONE, |issued| &issued.groups)
+    }
 }
 
 /// An access token.
@@ -31,6 +44,9 @@ pub(crate) struct TokenBody {
     /// What it may be used for; none for all that its owner may.
     #[serde(default)]
     pub(crate) scope: Option<Scope>,
+    /// What its owner's era was.
+    #[serde(default)]
+    pub(crate) era: String,
     pub(crate) created: Timestamp,
     /// When it was used last, to the hour.
     #[serde(default)]
@@ -41,12 +57,18 @@ pub(crate) struct TokenBody {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SessionBody {
     pub(crate) created: Timestamp,
+    /// What its user's era was.
+    #[serde(default)]
+    pub(crate) era: String,
     /// The limits of the token that opened it.
     #[serde(default)]
     pub(crate) scope: Option<Scope>,
     /// The hash of that token: the session ends with it.
     #[serde(default)]
     pub(crate) token: Option<String>,
+    /// The address that it was opened from.
+    #[serde(default)]
+    pub(crate) from: Option<String>,
 }
 
 /// Reads what a record says.

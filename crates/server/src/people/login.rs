@@ -4,7 +4,7 @@ use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
 
 use axum::http::HeaderValue;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use pipekeeper_access::{Grant, Role};
+use pipekeeper_access::{Grant, Place, Principal, Role, Verb, authorize};
 use pipekeeper_model::{Actor, Millis, Name, Timestamp};
 use pipekeeper_store::{
     AuditEntry, Change, ChangeError, Expected, NewRecord, RecordKind, Registry, StoreError,
@@ -12,15 +12,16 @@ use pipekeeper_store::{
 use tokio::sync::Semaphore;
 
 use super::{
-    ADMIN, Caller, People, Proof,
+    ADMIN, CONFIGURATION, Caller, Groups, Known, People, Proof,
     body::{SessionBody, UserBody, write},
     hashed,
     password::{PasswordError, PasswordHash},
+    standing::users,
 };
 use crate::{
     error::{ApiError, Problem},
     load::blocking,
-    session::{LIFE, Session},
+    session::{LIFE, Session, random},
 };
 
 /// Tries for one name: so many at once, then one every few seconds.
@@ -33,6 +34,8 @@ const HASHED_AT_ONCE: usize = 2;
 const HASHED_SOON: usize = 32;
 /// Names that are remembered at the most before those that were quiet are forgotten.
 const NAMES: usize = 10_000;
+/// Names that stand for somebody who is no user, however they are spelled.
+const RESERVED: [&str; 5] = [ADMIN, CONFIGURATION, "nobody", "pipekeeper", "system"];
 /// How long the first link holds.
 const LINK_LIFE: Millis = Millis::hours(24);
 
@@ -103,32 +106,32 @@ impl People {
         &self,
         (name, password): (&str, String),
         from: Option<IpAddr>,
+        now: Timestamp,
     ) -> Result<Caller, ApiError> {
         let name = name.parse::<Name>().ok();
         // What is no name is nobody's, and takes as long.
         self.doors
             .try_once(name.as_ref().map_or("", Name::as_str), from)?;
         let user = match name {
-            Some(name) => self.user(name.as_str()).await?,
+            Some(name) => self.user(name.as_str(), now).await?,
             None => None,
         };
-        let kept = user.as_ref().and_then(|(_, user)| user.password.clone());
+        let kept = user.as_ref().and_then(|known| known.body.password.clone());
         let kept = kept.unwrap_or_else(|| self.doors.nobodys.clone());
         let is_right = self.doors.hash(move || kept.is(&password)).await?;
-        match user.filter(|_| is_right) {
-            Some((name, user)) => Ok(Caller {
-                principal: super::principal(&name, user, None),
-                user: Some(name),
-                session: None,
-                token: None,
-                proof: Proof::Session,
+        if is_right && let Some(known) = user {
+            return Ok(Caller {
                 from,
-            }),
-            None => Err(
-                ApiError::new(Problem::Unauthorized, "name and password do not fit")
-                    .with_hint("an admin can give you a new password: `pipe user set NAME --password`"),
-            ),
+                ..known.caller(None, Proof::Session)
+            });
         }
+        let name = user.as_ref().map(|known| &known.name);
+        self.note_refusal((name, "name and password do not fit"), from, now)
+            .await;
+        Err(
+            ApiError::new(Problem::Unauthorized, "name and password do not fit")
+                .with_hint("an admin can give you a new password: `pipe user set NAME --password`"),
+        )
     }
 
     /// Opens a session for somebody who proved who they are; its cookie.
@@ -142,8 +145,10 @@ impl People {
         let owner = caller.user.as_ref().map_or("", Name::as_str);
         let body = SessionBody {
             created: now,
+            era: caller.era.clone(),
             scope: caller.principal.scope.clone(),
             token: caller.token.clone(),
+            from: caller.from.map(|address| address.to_string()),
         };
         let change = Change {
             kind: RecordKind::Session,
@@ -182,7 +187,9 @@ impl People {
     /// Whether a link's key is good.
     pub(crate) async fn is_link(&self, key: &str, now: Timestamp) -> Result<bool, ApiError> {
         let record = self.registry.record(RecordKind::Link, &hashed(key)).await?;
-        Ok(record.is_some_and(|record| super::is_alive(&record, now)))
+        let is_alive = record.is_some_and(|record| super::is_alive(&record, now));
+        // Another server may have printed it while the first admin was made.
+        Ok(is_alive && !has_admin(self.registry.as_ref()).await?)
     }
 
     /// Makes the first admin, once.
@@ -202,6 +209,7 @@ impl People {
         }
         refuse_reserved(&name)?;
         let user = UserBody {
+            era: random()?,
             password: Some(self.new_password(password).await?),
             grants: vec![Grant {
                 role: Role::Admin,
@@ -224,17 +232,22 @@ impl People {
             body: write(&user)?,
             expires: None,
         };
-        let changes = vec![
-            change(RecordKind::Link, &hashed(key), Expected::Present, None),
+        let own = hashed(key);
+        let mut changes = vec![
+            change(RecordKind::Link, &own, Expected::Present, None),
             change(RecordKind::User, name.as_str(), Expected::Absent, Some(record)),
         ];
+        let links = self.registry.records(RecordKind::Link, None).await?;
+        let others = links.iter().filter(|link| link.name != own);
+        changes.extend(others.map(|link| change(RecordKind::Link, &link.name, Expected::Any, None)));
+        let known = Known {
+            name: name.clone(),
+            body: user,
+            groups: Groups::Count,
+        };
         let caller = Caller {
-            principal: super::principal(&name, user, None),
-            user: Some(name.clone()),
-            session: None,
-            token: None,
-            proof: Proof::Session,
             from,
+            ..known.caller(None, Proof::Session)
         };
         let entry = AuditEntry {
             reason: Some("the first admin, by the link that the server printed".to_owned()),
@@ -253,18 +266,19 @@ impl People {
     }
 }
 
-/// Draws the key of a link that makes the first admin: `/setup?key=…`; none if there is somebody already. Links of earlier
-/// starts are void.
+/// Draws the key of a link that makes the first admin: `/setup?key=…`; none if there is one already. Who came through an
+/// issuer is somebody, and no admin by that. Links of earlier starts are void.
 ///
 /// # Errors
 /// If the registry does not work, or the system gives no random bytes.
 pub async fn first_link(registry: &dyn Registry, now: Timestamp) -> Result<Option<String>, ChangeError> {
-    if !registry.records(RecordKind::User, None).await?.is_empty() {
+    let away = |error: ApiError| StoreError::Unavailable {
+        reason: error.detail().to_owned(),
+    };
+    if has_admin(registry).await.map_err(away)? {
         return Ok(None);
     }
-    let session = Session::draw().map_err(|error| StoreError::Unavailable {
-        reason: error.detail().to_owned(),
-    })?;
+    let session = Session::draw().map_err(away)?;
     let change = |name: String, to| Change {
         kind: RecordKind::Link,
         name,
@@ -279,15 +293,33 @@ pub async fn first_link(registry: &dyn Registry, now: Timestamp) -> Result<Optio
         expires: Some(now + LINK_LIFE),
     };
     let old = registry.records(RecordKind::Link, None).await?;
-    let mut changes: Vec<_> = old.into_iter().map(|old| change(old.name, None)).collect();
+    // What was printed before stays good: a server begins anew whenever it must.
+    let expired = old.into_iter().filter(|old| !super::is_alive(old, now));
+    let mut changes: Vec<_> = expired.map(|old| change(old.name, None)).collect();
     changes.push(change(session.hash(), Some(link)));
     registry.change(changes, Vec::new()).await?;
     Ok(Some(session.reveal().to_owned()))
 }
 
+/// Whether anybody is admin of the whole server, also somebody who is kept out.
+async fn has_admin(registry: &dyn Registry) -> Result<bool, ApiError> {
+    let users = users(registry, None).await?;
+    Ok(users.iter().any(|(name, user)| {
+        let principal = Principal {
+            actor: Actor::user(name.as_str()),
+            grants: user.grants.clone(),
+            scope: None,
+        };
+        authorize(&principal, Verb::ManageUsers, Place::SERVER).is_ok()
+    }))
+}
+
 /// Nobody else may look like the bearer of the server's own token, or like nobody.
 pub(super) fn refuse_reserved(name: &Name) -> Result<(), ApiError> {
-    if [ADMIN, "nobody", "pipekeeper"].contains(&name.as_str()) {
+    if RESERVED
+        .iter()
+        .any(|word| name.as_str().eq_ignore_ascii_case(word))
+    {
         let detail = format!("`{name}` stands for somebody already");
         return Err(ApiError::new(Problem::Unprocessable, detail).with_hint("choose another name"));
     }

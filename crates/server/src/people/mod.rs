@@ -4,9 +4,12 @@
 //! Secrets are stored as hashes alone. Entry: [`People::caller`].
 
 pub(crate) mod body;
+pub(crate) mod foreign;
 pub(crate) mod login;
 pub(crate) mod manage;
+pub(crate) mod own;
 mod password;
+mod refusals;
 pub(crate) mod standing;
 pub(crate) mod tokens;
 
@@ -33,15 +36,19 @@ use crate::{
 };
 use body::{SessionBody, TokenBody, UserBody, read};
 use login::Doors;
+use refusals::Refusals;
 
 /// The name that stands for the bearer of the server's own token.
 pub(crate) const ADMIN: &str = "admin";
+/// The name that stands for what the server's configuration says.
+pub(crate) const CONFIGURATION: &str = "configuration";
 
 /// Finds out who asks.
 pub(crate) struct People {
     pub(crate) registry: Arc<dyn Registry>,
     admin_token: AccessToken,
     doors: Doors,
+    refusals: Refusals,
     /// Whether there is anybody yet; once there was, there is.
     are_known: AtomicBool,
     open_reads: OpenReads,
@@ -67,6 +74,9 @@ pub(crate) struct Caller {
     /// The hash of the token that they came with.
     pub(crate) token: Option<String>,
     pub(crate) proof: Proof,
+    /// What their user's era was when they proved it.
+    pub(crate) era: String,
+    pub(crate) groups: Groups,
     /// Where the request came from.
     pub(crate) from: Option<IpAddr>,
 }
@@ -82,7 +92,67 @@ pub(crate) enum Proof {
     Session,
 }
 
+/// Whether the groups of the issuer count that somebody was in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Groups {
+    /// They do, or they would grant nothing.
+    Count,
+    /// They were read too long ago, and would grant something.
+    Lapsed,
+}
+
+/// A user who may log in.
+pub(crate) struct Known {
+    pub(crate) name: Name,
+    pub(crate) body: UserBody,
+    groups: Groups,
+}
+
+impl Known {
+    /// Them, with the limits of a token.
+    fn caller(self, scope: Option<Scope>, proof: Proof) -> Caller {
+        Caller {
+            principal: Principal {
+                actor: Actor::user(self.name.as_str()),
+                grants: self.body.grants,
+                scope,
+            },
+            user: Some(self.name),
+            session: None,
+            token: None,
+            proof,
+            era: self.body.era,
+            groups: self.groups,
+            from: None,
+        }
+    }
+}
+
 impl Caller {
+    /// Whoever has the server's own token, and nobody in particular.
+    fn without_user(principal: Principal, proof: Proof) -> Self {
+        Self {
+            principal,
+            user: None,
+            session: None,
+            token: None,
+            proof,
+            era: String::new(),
+            groups: Groups::Count,
+            from: None,
+        }
+    }
+
+    /// Whoever keeps the server's machine, by what its configuration says.
+    pub(crate) fn configuration() -> Self {
+        let principal = Principal {
+            actor: Actor::user(CONFIGURATION),
+            grants: Vec::new(),
+            scope: None,
+        };
+        Self::without_user(principal, Proof::Nothing)
+    }
+
     /// Whether they may do this there.
     pub(crate) fn may(&self, verb: Verb, place: Place<'_>) -> bool {
         authorize(&self.principal, verb, place).is_ok()
@@ -139,6 +209,7 @@ impl People {
             registry,
             admin_token,
             doors: Doors::new()?,
+            refusals: Refusals::new(),
             are_known: AtomicBool::new(false),
             open_reads,
         })
@@ -165,14 +236,8 @@ impl People {
         if self.open_reads == OpenReads::Never || self.are_known().await? {
             return Ok(None);
         }
-        Ok(Some(Caller {
-            principal: Principal::with(Actor::user("nobody"), Role::Maintainer),
-            user: None,
-            session: None,
-            token: None,
-            proof: Proof::Nothing,
-            from: None,
-        }))
+        let principal = Principal::with(Actor::user("nobody"), Role::Maintainer);
+        Ok(Some(Caller::without_user(principal, Proof::Nothing)))
     }
 
     /// Whether there is anybody who may log in.
@@ -191,12 +256,8 @@ impl People {
     pub(crate) async fn by_token(&self, token: &str, now: Timestamp) -> Result<Caller, ApiError> {
         if self.admin_token.is(token) {
             return Ok(Caller {
-                principal: Principal::admin(Actor::user(ADMIN)),
-                user: None,
-                session: None,
                 token: Some(hashed(token)),
-                proof: Proof::Token,
-                from: None,
+                ..Caller::without_user(Principal::admin(Actor::user(ADMIN)), Proof::Token)
             });
         }
         let record = self.registry.record(RecordKind::Token, &hashed(token)).await?;
@@ -206,16 +267,13 @@ impl People {
         let hash = Some(record.name.clone());
         let token: TokenBody = read("a token", &record.body)?;
         self.note_use(&record, &token, now).await;
-        let user = self.user(&record.owner).await?;
-        let (name, user) =
-            user.ok_or_else(|| ApiError::new(Problem::Unauthorized, "the token's owner may not log in"))?;
+        let known = self.user(&record.owner, now).await?;
+        let known = known.filter(|known| known.body.era == token.era);
+        let known =
+            known.ok_or_else(|| ApiError::new(Problem::Unauthorized, "the token's owner may not log in"))?;
         Ok(Caller {
-            principal: principal(&name, user, token.scope),
-            user: Some(name),
-            session: None,
             token: hash,
-            proof: Proof::Token,
-            from: None,
+            ..known.caller(token.scope, Proof::Token)
         })
     }
 
@@ -224,27 +282,25 @@ impl People {
         let Some(record) = record.filter(|record| is_alive(record, now)) else {
             return Ok(None);
         };
-        let SessionBody { scope, token, .. } = read("a session", &record.body)?;
-        if let Some(token) = &token
+        let body: SessionBody = read("a session", &record.body)?;
+        if let Some(token) = &body.token
             && !self.is_good(token, record.owner.is_empty(), now).await?
         {
             return Ok(None);
         }
-        let (principal, user) = if record.owner.is_empty() {
-            (Principal::admin(Actor::user(ADMIN)), None)
+        let caller = if record.owner.is_empty() {
+            Caller::without_user(Principal::admin(Actor::user(ADMIN)), Proof::Session)
         } else {
-            let Some((name, user)) = self.user(&record.owner).await? else {
+            let known = self.user(&record.owner, now).await?;
+            let Some(known) = known.filter(|known| known.body.era == body.era) else {
                 return Ok(None);
             };
-            (principal(&name, user, scope), Some(name))
+            known.caller(body.scope, Proof::Session)
         };
         Ok(Some(Caller {
-            principal,
-            user,
             session: Some(session),
-            token,
-            proof: Proof::Session,
-            from: None,
+            token: body.token,
+            ..caller
         }))
     }
 
@@ -258,26 +314,30 @@ impl People {
     }
 
     /// A user who may log in, with what role bindings grant.
-    pub(crate) async fn user(&self, name: &str) -> Result<Option<(Name, UserBody)>, ApiError> {
+    pub(crate) async fn user(&self, name: &str, now: Timestamp) -> Result<Option<Known>, ApiError> {
         let Some(record) = self.registry.record(RecordKind::User, name).await? else {
             return Ok(None);
         };
-        let mut user: UserBody = read("a user", &record.body)?;
-        if user.disabled {
+        let mut body: UserBody = read("a user", &record.body)?;
+        if body.disabled {
             return Ok(None);
         }
         let name: Name = name.parse().map_err(|error| ApiError::internal(&error))?;
         let bindings = Bindings::read(self.registry.as_ref()).await?;
-        user.grants.extend(bindings.grants(&name)?);
-        Ok(Some((name, user)))
-    }
-}
-
-fn principal(name: &Name, user: UserBody, scope: Option<Scope>) -> Principal {
-    Principal {
-        actor: Actor::user(name.as_str()),
-        grants: user.grants,
-        scope,
+        let all = bindings.grants(&name, body.groups())?;
+        let is_fresh = body.issued.as_ref().is_none_or(|issued| issued.is_fresh(now));
+        let granted = if is_fresh {
+            all.clone()
+        } else {
+            bindings.grants(&name, &BTreeSet::new())?
+        };
+        let groups = if granted == all {
+            Groups::Count
+        } else {
+            Groups::Lapsed
+        };
+        body.grants.extend(granted);
+        Ok(Some(Known { name, body, groups }))
     }
 }
 

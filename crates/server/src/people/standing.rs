@@ -8,8 +8,8 @@ use std::{
 use async_trait::async_trait;
 use pipekeeper_access::{Place, Principal, Verb, authorize};
 use pipekeeper_controller::{People as WhoIsWho, PeopleAway};
-use pipekeeper_engine::{Bypass, Person, Requester, Run, Standing, Unnamed};
-use pipekeeper_model::{Actor, Name};
+use pipekeeper_engine::{Bypass, Person, Requester, Run, Signature, Standing, Unnamed};
+use pipekeeper_model::{Actor, Name, NodeId};
 use pipekeeper_store::{RecordKind, Registry};
 
 use super::{
@@ -35,28 +35,37 @@ impl WhoIsWho for RegisteredPeople {
     async fn standings(
         &self,
         project: &Name,
-        names: &BTreeSet<Name>,
+        signed: &BTreeSet<Signature>,
         requesters: &[Actor],
-    ) -> Result<BTreeMap<Name, Standing>, PeopleAway> {
-        let users = users(self.registry.as_ref()).await.map_err(away)?;
+    ) -> Result<BTreeMap<Signature, Standing>, PeopleAway> {
+        let names = signed.iter().map(|one| one.person.clone()).collect();
+        let concerned = concerned(&names, requesters);
+        let users = users(self.registry.as_ref(), concerned.as_ref())
+            .await
+            .map_err(away)?;
         let asked = asked_by(&users, requesters);
-        let stands = |(name, user): (&Name, &UserBody)| {
+        let stands = |one: &Signature| {
+            let (name, user) = users.get_key_value(&one.person)?;
+            if user.disabled {
+                return None;
+            }
+            let place = Place {
+                project: Some(project),
+                environment: one.environment.as_ref(),
+            };
             let principal = Principal {
                 actor: Actor::user(name.as_str()),
                 grants: user.grants.clone(),
                 scope: None,
             };
             // Who may not decide there at all any more is gone.
-            authorize(&principal, Verb::Decide, Place::project(project)).ok()?;
-            let standing = person(name, user, &principal, (project, asked.clone()));
-            Some((name.clone(), standing))
+            authorize(&principal, Verb::Decide, place).ok()?;
+            let standing = person(name, user, &principal, (place, asked.clone()));
+            Some((one.clone(), standing))
         };
-        let present = users
-            .iter()
-            .filter(|(name, user)| names.contains(*name) && !user.disabled);
-        let mut standings: BTreeMap<Name, Standing> = present.filter_map(stands).collect();
-        let owner = names.iter().find(|name| name.as_str() == ADMIN);
-        standings.extend(owner.map(|name| (name.clone(), owner_among_people(name, asked))));
+        let mut standings: BTreeMap<Signature, Standing> = signed.iter().filter_map(stands).collect();
+        let owner = signed.iter().filter(|one| one.person.as_str() == ADMIN);
+        standings.extend(owner.map(|one| (one.clone(), owner_among_people(&one.person, asked.clone()))));
         Ok(standings)
     }
 }
@@ -80,26 +89,40 @@ fn owner_among_people(name: &Name, requester: Requester) -> Standing {
     })
 }
 
+/// The users that there are now, read once to say of several nodes where somebody stands.
+pub(crate) struct Everybody(BTreeMap<Name, UserBody>);
+
 impl People {
-    /// Where somebody stands who decides at a gate of a run. As long as there are no people, whoever has the server's own
-    /// token is everybody.
-    pub(crate) async fn standing(&self, caller: &Caller, run: &Run) -> Result<Standing, ApiError> {
+    /// All users.
+    pub(crate) async fn everybody(&self) -> Result<Everybody, ApiError> {
+        users(self.registry.as_ref(), None).await.map(Everybody)
+    }
+}
+
+impl Everybody {
+    /// Where somebody stands who decides at a gate of a run, or starts a node. As long as there are no people, whoever has
+    /// the server's own token is everybody.
+    pub(crate) fn standing(&self, caller: &Caller, run: &Run, node: NodeId) -> Result<Standing, ApiError> {
         let Some(request) = run.request() else {
             return Err(no_run(run.id()));
         };
         let requesters = run.requesters();
-        let users = users(self.registry.as_ref()).await?;
+        let Self(users) = self;
         let Some(name) = &caller.user else {
             caller.check(Verb::Bypass, Place::SERVER)?;
             if users.is_empty() {
                 return Ok(Standing::Owner);
             }
             let admin = ADMIN.parse().map_err(|error| ApiError::internal(&error))?;
-            return Ok(owner_among_people(&admin, asked_by(&users, &requesters)));
+            return Ok(owner_among_people(&admin, asked_by(users, &requesters)));
         };
         let own = users.get(name).cloned().unwrap_or_default();
-        let place = (&request.project, asked_by(&users, &requesters));
-        Ok(person(name, &own, &caller.principal, place))
+        let place = Place {
+            project: Some(&request.project),
+            environment: request.plan.guarded_by(node),
+        };
+        let asked = asked_by(users, &requesters);
+        Ok(person(name, &own, &caller.principal, (place, asked)))
     }
 }
 
@@ -107,9 +130,8 @@ fn person(
     name: &Name,
     user: &UserBody,
     principal: &Principal,
-    (project, requester): (&Name, Requester),
+    (place, requester): (Place<'_>, Requester),
 ) -> Standing {
-    let place = Place::project(project);
     Standing::Person(Person {
         name: name.clone(),
         roles: principal.roles(place),
@@ -126,8 +148,34 @@ fn person(
     })
 }
 
-async fn users(registry: &dyn Registry) -> Result<BTreeMap<Name, UserBody>, ApiError> {
-    let records = registry.records(RecordKind::User, None).await?;
+/// The users who matter; none for all, among whom somebody's account at a forge may be anybody's.
+fn concerned(names: &BTreeSet<Name>, requesters: &[Actor]) -> Option<BTreeSet<Name>> {
+    let mut concerned = names.clone();
+    for requester in requesters {
+        match requester {
+            Actor::Forge { .. } => return None,
+            Actor::User { name } => concerned.extend(name.parse().ok()),
+            Actor::System => {}
+        }
+    }
+    Some(concerned)
+}
+
+/// These users, or all of them, with what role bindings grant.
+pub(super) async fn users(
+    registry: &dyn Registry,
+    only: Option<&BTreeSet<Name>>,
+) -> Result<BTreeMap<Name, UserBody>, ApiError> {
+    let records = match only {
+        None => registry.records(RecordKind::User, None).await?,
+        Some(names) => {
+            let mut found = Vec::new();
+            for name in names {
+                found.extend(registry.record(RecordKind::User, name.as_str()).await?);
+            }
+            found
+        }
+    };
     let read = records.iter().map(|record| {
         let name = record
             .name
@@ -138,7 +186,9 @@ async fn users(registry: &dyn Registry) -> Result<BTreeMap<Name, UserBody>, ApiE
     let mut users = read.collect::<Result<BTreeMap<_, _>, _>>()?;
     let bindings = Bindings::read(registry).await?;
     for (name, user) in &mut users {
-        user.grants.extend(bindings.grants(name)?);
+        // When their groups were read does not matter here: who approved and went home has not lost them.
+        let granted = bindings.grants(name, user.groups())?;
+        user.grants.extend(granted);
     }
     Ok(users)
 }
@@ -163,5 +213,28 @@ fn linked(users: &BTreeMap<Name, UserBody>, actor: &Actor) -> Requester {
     match users.iter().find(is_theirs) {
         Some((name, _)) => Requester::Linked(name.clone()),
         None => Requester::Unlinked,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use pipekeeper_model::{Actor, Name};
+
+    use super::concerned;
+
+    #[test]
+    fn only_an_account_at_a_forge_may_be_anybodys() {
+        let name = |text: &str| text.parse::<Name>().unwrap();
+        let asked = BTreeSet::from([name("ann")]);
+        let by = [Actor::user("bob"), Actor::System];
+        let both = BTreeSet::from([name("ann"), name("bob")]);
+        assert_eq!(concerned(&asked, &by), Some(both));
+        let forge = Actor::Forge {
+            forge: "gitea".to_owned(),
+            login: "bob".to_owned(),
+        };
+        assert_eq!(concerned(&asked, &[Actor::System, forge]), None);
     }
 }

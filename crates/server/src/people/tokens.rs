@@ -1,6 +1,8 @@
 //! Access tokens of people: drawn, listed, revoked. Each has an end, and may be limited.
 
-use pipekeeper_access::Scope;
+use std::collections::BTreeSet;
+
+use pipekeeper_access::{Role, Scope};
 use pipekeeper_model::{Millis, Name, Timestamp};
 use pipekeeper_store::{AuditEntry, Change, Expected, NewRecord, Record, RecordKind};
 use serde::Serialize;
@@ -28,11 +30,11 @@ const USE_NOTED: Millis = Millis::hours(1);
 #[derive(Debug, Serialize)]
 pub(crate) struct TokenView {
     pub(crate) id: String,
-    label: String,
-    scope: Option<Scope>,
-    created: Timestamp,
-    expires: Option<Timestamp>,
-    used: Option<Timestamp>,
+    pub(crate) label: String,
+    pub(crate) scope: Option<Scope>,
+    pub(crate) created: Timestamp,
+    pub(crate) expires: Option<Timestamp>,
+    pub(crate) used: Option<Timestamp>,
 }
 
 /// A token that somebody wants.
@@ -40,6 +42,17 @@ pub(crate) struct TokenWish {
     pub(crate) label: String,
     pub(crate) days: u32,
     pub(crate) scope: Option<Scope>,
+}
+
+/// The limits of a token that is for this role at the most, in these projects.
+pub(crate) fn scope(role: Option<Role>, projects: Option<BTreeSet<Name>>) -> Option<Scope> {
+    match (role, projects) {
+        (None, None) => None,
+        (role, projects) => Some(Scope {
+            role: role.unwrap_or(Role::Admin),
+            projects,
+        }),
+    }
 }
 
 impl People {
@@ -83,6 +96,7 @@ impl People {
         let body = TokenBody {
             label: wish.label,
             scope: wish.scope,
+            era: caller.era.clone(),
             created: now,
             used: None,
         };

@@ -199,6 +199,22 @@ async fn runs_are_started_pressed_cancelled_and_retried() {
 }
 
 #[tokio::test]
+async fn a_run_is_not_done_again_past_newer_rules_of_its_environments() {
+    let server = TestServer::start().await;
+    let mut old = request("old", "main", vec![work("build", &[])]);
+    let rule = pipekeeper_model::plan::EnvironmentRule::default();
+    old.plan.environments.insert("changing".parse().unwrap(), rule);
+    let run = server.run(old).await;
+    server.until(run, |run| run["outcome"] == "succeeded").await;
+    let path = format!("/api/v1/runs/{run}/retry");
+    let answer = server.post(&path, &json!({"which": "all"})).await;
+    assert_eq!(answer.status(), 409);
+    let text = answer.text().await.unwrap();
+    let why = format!("the rules of `changing` have changed since run {run}; start a new run");
+    assert!(text.contains(&why), "{text}");
+}
+
+#[tokio::test]
 async fn an_earlier_success_stands_in_and_is_named() {
     let server = TestServer::start().await;
     let build = |inputs| {
@@ -372,5 +388,5 @@ async fn outputs_of_any_size_are_given_out() {
         "{page}"
     );
     std::fs::remove_file(path).unwrap();
-    assert_eq!(server.get(&format!("{outputs}/notes")).await.status(), 404);
+    assert_eq!(server.get(&format!("{outputs}/notes")).await.status(), 410);
 }

@@ -1,6 +1,7 @@
 //! A server in a test, with verbs.
 
 use std::{
+    collections::BTreeMap,
     io::Write,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -19,7 +20,8 @@ use pipekeeper_controller::{
 };
 use pipekeeper_engine::RunRequest;
 use pipekeeper_forge::{ForgeKind, HookSecret};
-use pipekeeper_model::{Actor, AttemptId, Digest, Name, NodeId, RunId, Sha, Timestamp, plan::Secret};
+use pipekeeper_model::{Actor, AttemptId, Digest, Name, NodeId, Outcome, RunId, Sha, Timestamp, plan::Work};
+use pipekeeper_spec::document::{Document, Kind};
 use pipekeeper_store::{Delivery, DeliveryOutcome, MemoryStore, Store};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
@@ -33,11 +35,13 @@ use tokio::{
 
 use super::plans;
 use crate::{
-    AccessToken, Exposure, FixedProjects, HookProject, Limits, RegisteredPeople, ServeError, ServerParts,
-    TreeError, Trees, serve,
+    AccessToken, Composer, Elsewhere, Exposure, FixedProjects, HookProject, HookSeal, Limits, Oidc,
+    OidcOptions, RegisteredPeople, ServeError, ServerParts, TreeError, Trees, Unusable, Vault, serve,
 };
 
 pub(super) const NOW: Timestamp = Timestamp(1_700_000_000_000);
+/// The host that serves artifacts where a server is behind a proxy.
+pub(super) const ARTIFACT_HOST: &str = "artifacts.corp";
 pub(super) const HOOK: &str = "/hooks/hook-token";
 pub(super) const SECRET: &str = "between us";
 
@@ -56,7 +60,7 @@ pub(super) struct TestServer {
     _folder: TempDir,
 }
 
-struct Frozen;
+pub(super) struct Frozen;
 
 impl Clock for Frozen {
     fn now(&self) -> Timestamp {
@@ -85,7 +89,7 @@ impl Supplies for NoSupplies {
         Ok(Digest::of(globs.concat().as_bytes()))
     }
 
-    async fn secrets(&self, _: &RunRequest, _: &[Secret]) -> Result<Vec<SecretValue>, LaunchError> {
+    async fn secrets(&self, _: &RunRequest, _: &Work) -> Result<Vec<SecretValue>, LaunchError> {
         Ok(Vec::new())
     }
 
@@ -107,7 +111,7 @@ impl Supplies for NoSupplies {
 /// The body of a delivery at which the intake panics.
 pub(super) const POISON: &[u8] = b"{\"poison\":true}";
 
-/// Ignores every delivery but [`POISON`] and grants every wish for the project `mall`.
+/// Ignores every delivery but [`POISON`] and grants every wish for the project `mall`; the rules of `changing` have always changed.
 struct Wishes;
 
 #[async_trait]
@@ -120,6 +124,14 @@ impl Intake for Wishes {
             },
             moved: None,
         })
+    }
+
+    async fn changed_rules(&self, request: &RunRequest) -> Result<Vec<Name>, IntakeError> {
+        let named = request.plan.environments.keys();
+        Ok(named
+            .filter(|name| name.as_str() == "changing")
+            .cloned()
+            .collect())
     }
 
     async fn wish(&self, wish: &Wish) -> Result<Arc<RunRequest>, IntakeError> {
@@ -158,14 +170,74 @@ impl Trees for NoTrees {
     }
 }
 
+/// Has the project `mall` in its file, and can use all but what is called `useless`.
+struct OneProject;
+
+impl Composer for OneProject {
+    fn elsewhere(&self) -> BTreeMap<(Kind, Name), Elsewhere> {
+        BTreeMap::from([((Kind::Project, "mall".parse().unwrap()), Elsewhere::File)])
+    }
+
+    fn judge(&self, documents: &[Document]) -> Vec<Unusable> {
+        let useless = documents.iter().filter(|one| one.name.as_str() == "useless");
+        let unusable = useless.map(|one| Unusable {
+            kind: one.kind(),
+            name: one.name.clone(),
+            reason: "it is of no use".to_owned(),
+        });
+        unusable.collect()
+    }
+
+    fn unusable(&self) -> Vec<Unusable> {
+        Vec::new()
+    }
+
+    fn changed(&self) {}
+}
+
 impl TestServer {
     /// A server whose attempts succeed at once and silently.
     pub(super) async fn start() -> Self {
         Self::with(Limits::default(), |_| Play::default()).await
     }
 
+    /// A server whose people may log in through an issuer.
+    pub(super) async fn with_issuer(options: OidcOptions, clock: Arc<dyn Clock>) -> Self {
+        let oidc = Arc::new(Oidc::new(options).unwrap());
+        Self::of(
+            Limits::default(),
+            |_| Play::default(),
+            (Some(oidc), Exposure::Loopback, clock),
+        )
+        .await
+    }
+
+    /// A server that can be reached so.
+    pub(super) async fn exposed(limits: Limits, exposure: Exposure) -> Self {
+        Self::of(limits, |_| Play::default(), (None, exposure, Arc::new(Frozen))).await
+    }
+
+    /// A server behind a proxy, with a host for artifacts, whose attempts all play this.
+    pub(super) async fn with_artifact_host(play: Play) -> Self {
+        let host = "ci.corp".to_owned();
+        let rest = (
+            None,
+            Exposure::Proxied { host },
+            Arc::new(Frozen) as Arc<dyn Clock>,
+        );
+        Self::of(Limits::default(), move |_| play.clone(), rest).await
+    }
+
     /// A server whose attempts play what `director` says for their node.
     pub(super) async fn with(limits: Limits, director: impl Fn(u32) -> Play + Send + Sync + 'static) -> Self {
+        Self::of(limits, director, (None, Exposure::Loopback, Arc::new(Frozen))).await
+    }
+
+    async fn of(
+        limits: Limits,
+        director: impl Fn(u32) -> Play + Send + Sync + 'static,
+        (oidc, exposure, clock): (Option<Arc<Oidc>>, Exposure, Arc<dyn Clock>),
+    ) -> Self {
         let folder = TempDir::new().unwrap();
         let layout = Layout::new(folder.path());
         let store = MemoryStore::new();
@@ -176,6 +248,7 @@ impl TestServer {
         let (controller, handle) = Controller::new(Ports {
             store: Arc::new(store.clone()),
             backend: Arc::clone(&backend) as Arc<dyn Backend>,
+            sharing: None,
             observations,
             supplies: Arc::new(NoSupplies),
             intake: Some(Arc::new(Wishes)),
@@ -183,7 +256,9 @@ impl TestServer {
             clock: Arc::new(Frozen),
             rules: Arc::new(EngineRules),
             layout: layout.clone(),
+            upkeep: None,
             cache_quota: None,
+            outer_locks: None,
             cache_stores: Vec::new(),
         });
         tokio::spawn(controller.run());
@@ -191,19 +266,28 @@ impl TestServer {
         let token = admin_token.reveal().to_owned();
         let project = HookProject {
             name: "mall".parse().unwrap(),
-            forge: ForgeKind::Gitea,
-            secret: HookSecret::new(SECRET).unwrap(),
+            seal: Ok(HookSeal {
+                forge: ForgeKind::Gitea,
+                secret: HookSecret::new(SECRET).unwrap(),
+            }),
         };
+        let registry = Arc::new(store.clone());
+        let vault = Arc::new(Vault::new(registry, Arc::new(Frozen), folder.path().join("keys")));
         let parts = ServerParts {
             store: Arc::new(store.clone()),
+            estates: Arc::new(store.clone()),
             registry: Arc::new(store.clone()),
-            exposure: Exposure::Loopback,
+            vault,
+            oidc,
+            artifact_host: matches!(exposure, Exposure::Proxied { .. }).then(|| ARTIFACT_HOST.to_owned()),
+            exposure,
             handle: handle.clone(),
             layout: layout.clone(),
             projects: Arc::new(FixedProjects::new([("hook-token", project)])),
+            composer: Arc::new(OneProject),
             trees: Arc::new(NoTrees(folder.path().to_owned())),
             admin_token,
-            clock: Arc::new(Frozen),
+            clock,
             cache_quota: CacheQuota::default(),
             limits,
             version: "test",
@@ -283,6 +367,11 @@ impl TestServer {
     pub(super) async fn run(&self, request: RunRequest) -> RunId {
         let actor = Actor::user("dev");
         self.handle.create(actor, Arc::new(request)).await.unwrap()
+    }
+
+    /// How a run ended, as it is stored.
+    pub(super) async fn store_outcome(&self, run: RunId) -> Option<Outcome> {
+        self.store.summary(run).await.unwrap()?.outcome
     }
 
     /// Waits until the run is as wanted, woken by the controller's news.

@@ -16,13 +16,13 @@ use crate::Limits;
 const EVIL: &str = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>";
 
 /// The value of the first hidden field of this name after `from`.
-fn hidden(page: &str, from: &str, name: &str) -> String {
+pub(super) fn hidden(page: &str, from: &str, name: &str) -> String {
     let form = page.split_once(from).expect(from).1;
     let field = form.split_once(&format!("name=\"{name}\" value=\"")).unwrap().1;
     field.split('"').next().unwrap().to_owned()
 }
 
-async fn page(server: &TestServer, path: &str, cookie: &str) -> String {
+pub(super) async fn page(server: &TestServer, path: &str, cookie: &str) -> String {
     let request = server
         .request(reqwest::Method::GET, path)
         .header("cookie", cookie);
@@ -102,6 +102,7 @@ async fn text_from_outside_stays_text() {
     let cookie = server.login().await;
     let paths = [
         "/runs".to_owned(),
+        "/approvals".to_owned(),
         format!("/runs/{run}"),
         format!("/runs/{run}/history"),
         "/deliveries".to_owned(),

@@ -1,5 +1,7 @@
 //! Logging in and out, tokens, the first link, and what the audit log says of it.
 
+use std::sync::Arc;
+
 use pipekeeper_store::{AuditFilter, RecordKind, Registry as _};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -9,7 +11,10 @@ use super::{
     plans,
     roles::{PASSWORD, add, grant, login, sign_in},
 };
-use crate::people::login::first_link;
+use crate::{
+    AccessToken,
+    people::{OpenReads, People, login::first_link, tokens::TokenWish},
+};
 
 async fn as_bearer(server: &TestServer, token: &str, path: &str) -> StatusCode {
     let request = server.request(Method::GET, path).bearer_auth(token);
@@ -178,12 +183,9 @@ async fn the_first_link_makes_one_admin() {
     let server = TestServer::start().await;
     let old = first_link(&server.store, NOW).await.unwrap().unwrap();
     let key = first_link(&server.store, NOW).await.unwrap().unwrap();
-    assert_eq!(
-        server.get(&format!("/setup?key={old}")).await.status(),
-        403,
-        "a newer one was printed"
-    );
-    assert_eq!(server.get(&format!("/setup?key={key}")).await.status(), 200);
+    for printed in [&old, &key] {
+        assert_eq!(server.get(&format!("/setup?key={printed}")).await.status(), 200);
+    }
     let form = |name: &str, password: &str, again: &str| {
         format!("key={key}&name={name}&password={password}&again={again}")
     };
@@ -215,6 +217,8 @@ async fn the_first_link_makes_one_admin() {
         .form("/setup", "", &form("bob", "long-enough-1", "long-enough-1"))
         .await;
     assert_eq!(again.status(), 403);
+    let old = format!("key={old}&name=bob&password=long-enough-1&again=long-enough-1");
+    assert_eq!(server.form("/setup", "", &old).await.status(), 403);
     assert_eq!(first_link(&server.store, NOW).await.unwrap(), None);
 }
 
@@ -317,4 +321,57 @@ async fn a_session_ends_with_the_token_that_opened_it() {
     let revoke = server.request(Method::POST, &revoke).bearer_auth(&token);
     assert_eq!(revoke.send().await.unwrap().status(), 200);
     assert_eq!(with_cookie(&server, &cookie, "/runs").await, 303);
+}
+
+#[tokio::test]
+async fn a_login_under_way_does_not_outlive_another_password() {
+    let server = TestServer::start().await;
+    add(&server, "ann", grant("viewer", "")).await;
+    let registry = Arc::new(server.store.clone());
+    let own = AccessToken::generate().unwrap();
+    let people = People::new(registry, own, OpenReads::Never).unwrap();
+    let try_it = async || {
+        let proved = people.by_password(("ann", PASSWORD.to_owned()), None, NOW).await;
+        proved.ok().unwrap()
+    };
+    let (in_time, late) = (try_it().await, try_it().await);
+    let opened = async |caller| {
+        let cookie = people.open_session(&caller, false, NOW).await.unwrap();
+        let wish = TokenWish {
+            label: String::new(),
+            days: 1,
+            scope: None,
+        };
+        let (token, _) = people.draw_token(&caller, wish, NOW).await.unwrap();
+        let cookie = cookie.to_str().unwrap().split(';').next().unwrap().to_owned();
+        (
+            with_cookie(&server, &cookie, "/runs").await.as_u16(),
+            as_bearer(&server, token.reveal(), "/api/v1/runs").await.as_u16(),
+        )
+    };
+    assert_eq!(opened(in_time).await, (200, 200));
+    let changed = json!({ "password": "another horse battery" });
+    assert_eq!(server.post("/api/v1/users/ann", &changed).await.status(), 200);
+    assert_eq!(opened(late).await, (303, 401));
+}
+
+#[tokio::test]
+async fn a_refused_login_is_written_down_without_what_was_typed() {
+    let server = TestServer::start().await;
+    add(&server, "ann", grant("viewer", "")).await;
+    for (name, password) in [("ann", "not it at all"), ("correct-horse", "x")] {
+        let body = json!({ "name": name, "password": password, "label": "" });
+        let request = server.request(Method::POST, "/api/v1/login").json(&body);
+        assert_eq!(request.send().await.unwrap().status(), 401);
+    }
+    let form = server.form("/login", "", "token=pk_wrong").await;
+    assert_eq!(form.status(), 401);
+    let filter = AuditFilter {
+        verb: Some("login.refused".to_owned()),
+        ..AuditFilter::default()
+    };
+    let noted = server.store.audit(&filter, 10).await.unwrap();
+    let subjects: Vec<_> = noted.iter().map(|one| one.entry.subject.as_str()).collect();
+    assert_eq!(subjects, ["user/?", "user/?", "user/ann"]);
+    assert!(!format!("{noted:?}").contains("correct-horse"));
 }

@@ -43,6 +43,7 @@ pub(super) fn work(name: &str, needs: &[u32]) -> Node {
         timeout: defaults::TIMEOUT,
         retry: Retry::default(),
         locks: Vec::new(),
+        hold: None,
         place: Place { line: 1, column: 1 },
         body: Body::Work(Box::new(work)),
     }
@@ -97,6 +98,7 @@ pub(super) fn request(subject: &str, branch: &str, nodes: Vec<Node>) -> RunReque
         on_failure: OnFailure::Stop,
         concurrency: None,
         features: Vec::new(),
+        environments: BTreeMap::new(),
     };
     let revision = Revision {
         repository: "mall/web".to_owned(),

@@ -50,17 +50,24 @@ fn least(verb: Verb) -> &'static str {
         | Verb::SendTree
         | Verb::CancelRun
         | Verb::RetryRun
+        | Verb::KeepRun
         | Verb::StartAction
         | Verb::OpenTerminal => "developer",
-        Verb::ReplayDelivery | Verb::RemoveCaches | Verb::ReadAudit => "maintainer",
-        Verb::Bypass | Verb::ApplyDocuments | Verb::ReadUsers | Verb::ManageUsers => "admin",
+        Verb::ReplayDelivery
+        | Verb::RemoveCaches
+        | Verb::ReadSecrets
+        | Verb::ChangeSecrets
+        | Verb::ReadAudit => "maintainer",
+        Verb::Bypass | Verb::ApplyDocuments | Verb::RotateKey | Verb::ReadUsers | Verb::ManageUsers => {
+            "admin"
+        }
     }
 }
 
 /// What somebody is told: `heard`, `denied`, or `hidden` if they may not even know of it.
 fn expected(access: Access, (role, place): (&str, &str)) -> &'static str {
     let (verb, on) = match access {
-        Access::Open | Access::Hook | Access::Own | Access::OwnForm => return "heard",
+        Access::Open | Access::Hook | Access::Signed | Access::Own | Access::OwnForm => return "heard",
         Access::Read(verb, on) | Access::Write(verb, on) | Access::Form(verb, on) => (verb, on),
     };
     let is_enough = rank(role) >= rank(least(verb));
@@ -169,7 +176,10 @@ async fn every_route_answers_every_role_by_the_table() {
             )
             .await;
             let wanted = expected(route.access, (role, place));
-            let is_judged = !matches!(route.access, Access::Open | Access::Hook | Access::OwnForm);
+            let is_judged = !matches!(
+                route.access,
+                Access::Open | Access::Hook | Access::Signed | Access::OwnForm
+            );
             if is_judged && said != wanted {
                 wrong.insert(format!("{name}: {} {}", route.method, route.path), (said, wanted));
             }

@@ -82,7 +82,7 @@ impl GitSource {
         repository: &Repository,
         commits: &[Sha],
     ) -> Result<u64, SourceError> {
-        let _guard = self.0.mirrors.lock(repository.name.clone()).await;
+        let _guard = self.turn(&repository.name).await;
         self.make_mirror(repository).await?;
         let (name, path, wanted) = (repository.name.clone(), self.mirror(repository), commits.to_vec());
         let missing: Vec<Sha> = blocking(move || {
@@ -188,7 +188,7 @@ impl GitSource {
             Ok(())
         })
         .await?;
-        let _guard = self.0.mirrors.lock(repository.name.clone()).await;
+        let _guard = self.turn(&repository.name).await;
         let (name, path) = (repository.name.clone(), self.mirror(repository));
         let old = self.old_pins().remove(&repository.name).unwrap_or_default();
         let left = blocking(move || Mirror::open(&name, &path)?.drop_needless_pins(&old)).await?;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pipekeeper_model::{Approver, Millis, Name, Window};
+use pipekeeper_model::{Approver, Millis, Name, Patterns, Window};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     fault::{Doubt, Reference, refer},
     parts::{Names, is_default, length, maybe_length},
 };
-use crate::{codes, patterns::Patterns};
+use crate::codes;
 
 /// A place that a release may reach. Environments are global; a project sets what `project_may_set` lists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -186,6 +186,13 @@ impl EnvironmentKey {
 }
 
 impl Environment {
+    /// As it is for one project, whose name stands where it says so.
+    #[must_use]
+    pub fn of_project(mut self, project: &Name) -> Self {
+        self.namespace = self.namespace.map(|text| fill(&text, project.as_str()));
+        self
+    }
+
     /// The environments that `after` names.
     pub(super) fn before(&self) -> Names {
         self.after.any.union(&self.after.all).cloned().collect()
@@ -232,6 +239,14 @@ impl Approvals {
             )
         })
     }
+}
+
+/// A text with its placeholders, all of one kind, replaced; the check has seen that each has an end.
+fn fill(text: &str, value: &str) -> String {
+    let mut parts = text.split("${{");
+    let first = parts.next().unwrap_or_default().to_owned();
+    let rest = parts.map(|part| part.split_once("}}").map_or(part, |(_, after)| after));
+    rest.fold(first, |filled, part| filled + value + part)
 }
 
 const SETTLING: Millis = Millis::minutes(15);

@@ -27,7 +27,7 @@ pub struct Forge {
     /// The certificates to trust in the place of Mozilla's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
-    /// The token that statuses are reported with.
+    /// The token that repositories are fetched and statuses are reported with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<ValueSource>,
     /// Which of its repositories become projects by themselves.
@@ -102,7 +102,12 @@ pub(super) static KEYS: Object = Object {
         ),
         INSECURE,
         CA,
-        key("token", ACTS, VALUE, "The token that statuses are reported with."),
+        key(
+            "token",
+            ACTS,
+            VALUE,
+            "The token that repositories are fetched and statuses are reported with.",
+        ),
         key(
             "discover",
             ACTS,

@@ -13,6 +13,7 @@ mod fault;
 mod files;
 mod forge;
 mod kind;
+mod machine;
 mod notification;
 mod page;
 mod parts;

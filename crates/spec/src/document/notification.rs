@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pipekeeper_model::Name;
+use pipekeeper_model::{Name, Patterns};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -10,10 +10,7 @@ use super::{
     fault::{Doubt, Reference, refer},
     parts::{NAMES, URL, is_default},
 };
-use crate::{
-    grammar::{ACTS, GLOBS, NAME, Object, Shape, key, word},
-    patterns::Patterns,
-};
+use crate::grammar::{ACTS, GLOBS, NAME, Object, Shape, key, word};
 
 /// Who is told of what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

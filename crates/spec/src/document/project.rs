@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pipekeeper_model::{Millis, Name};
+use pipekeeper_model::{Millis, Name, Patterns};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -11,10 +11,7 @@ use super::{
     fault::{Doubt, Reference, refer},
     parts::{LENGTH, VALUE, is_default, maybe_length},
 };
-use crate::{
-    grammar::{ACTS, FREE, GLOBS, NAME, Object, Shape, TEXTS, Text, key, word},
-    patterns::Patterns,
-};
+use crate::grammar::{ACTS, FREE, GLOBS, NAME, Object, Shape, TEXTS, Text, key, word};
 
 /// A repository whose pipelines run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

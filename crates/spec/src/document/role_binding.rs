@@ -24,18 +24,19 @@ pub struct RoleBinding {
     /// The groups of the login's issuer whose members have it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub groups: BTreeSet<String>,
-    /// The projects that they have it for; empty means all.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub projects: BTreeSet<Name>,
-    /// The environments that they have it for; empty means all.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub environments: BTreeSet<Name>,
+    /// The projects that they have it for; none means all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projects: Option<BTreeSet<Name>>,
+    /// The environments that they have it for; none means all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environments: Option<BTreeSet<Name>>,
 }
 
 impl RoleBinding {
     pub(super) fn references(&self) -> Vec<Reference> {
-        refer(Kind::Project, &self.projects, &["projects"])
-            .chain(refer(Kind::Environment, &self.environments, &["environments"]))
+        let (projects, environments) = (self.projects.iter().flatten(), self.environments.iter().flatten());
+        refer(Kind::Project, projects, &["projects"])
+            .chain(refer(Kind::Environment, environments, &["environments"]))
             .collect()
     }
 
@@ -48,7 +49,19 @@ impl RoleBinding {
                 "add `users` or `groups`",
             )
         });
-        doubt.into_iter().collect()
+        // A list that a program left empty must not mean everything.
+        let places = [("projects", &self.projects), ("environments", &self.environments)];
+        let empty = places
+            .into_iter()
+            .filter(|(_, names)| names.as_ref().is_some_and(BTreeSet::is_empty));
+        let nowhere = empty.map(|(key, _)| {
+            Doubt::nobody(
+                &[key],
+                format!("`{key}` names none, so that the role holds nowhere"),
+                "name some, or leave the key out for all",
+            )
+        });
+        doubt.into_iter().chain(nowhere).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pipekeeper_model::{EventKind, Name};
+use pipekeeper_model::{EventKind, Name, Patterns};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -13,7 +13,6 @@ use super::{
 use crate::{
     codes,
     grammar::{ACTS, GLOBS, NAME, Object, Shape, key, word},
-    patterns::Patterns,
 };
 
 /// Where a secret may be used. Other documents may name it without being listed here.
@@ -29,6 +28,9 @@ pub struct Secret {
     /// The projects whose actions may ask for it; empty means none.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub projects: BTreeSet<Name>,
+    /// Whether the actions of all projects may, also of those that come later.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all_projects: bool,
     /// The environments whose actions get it, after their gates; empty means all actions.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub environments: BTreeSet<Name>,
@@ -53,6 +55,16 @@ pub enum SecretTier {
     Branches,
 }
 
+impl SecretTier {
+    /// The word in documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Protected => "protected",
+            Self::Branches => "branches",
+        }
+    }
+}
+
 impl Secret {
     pub(super) fn references(&self) -> Vec<Reference> {
         refer(Kind::Project, &self.projects, &["projects"])
@@ -68,17 +80,25 @@ impl Secret {
             ("tiers", !is_protected(&self.tiers)),
             ("images", !self.images.is_empty()),
         ];
-        let is_idle = self.projects.is_empty();
+        let is_idle = self.projects.is_empty() && !self.all_projects;
         let idle = bounds.into_iter().filter(|(_, is_set)| *is_set && is_idle);
-        idle.map(|(key, _)| {
+        let both = (self.all_projects && !self.projects.is_empty()).then(|| {
+            Doubt::new(
+                codes::KEYS_TOGETHER,
+                &["all_projects"],
+                "`projects` names some, and `all_projects` means all",
+                "keep one of them",
+            )
+        });
+        let idle = idle.map(|(key, _)| {
             Doubt::new(
                 codes::KEYS_TOGETHER,
                 &[key],
                 format!("`{key}` bounds what actions of `projects` get, and there are none"),
                 "add `projects`; without them other documents alone may name the secret",
             )
-        })
-        .collect()
+        });
+        idle.chain(both).collect()
     }
 }
 
@@ -111,6 +131,12 @@ pub(super) static KEYS: Object = Object {
             ACTS,
             NAMES,
             "The Projects whose actions may ask for it; without them other documents alone may name it.",
+        ),
+        key(
+            "all_projects",
+            ACTS,
+            Shape::Bool,
+            "Whether the actions of all Projects may ask for it, also of those that come later.",
         ),
         key(
             "environments",

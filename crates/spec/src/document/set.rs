@@ -21,8 +21,23 @@ pub enum Others<'a> {
     /// Nobody knows: what a set does not hold may be on the server.
     Unknown,
     /// These; the set's own replace those of the same kind and name.
-    Are(&'a [Document]),
+    Are {
+        /// Documents.
+        documents: &'a [Document],
+        /// What is there too, though not as documents.
+        named: &'a BTreeSet<(Kind, Name)>,
+    },
 }
+
+impl Others<'_> {
+    /// There is nothing else.
+    pub const NONE: Self = Self::Are {
+        documents: &[],
+        named: &NOTHING,
+    };
+}
+
+static NOTHING: BTreeSet<(Kind, Name)> = BTreeSet::new();
 
 type Key<'a> = (Kind, &'a Name);
 
@@ -34,14 +49,14 @@ pub fn check_set(set: &[Document], others: Others<'_>) -> Vec<Fault> {
 }
 
 /// The same but for doubled names, which the files know better. `broken` are documents that could not be read.
-pub(super) fn check_meaning(
-    set: &[Document],
-    broken: &BTreeSet<(Kind, Name)>,
-    others: Others<'_>,
+pub(super) fn check_meaning<'a>(
+    set: &'a [Document],
+    broken: &'a BTreeSet<(Kind, Name)>,
+    others: Others<'a>,
 ) -> Vec<Fault> {
-    let others_are: &[Document] = match others {
-        Others::Unknown => &[],
-        Others::Are(documents) => documents,
+    let (others_are, named): (&[Document], _) = match others {
+        Others::Unknown => (&[], &NOTHING),
+        Others::Are { documents, named } => (documents, named),
     };
     let mut known: BTreeMap<Key<'_>, &Document> = BTreeMap::new();
     for document in others_are.iter().chain(set) {
@@ -49,7 +64,7 @@ pub(super) fn check_meaning(
     }
     let mut view = View {
         known,
-        broken,
+        named: broken.union(named).collect(),
         others,
         faults: Vec::new(),
     };
@@ -107,7 +122,8 @@ fn error(document: usize, code: Code, spot: Spot, message: String) -> Fault {
 
 struct View<'a> {
     known: BTreeMap<Key<'a>, &'a Document>,
-    broken: &'a BTreeSet<(Kind, Name)>,
+    /// Those of which no more is known.
+    named: BTreeSet<&'a (Kind, Name)>,
     others: Others<'a>,
     faults: Vec<Fault>,
 }
@@ -115,8 +131,11 @@ struct View<'a> {
 impl<'a> View<'a> {
     fn look_up(&mut self, index: usize, reference: Reference) {
         let Reference { kind, name, spot } = reference;
+        if let Some(found) = self.known.get(&(kind, &name)).copied() {
+            return self.check_reach(index, found, spot);
+        }
         let key = (kind, name);
-        if self.known.contains_key(&(kind, &key.1)) || self.broken.contains(&key) {
+        if self.named.contains(&key) {
             return;
         }
         let name = key.1;
@@ -126,7 +145,7 @@ impl<'a> View<'a> {
             // It may well be on the server.
             (Others::Unknown, None) => return,
             (Others::Unknown, Some(_)) => Severity::Warning,
-            (Others::Are(_), _) => Severity::Error,
+            (Others::Are { .. }, _) => Severity::Error,
         };
         let message = match severity {
             Severity::Warning => format!("none of these documents is the {kind} `{name}`"),
@@ -137,6 +156,22 @@ impl<'a> View<'a> {
             severity,
             help: Some(help),
             ..error(index, codes::UNKNOWN_DOCUMENT, spot, message)
+        });
+    }
+
+    /// What the server itself uses is for no action: whoever may change a project's secrets could change it, and its actions read it.
+    fn check_reach(&mut self, index: usize, found: &Document, spot: Spot) {
+        let Body::Secret(secret) = &found.body else { return };
+        if secret.projects.is_empty() && !secret.all_projects {
+            return;
+        }
+        let message = format!(
+            "the Secret `{}` is for actions of Projects, and so not for the server itself",
+            found.name
+        );
+        self.faults.push(Fault {
+            help: Some("name one without `projects` and `all_projects`".to_owned()),
+            ..error(index, codes::KEYS_TOGETHER, spot, message)
         });
     }
 

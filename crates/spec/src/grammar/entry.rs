@@ -177,20 +177,20 @@ pub(crate) static ENTRY: Object = Object {
         .on(WORK.and(GROUP)),
         key(
             "environment",
-            needs(Feature::Environment),
+            ACTS,
             Shape::Text(Text::PlanName),
-            "The environment whose variables, secrets and gates it uses.",
+            "The Environment that it works on: its variables, cluster, approvals, windows and branches hold for it.",
         )
         .on(WORK.and(GROUP)),
         key(
             "lock",
-            needs(Feature::Lock),
+            ACTS,
             Shape::AnyOf(&[
                 Shape::Text(Text::PlanName),
                 Shape::Object(&LOCK),
                 Shape::List(&ONE_LOCK),
             ]),
-            "Locks held from its start to its end.",
+            "Locks held from its first start to its last end, all taken at once.",
         ),
         key(
             "matrix",

@@ -313,11 +313,7 @@ static CONCURRENCY: Object = Object {
         key(
             "scope",
             ACTS,
-            Shape::Words(&[
-                word("pipeline"),
-                word_needs("project", Feature::WideConcurrency),
-                word_needs("server", Feature::WideConcurrency),
-            ]),
+            Shape::Words(&[word("pipeline"), word("project"), word("server")]),
             "Across what the group's name is shared.",
         ),
     ],

@@ -130,7 +130,7 @@ pub(super) static START: Object = Object {
     keys: &[
         key(
             "confirm",
-            needs(Feature::ConfirmByOther),
+            ACTS,
             Shape::Words(&[word("other")]),
             "The second look must be another person's.",
         ),
@@ -174,30 +174,30 @@ pub(super) const ONE_LOCK: Shape = Shape::AnyOf(&[Shape::Text(Text::PlanName), S
 pub(super) static LOCK: Object = Object {
     what: "a lock",
     keys: &[
-        key(
-            "name",
-            needs(Feature::Lock),
-            Shape::Text(Text::PlanName),
-            "Its name.",
-        )
-        .required(),
+        key("name", ACTS, Shape::Text(Text::PlanName), "Its name.").required(),
         key(
             "slots",
-            needs(Feature::Lock),
+            ACTS,
             Shape::Int { min: 1, max: 1_000 },
             "How many may hold it at once.",
         ),
         key(
             "order",
-            needs(Feature::Lock),
+            ACTS,
             Shape::Words(&[word("oldest"), word("newest")]),
             "Which waiting one goes first.",
         ),
         key(
             "at_gate",
-            needs(Feature::Lock),
+            ACTS,
             Shape::Words(&[word("keep"), word("yield")]),
-            "Whether a waiting gate gives it up to a newer run.",
+            "Whether it is kept while only a gate inside waits, or given back and taken again.",
+        ),
+        key(
+            "scope",
+            ACTS,
+            Shape::Words(&[word("project"), word("server")]),
+            "Who shares it: the runs of the project, or all of the server.",
         ),
     ],
 };

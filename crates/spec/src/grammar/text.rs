@@ -7,7 +7,7 @@ use jiff::tz::TimeZoneDatabase;
 use pipekeeper_model::{Bytes, Millis, Name};
 
 use super::fixed::Fixed;
-use crate::{codes, diagnostic::Code, patterns, suggest::did_you_mean};
+use crate::{codes, diagnostic::Code, suggest::did_you_mean};
 
 /// What a text must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,12 +169,8 @@ fn check_glob(text: &str) -> Result<(), Misfit> {
             "use an empty glob: write `**` for everything".to_owned(),
         ));
     }
-    patterns::compile(glob).map(drop).map_err(|error| {
-        misfit(
-            codes::BAD_GLOB,
-            format!("read the glob `{text}`: {}", error.kind()),
-        )
-    })
+    pipekeeper_model::check_glob(glob)
+        .map_err(|why| misfit(codes::BAD_GLOB, format!("read the glob `{text}`: {why}")))
 }
 
 fn check_path(text: &str) -> Result<(), Misfit> {

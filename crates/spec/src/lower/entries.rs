@@ -1,16 +1,16 @@
 //! Entries of lists: leaves and groups with what they inherit. Entry type: [`Entries`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pipekeeper_model::{
     Millis,
-    plan::{Body, Condition, Lock, Node as PlanNode, Place, Section, Wait, WaitFor, defaults},
+    plan::{Body, Condition, Node as PlanNode, Place, Section, Wait, WaitFor, defaults},
 };
 
 use super::{
     Lowered, Owner,
     header::Header,
-    name_of,
+    locks::{self, Locks},
     roster::{Roster, kind_of},
     text, text_map, timing,
     work::{self, StepDefaults, shell_of},
@@ -45,10 +45,11 @@ struct Around {
     labels: Vec<String>,
     conditions: Vec<Condition>,
     env: BTreeMap<String, String>,
+    own_env: BTreeSet<String>,
     step: StepDefaults,
     cluster: Option<FixedText>,
     environment: Option<FixedText>,
-    locks: Vec<(Lock, FixedText)>,
+    locks: Locks,
     section: Section,
 }
 
@@ -62,12 +63,13 @@ impl Around {
                 expression,
             });
         }
-        inner.env.extend(text_map(node.get("env")));
+        let env = text_map(node.get("env"));
+        inner.own_env.extend(env.keys().cloned());
+        inner.env.extend(env);
         inner.step.image = text(node, "image").or(inner.step.image);
         inner.step.shell = shell_of(node).unwrap_or(inner.step.shell);
         inner.cluster = fixed(node, "cluster", path).or(inner.cluster);
         inner.environment = fixed(node, "environment", path).or(inner.environment);
-        inner.locks.extend(locks(node.get("lock"), &join(path, "lock")));
         inner
     }
 }
@@ -93,13 +95,14 @@ impl<'e, 's> Entries<'e, 's> {
             labels: Vec::new(),
             conditions: Vec::new(),
             env: self.header.env.clone(),
+            own_env: BTreeSet::new(),
             step: StepDefaults {
                 image: self.header.image.clone(),
                 shell: self.header.shell,
             },
             cluster: self.header.cluster.clone(),
             environment: None,
-            locks: Vec::new(),
+            locks: Locks::default(),
             section,
         };
         self.members(root, key, key, &around)
@@ -132,15 +135,21 @@ impl<'e, 's> Entries<'e, 's> {
         if ungated && needs.is_none() {
             self.clash(node, "ungated", path, "`ungated` means nothing without `needs`");
         }
-        let inner = around.with(node, path);
+        let mut inner = around.with(node, path);
         let first = self.lowered.actions.len();
-        let (what, target) = if kind == Kinds::GROUP {
-            let group = self.group(node, key, path, inner);
-            let target = Target::Group(group.id);
-            (What::Group(group), target)
+        let target = if kind == Kinds::GROUP {
+            Target::Group(self.groups)
+        } else {
+            Target::Leaf(first)
+        };
+        inner
+            .locks
+            .take(locks::read(node.get("lock"), &join(path, "lock")), target);
+        let what = if kind == Kinds::GROUP {
+            What::Group(self.group(node, key, path, inner))
         } else {
             self.leaf(node, kind, path, inner);
-            (What::Leaf(first), Target::Leaf(first))
+            What::Leaf(first)
         };
         self.keep(found, target, first);
         Some(Member {
@@ -204,7 +213,7 @@ impl<'e, 's> Entries<'e, 's> {
         }));
         let limit = self.time_limit(node, path);
         let timeout = limit.as_ref().and_then(|limit| limit.text.parse().ok());
-        let (locks, lock_names) = around.locks.into_iter().unzip();
+        let (locks, lock_names) = around.locks.all.into_iter().unzip();
         let matrix = self.matrix(node, path);
         self.lowered.actions.push(Action {
             node: PlanNode {
@@ -220,16 +229,19 @@ impl<'e, 's> Entries<'e, 's> {
                 timeout: timeout.unwrap_or_else(|| default_timeout(&body)),
                 retry: timing::retry(node.get("retry")),
                 locks,
+                hold: None,
                 place: self.place(node),
                 body,
             },
             needs: Vec::new(),
             uses,
             matrix,
+            hold: around.locks.hold,
             fixed: Fixed {
                 timeout: limit.filter(|_| timeout.is_none()),
                 cluster: around.cluster,
                 environment: around.environment,
+                own_env: around.own_env,
                 locks: lock_names,
             },
         });
@@ -324,31 +336,4 @@ fn fixed(node: &Node, key: &str, path: &str) -> Option<FixedText> {
         text: text(node, key)?,
         path: join(path, key),
     })
-}
-
-/// The locks with their names, which may hold expressions.
-fn locks(node: Option<&Node>, path: &str) -> Vec<(Lock, FixedText)> {
-    let items = node.map(Node::items).unwrap_or_default();
-    let read = items.iter().filter_map(|item| {
-        let name = item.text().map(str::to_owned).or_else(|| text(item, "name"))?;
-        let lock = Lock {
-            // Stands in until the plan is made.
-            name: name_of("lock")?,
-            slots: item
-                .get("slots")
-                .and_then(Node::int)
-                .and_then(|number| u32::try_from(number).ok())
-                .unwrap_or(1),
-            newest_first: text(item, "order").as_deref() == Some("newest"),
-            yields_at_gate: text(item, "at_gate").as_deref() == Some("yield"),
-        };
-        Some((
-            lock,
-            FixedText {
-                text: name,
-                path: path.to_owned(),
-            },
-        ))
-    });
-    read.collect()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pipekeeper_expr::Type;
 use pipekeeper_model::{
-    Name, Param, ParamKind, ParamValue,
+    Name, Param, ParamKind, ParamValue, Patterns,
     plan::{Cache, CacheKey, CacheMode, Concurrency, ConcurrencyScope, OnFailure, OnNew, Shell},
 };
 
@@ -13,7 +13,6 @@ use crate::{
     codes,
     definition::FixedText,
     diagnostic::Sink,
-    patterns::Patterns,
     shape::join,
     source::SourceFile,
     triggers::{CronTrigger, MergeRequestTrigger, PushTrigger, Triggers},

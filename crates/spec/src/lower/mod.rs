@@ -6,6 +6,7 @@
 mod entries;
 mod expressions;
 mod header;
+mod locks;
 mod lookups;
 mod reuse;
 mod roster;
@@ -71,6 +72,9 @@ pub(crate) fn lower(file: &SourceFile<'_>, root: &Node, sink: &mut Sink<'_>) -> 
         .map(|site| (Owner::File, site))
         .chain(sites);
     expressions::check(sites, &header, &roster, graph.as_ref(), file.text, sink);
+    if let Some(graph) = &graph {
+        locks::check(&actions, graph, &roster, sink);
+    }
     for (action, needs) in actions.iter_mut().zip(graph?.needs) {
         action.needs = needs;
     }

@@ -13,35 +13,36 @@ use crate::{
     RunFilter, RunStamp, RunSummary, StoredEffect, StoredRun, records::REFUSALS_KEPT,
 };
 
-use super::registry::Records;
+use super::{estates::Kept, registry::Records};
 
 #[derive(Debug, Default)]
 pub(super) struct Data {
-    deliveries: BTreeMap<DeliveryId, Delivery>,
+    pub(super) deliveries: BTreeMap<DeliveryId, Delivery>,
     pending: BTreeSet<DeliveryId>,
-    by_forge_id: HashMap<(Name, String), DeliveryId>,
+    pub(super) by_forge_id: HashMap<(Name, String), DeliveryId>,
     refusals: BTreeMap<Name, VecDeque<Refusal>>,
-    moves: HashMap<(Name, GitRef), Vec<LedgerEntry>>,
-    runs: BTreeMap<RunId, RunData>,
-    effects: BTreeMap<u64, StoredEffect>,
+    pub(super) moves: HashMap<(Name, GitRef), Vec<LedgerEntry>>,
+    pub(super) runs: BTreeMap<RunId, RunData>,
+    pub(super) effects: BTreeMap<u64, StoredEffect>,
     effect_keys: HashMap<EffectKey, u64>,
     last_effect: u64,
     /// The last run of a store before this one.
     last_run_before: u64,
-    successes: BTreeMap<Digest, AdoptedNode>,
+    pub(super) successes: BTreeMap<Digest, AdoptedNode>,
+    pub(super) estates: BTreeMap<RunId, Kept>,
     pub(super) records: Records,
 }
 
 #[derive(Debug)]
-struct LedgerEntry {
+pub(super) struct LedgerEntry {
     before: Option<Sha>,
     after: Option<Sha>,
-    delivery: DeliveryId,
+    pub(super) delivery: DeliveryId,
 }
 
 #[derive(Debug)]
-struct RunData {
-    summary: RunSummary,
+pub(super) struct RunData {
+    pub(super) summary: RunSummary,
     events: Vec<Event>,
     snapshot: Option<(usize, Snapshot)>,
     quarantined: Option<String>,
@@ -196,7 +197,10 @@ impl Data {
         let stored = self.runs.get(&run);
         let at_version = match stored {
             Some(stored) => commit.expected > 0 && stored.version() == commit.expected,
-            None => commit.expected == 0,
+            None => {
+                let newest = self.runs.last_key_value().map(|(newest, _)| *newest);
+                commit.expected == 0 && newest < Some(run)
+            }
         };
         if !at_version {
             let expected = commit.expected;
@@ -287,6 +291,12 @@ impl Data {
 
     pub(super) fn summary(&self, run: RunId) -> Option<RunSummary> {
         self.runs.get(&run).map(|run| run.summary.clone())
+    }
+
+    pub(super) fn active(&self) -> Vec<(RunId, u64)> {
+        let open = |run: &RunData| run.quarantined.is_none() && run.summary.outcome.is_none();
+        let active = self.runs.iter().filter(|(_, run)| open(run));
+        active.map(|(id, run)| (*id, run.version())).collect()
     }
 
     pub(super) fn runs(&self, filter: &RunFilter, limit: usize) -> Vec<RunSummary> {

@@ -18,6 +18,11 @@ pub(super) struct Records {
 }
 
 impl Records {
+    /// Whether there is a record of this kind and name.
+    pub(super) fn has(&self, kind: RecordKind, name: &str) -> bool {
+        self.present.contains_key(&(kind, name.to_owned()))
+    }
+
     fn change(&mut self, changes: Vec<Change>, audit: Vec<AuditEntry>) -> Result<(), ChangeError> {
         each_record_once(&changes)?;
         for change in &changes {

@@ -9,15 +9,11 @@ use sqlx::{
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-use crate::{
-    Store as _,
-    writer::{self, BATCH},
-};
+use crate::writer::{self, BATCH};
 
 use super::{
     PostgresStore, PostgresUrl,
     pool::{self, Access},
-    tenure::Tenure,
     writer::Writer,
 };
 
@@ -64,12 +60,6 @@ pub enum ConnectError {
         /// The first unknown migration.
         step: i64,
     },
-    /// Another server has it.
-    #[error("open the database `{url}`: another server has it")]
-    InUse {
-        /// The database.
-        url: PostgresUrl,
-    },
     /// It cannot be migrated.
     #[error("migrate the database `{url}`")]
     Migrate {
@@ -82,38 +72,28 @@ pub enum ConnectError {
 }
 
 impl PostgresStore {
-    /// Opens the database, migrates it and starts its writer on the current runtime.
+    /// Opens the database, migrates it and starts its writer on the current runtime. Several servers may do so.
     pub async fn open(url: &PostgresUrl) -> Result<Self, ConnectError> {
         migrate(url, connect(url).await?).await?;
-        Ok(Self::serve(url, None))
+        Ok(Self::serve(url))
     }
 
-    /// The same for a server, of which a database has one: a second one is refused, and one that lost the database to
-    /// another writes nothing more.
-    pub async fn open_alone(url: &PostgresUrl) -> Result<Self, ConnectError> {
-        migrate(url, connect(url).await?).await?;
-        let failed = |source| ConnectError::Database {
-            url: url.clone(),
-            source,
-        };
-        let taking = tokio::time::timeout(CONNECT, Tenure::take(url.options())).await;
-        let taken = taking.map_err(|_| ConnectError::Silent { url: url.clone() })?;
-        let Some(tenure) = taken.map_err(failed)? else {
-            return Err(ConnectError::InUse { url: url.clone() });
-        };
-        let store = Self::serve(url, Some(tenure));
-        // Whatever the server before this one was just writing is there from now on, or never will be.
-        let waited = store.check().await;
-        waited.map_err(|error| failed(sqlx::Error::Io(std::io::Error::other(error))))?;
-        Ok(store)
-    }
-
-    fn serve(url: &PostgresUrl, tenure: Option<Tenure>) -> Self {
-        let readers = pool::pool(url.options(), READERS, Access::Read);
-        let writers = pool::pool(url.options(), WRITERS, Access::Write);
+    fn serve(url: &PostgresUrl) -> Self {
+        let pool = |size, access| pool::pool(url.options(), size, access);
         let (jobs, queue) = mpsc::channel(4 * BATCH);
-        tokio::spawn(writer::run(Writer::new(writers, tenure), queue));
-        Self { readers, jobs }
+        // Two servers of the same number would not hear each other, and still look at everything now and then.
+        let origin = getrandom::u64().unwrap_or_default();
+        tokio::spawn(writer::run(
+            Writer::new(pool(WRITERS, Access::Write), origin),
+            queue,
+        ));
+        Self {
+            readers: pool(READERS, Access::Read),
+            listening: pool(1, Access::Read),
+            jobs,
+            epoch: None,
+            origin,
+        }
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) fn pool(options: PgConnectOptions, size: u32, access: Access) -> PgPo
 const SETTINGS: &str = "SELECT set_config(name, value, false) FROM (VALUES \
     ('client_min_messages', 'warning'), \
     ('statement_timeout', '30s'), \
-    ('idle_in_transaction_session_timeout', '10s'), \
+    ('idle_in_transaction_session_timeout', '5s'), \
     ('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3'), \
     ('tcp_user_timeout', '30s'), \
     ('synchronous_commit', CASE current_setting('synchronous_commit') \

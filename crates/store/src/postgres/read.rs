@@ -138,6 +138,13 @@ pub(super) async fn stamp(readers: &PgPool, run: RunId) -> Result<Option<RunStam
         .transpose()
 }
 
+pub(super) async fn active(readers: &PgPool) -> Result<Vec<(RunId, u64)>, StoreError> {
+    let query =
+        sqlx::query("SELECT id, version FROM runs WHERE outcome IS NULL AND quarantined IS NULL ORDER BY id");
+    let found = all(readers, query).await?;
+    Ok(rows::readable(&found, "run", "id", rows::run_version))
+}
+
 pub(super) async fn load(readers: &PgPool, run: RunId) -> Result<Option<StoredRun>, StoreError> {
     let query = sqlx::query(
         "SELECT 0::bigint AS kind, version AS number, 0::bigint AS version, quarantined AS body \

@@ -44,7 +44,7 @@ async fn check(
             let at_version = commit.expected > 0 && commit.expected == version;
             (at_version, row.try_get::<Option<String>, _>("outcome")?)
         }
-        None => (commit.expected == 0, None),
+        None => (commit.expected == 0 && is_newest(connection, run).await?, None),
     };
     if !at_version {
         let expected = commit.expected.unsigned_abs();
@@ -63,6 +63,14 @@ async fn check(
         .fetch_optional(connection)
         .await?;
     Ok(pending.map(|_| ()).ok_or(CommitError::NotPending { delivery }))
+}
+
+/// Whether no run has a greater number.
+async fn is_newest(connection: &mut PgConnection, run: u64) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT NOT EXISTS (SELECT 1 FROM runs WHERE id > $1)")
+        .bind(to_i64(run))
+        .fetch_one(connection)
+        .await
 }
 
 async fn write(connection: &mut PgConnection, commit: &PreparedCommit) -> Result<(), sqlx::Error> {

@@ -5,9 +5,9 @@ mod database;
 mod faults;
 mod giving_up;
 mod guards;
+mod leases;
 mod opening;
 mod order;
-mod tenures;
 
 use database::TestDatabase;
 use pipekeeper_engine::{Effect, Event, Fact};

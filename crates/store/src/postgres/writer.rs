@@ -11,10 +11,9 @@ use crate::{
 };
 
 use super::{
-    deliveries, failure,
+    deliveries, estates, failure, lease,
     pool::{PATIENCE, bounded},
     registry, runs,
-    tenure::Tenure,
 };
 
 /// How often a transaction that met another one is tried again.
@@ -34,29 +33,20 @@ pub(crate) async fn begin(connection: &mut PgConnection) -> Result<(), sqlx::Err
 #[derive(Debug)]
 pub(super) struct Writer {
     pool: PgPool,
-    /// Of whoever is to be the only one.
-    tenure: Option<Tenure>,
-}
-
-/// What became of one try.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tried {
-    Done,
-    /// Nothing was written: the database may be another server's.
-    NotOurs,
+    /// Tells this server's notifications from others'.
+    origin: u64,
 }
 
 impl Writer {
-    pub(super) fn new(pool: PgPool, tenure: Option<Tenure>) -> Self {
-        Self { pool, tenure }
+    pub(super) fn new(pool: PgPool, origin: u64) -> Self {
+        Self { pool, origin }
     }
 
-    async fn attempt(&self, batch: &mut [Job]) -> Result<Tried, sqlx::Error> {
+    async fn attempt(&self, batch: &mut [Job]) -> Result<(), sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
         let result = bounded(PATIENCE, self.apply(&mut connection, batch)).await;
         let usable = match &result {
-            Ok(Tried::Done) => true,
-            Ok(Tried::NotOurs) => bounded(PATIENCE, connection.execute("ROLLBACK")).await.is_ok(),
+            Ok(()) => true,
             Err(error) if failure::blame(error) == Blame::Operation => {
                 bounded(PATIENCE, connection.execute("ROLLBACK")).await.is_ok()
             }
@@ -69,32 +59,30 @@ impl Writer {
         result
     }
 
-    async fn apply(&self, connection: &mut PgConnection, batch: &mut [Job]) -> Result<Tried, sqlx::Error> {
+    async fn apply(&self, connection: &mut PgConnection, batch: &mut [Job]) -> Result<(), sqlx::Error> {
         begin(connection).await?;
-        if let Some(tenure) = &self.tenure
-            && !tenure.holds(connection).await?
-        {
-            return Ok(Tried::NotOurs);
-        }
+        fence(connection, batch).await?;
         apply_all(connection, batch).await?;
-        Ok(Tried::Done)
-    }
-
-    /// Takes the database again, if nobody else has or had it.
-    async fn regain(&mut self) -> Result<(), sqlx::Error> {
-        if let Some(tenure) = &mut self.tenure
-            && !bounded(PATIENCE, tenure.regain()).await?
-        {
-            return Err(lost());
-        }
+        lease::tell(connection, self.origin, batch).await?;
+        connection.execute("COMMIT").await?;
         Ok(())
     }
 }
 
-fn lost() -> sqlx::Error {
-    sqlx::Error::Io(std::io::Error::other(
-        "another server has the database; this one is to be started again",
-    ))
+/// Refuses what an earlier holder of the lease writes. No other claim comes between this look and the commit: it would wait
+/// for the writing lock.
+async fn fence(connection: &mut PgConnection, batch: &mut [Job]) -> Result<(), sqlx::Error> {
+    batch.iter_mut().for_each(Job::forget_answer);
+    if batch.iter().all(|job| job.epoch().is_none()) {
+        return Ok(());
+    }
+    let present = lease::epoch(connection).await?;
+    for job in batch {
+        if job.epoch().is_some_and(|epoch| Some(epoch) != present) {
+            job.refuse(StoreError::Fenced);
+        }
+    }
+    Ok(())
 }
 
 impl Transact for Writer {
@@ -106,13 +94,7 @@ impl Transact for Writer {
                     tokio::time::sleep(pause(retries)).await;
                     retries += 1;
                 }
-                Ok(Tried::NotOurs) if retries < RETRIES => {
-                    self.regain().await?;
-                    retries += 1;
-                }
-                Ok(Tried::NotOurs) => return Err(lost()),
-                Ok(Tried::Done) => return Ok(()),
-                Err(error) => return Err(error),
+                result => return result,
             }
         }
     }
@@ -126,11 +108,6 @@ impl Transact for Writer {
     }
 
     async fn close(&mut self) {
-        if let Some(tenure) = self.tenure.take()
-            && let Err(error) = bounded(PATIENCE, tenure.end()).await
-        {
-            tracing::debug!("the database is free once it notices that this server has gone: {error}");
-        }
         self.pool.close().await;
     }
 }
@@ -146,6 +123,9 @@ fn pause(retries: u32) -> Duration {
 async fn apply_all(connection: &mut PgConnection, batch: &mut [Job]) -> Result<(), sqlx::Error> {
     let mut accepted = Vec::new();
     for job in batch {
+        if job.is_refused() {
+            continue;
+        }
         match job {
             Job::Accept(ask) => accepted.push(ask),
             Job::Refuse(ask) => {
@@ -178,6 +158,18 @@ async fn apply_all(connection: &mut PgConnection, batch: &mut [Job]) -> Result<(
                 let removed = registry::expire(connection, ask.body).await?;
                 ask.answer(removed);
             }
+            Job::Tidy(ask) => {
+                let done = estates::tidy(connection, &ask.body).await?;
+                ask.answer(done);
+            }
+            Job::Claim(ask) => {
+                let claimed = lease::claim(connection, &ask.body).await?;
+                ask.answer(claimed);
+            }
+            Job::Release(ask) => {
+                lease::release(connection, ask.body).await?;
+                ask.answer(());
+            }
             Job::Check(ask) => {
                 probe(connection).await?;
                 ask.answer(());
@@ -186,9 +178,7 @@ async fn apply_all(connection: &mut PgConnection, batch: &mut [Job]) -> Result<(
             Job::Close(_) => {}
         }
     }
-    deliveries::accept(connection, &mut accepted).await?;
-    connection.execute("COMMIT").await?;
-    Ok(())
+    deliveries::accept(connection, &mut accepted).await
 }
 
 async fn probe(connection: &mut PgConnection) -> Result<(), sqlx::Error> {

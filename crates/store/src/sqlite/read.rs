@@ -136,6 +136,16 @@ pub(super) async fn stamp(readers: &SqlitePool, run: RunId) -> Result<Option<Run
         .transpose()
 }
 
+pub(super) async fn active(readers: &SqlitePool) -> Result<Vec<(RunId, u64)>, StoreError> {
+    let query =
+        sqlx::query("SELECT id, version FROM runs WHERE outcome IS NULL AND quarantined IS NULL ORDER BY id");
+    let found = query
+        .fetch_all(readers)
+        .await
+        .map_err(|error| to_store_error(&error))?;
+    Ok(rows::readable(&found, "run", "id", rows::run_version))
+}
+
 pub(super) async fn load(readers: &SqlitePool, run: RunId) -> Result<Option<StoredRun>, StoreError> {
     let query = sqlx::query(
         "SELECT 0 AS kind, version AS number, 0 AS version, quarantined AS body FROM runs WHERE id = ?1 \

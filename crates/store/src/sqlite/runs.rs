@@ -36,6 +36,7 @@ async fn check(
     let row = sqlx::query(
         "SELECT (SELECT version FROM runs WHERE id = ?1) AS version, \
          (SELECT outcome FROM runs WHERE id = ?1) AS outcome, \
+         coalesce((SELECT max(id) FROM runs), 0) AS newest, \
          EXISTS (SELECT 1 FROM deliveries WHERE id = ?2 AND outcome IS NULL) AS pending",
     )
     .bind(to_i64(run))
@@ -46,7 +47,7 @@ async fn check(
     let outcome: Option<String> = row.try_get("outcome")?;
     let at_version = match version {
         Some(version) => commit.expected > 0 && commit.expected == version,
-        None => commit.expected == 0,
+        None => commit.expected == 0 && row.try_get::<i64, _>("newest")? < to_i64(run),
     };
     if !at_version {
         let expected = commit.expected.unsigned_abs();

@@ -10,7 +10,7 @@ use crate::{
     writer::{Blame, Transact},
 };
 
-use super::{deliveries, failure, registry, runs};
+use super::{deliveries, estates, failure, registry, runs};
 
 /// The writer's connection and the lock that makes it the only one.
 #[derive(Debug)]
@@ -112,12 +112,16 @@ async fn apply_all(connection: &mut SqliteConnection, batch: &mut [Job]) -> Resu
                 let removed = registry::expire(connection, ask.body).await?;
                 ask.answer(removed);
             }
+            Job::Tidy(ask) => {
+                let done = estates::tidy(connection, &ask.body).await?;
+                ask.answer(done);
+            }
             Job::Check(ask) => {
                 probe(connection).await?;
                 ask.answer(());
             }
-            // Taken out before.
-            Job::Close(_) => {}
+            // Nobody asks: the file's own lock has one server. The last is taken out before.
+            Job::Claim(_) | Job::Release(_) | Job::Close(_) => {}
         }
     }
     deliveries::accept(connection, &mut accepted).await?;

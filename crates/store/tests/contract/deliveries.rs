@@ -219,9 +219,9 @@ pub(crate) async fn one_that_makes_two_runs_makes_both_or_none(store: &impl Stor
         last.delivery = Some(ignored(id, None));
         Ok(vec![commit(first, 0, vec![nth_event(1)])?, last])
     };
-    let refused = store.commit_all(both(1, 2)?).await;
+    let refused = store.commit_all(both(3, 2)?).await;
     assert_eq!(refused, Err(CommitError::Conflict { run: 2, expected: 0 }));
-    assert!(store.load(RunId(1)).await?.is_none());
+    assert!(store.load(RunId(3)).await?.is_none());
     assert_eq!(store.pending_deliveries(None, 10).await?.len(), 1);
 
     store.commit_all(both(3, 4)?).await?;

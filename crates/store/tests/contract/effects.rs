@@ -14,11 +14,12 @@ fn bodies(effects: &[StoredEffect]) -> Vec<Effect> {
 }
 
 pub(crate) async fn they_come_in_order_after_a_cursor(store: &impl Store) -> TestResult {
+    store.commit(commit(1, 0, vec![nth_event(1)])?).await?;
     let mut first = commit(2, 0, vec![nth_event(1)])?;
     first.effects = (1..=12).rev().map(|node| launch(2, node)).collect();
     let mut wanted = first.effects.clone();
     store.commit(first).await?;
-    let mut second = finish(1, 0, Outcome::Failed)?;
+    let mut second = finish(1, 1, Outcome::Failed)?;
     second.effects = vec![Effect::Notify {
         run: RunId(1),
         outcome: Outcome::Failed,

@@ -6,6 +6,7 @@ mod data;
 mod database;
 mod deliveries;
 mod effects;
+mod estates;
 mod ledger;
 mod registry;
 mod runs;
@@ -49,6 +50,8 @@ macro_rules! suite {
             suite!(@cases $with, runs: [
                 a_run_is_created_and_goes_on,
                 a_run_is_created_once,
+                a_new_run_comes_after_all_others,
+                active_runs_are_listed_with_their_versions,
                 an_unknown_run_cannot_go_on,
                 a_stale_commit_changes_nothing,
                 events_come_in_order_and_in_pages,
@@ -76,6 +79,13 @@ macro_rules! suite {
                 each_digest_of_inputs_has_its_own,
                 the_newest_run_stands,
                 all_of_it_comes_back,
+            ]);
+            suite!(@cases $with, estates: [
+                only_what_ended_leaves_one,
+                parts_go_once_and_successes_with_them,
+                ended_runs_go_whole,
+                what_somebody_keeps_stays_whoever_has_judged_it,
+                old_deliveries_go_but_the_ledger_stays_true,
             ]);
             suite!(@cases $with, registry: [
                 a_record_is_made_changed_and_removed_in_versions,

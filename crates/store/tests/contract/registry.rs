@@ -89,14 +89,16 @@ pub(crate) async fn a_record_is_made_changed_and_removed_in_versions(store: &imp
 }
 
 pub(crate) async fn kinds_with_secrets_keep_no_history(store: &impl Registry) -> TestResult {
-    for body in ["1", "2"] {
-        store
-            .change(vec![put(RecordKind::Token, "t", Expected::Any, body)], vec![])
-            .await?;
+    for kind in [RecordKind::Token, RecordKind::Secret] {
+        for body in ["1", "2"] {
+            store
+                .change(vec![put(kind, "t", Expected::Any, body)], vec![])
+                .await?;
+        }
+        let record = store.record(kind, "t").await?.ok_or("it is there")?;
+        assert_eq!((record.version, record.body.as_str()), (2, "2"));
+        assert_eq!(store.versions(kind, "t").await?, []);
     }
-    let record = store.record(RecordKind::Token, "t").await?.ok_or("it is there")?;
-    assert_eq!((record.version, record.body.as_str()), (2, "2"));
-    assert_eq!(store.versions(RecordKind::Token, "t").await?, []);
     Ok(())
 }
 

@@ -52,6 +52,32 @@ pub(crate) async fn a_run_is_created_once(store: &impl Store) -> TestResult {
     Ok(())
 }
 
+pub(crate) async fn a_new_run_comes_after_all_others(store: &impl Store) -> TestResult {
+    store.commit(commit(5, 0, vec![nth_event(1)])?).await?;
+    let late = store.commit(commit(4, 0, vec![nth_event(1)])?).await;
+    assert_eq!(late, Err(CommitError::Conflict { run: 4, expected: 0 }));
+    assert!(store.load(RunId(4)).await?.is_none());
+    store.commit(commit(7, 0, vec![nth_event(1)])?).await?;
+    Ok(())
+}
+
+pub(crate) async fn active_runs_are_listed_with_their_versions(store: &impl Store) -> TestResult {
+    for run in 1..=3 {
+        store.commit(commit(run, 0, vec![nth_event(1)])?).await?;
+    }
+    store
+        .commit(commit(3, 1, vec![nth_event(2), nth_event(3)])?)
+        .await?;
+    assert_eq!(
+        store.active().await?,
+        [(RunId(1), 1), (RunId(2), 1), (RunId(3), 3)]
+    );
+    store.commit(finish(1, 1, Outcome::Failed)?).await?;
+    store.quarantine(RunId(2), "it cannot be read".to_owned()).await?;
+    assert_eq!(store.active().await?, [(RunId(3), 3)]);
+    Ok(())
+}
+
 pub(crate) async fn an_unknown_run_cannot_go_on(store: &impl Store) -> TestResult {
     let conflict = Err(CommitError::Conflict { run: 1, expected: 3 });
     assert_eq!(store.commit(commit(1, 3, vec![nth_event(1)])?).await, conflict);

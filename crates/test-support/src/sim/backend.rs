@@ -6,12 +6,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use pipekeeper_backend::{Backend, Launch, LaunchError, Observation, Scarce, Ticket, What};
+use pipekeeper_backend::{Backend, Capacity, Launch, LaunchError, Observation, Scarce, Ticket, What};
 use pipekeeper_model::{AttemptId, Holder, Millis, Name, plan::Feature};
 use tokio::sync::mpsc;
 
 use super::{
-    Fault,
+    Bug, Fault,
     supervisor::{Mail, Phase, Play, Supervisor},
     world::World,
 };
@@ -19,7 +19,7 @@ use super::{
 /// Where attempts run.
 pub(crate) struct Site {
     pub(crate) world: Arc<World>,
-    listener: Mutex<Option<mpsc::UnboundedSender<Observation>>>,
+    listeners: Mutex<BTreeMap<usize, mpsc::UnboundedSender<Observation>>>,
     attempts: Mutex<BTreeMap<AttemptId, Vec<Seat>>>,
 }
 
@@ -34,15 +34,16 @@ impl Site {
     pub(crate) fn new(world: Arc<World>) -> Self {
         Self {
             world,
-            listener: Mutex::default(),
+            listeners: Mutex::default(),
             attempts: Mutex::default(),
         }
     }
 
-    /// A new server listens; the one before hears nothing any more.
-    pub(crate) fn connect(&self) -> mpsc::UnboundedReceiver<Observation> {
+    /// A server listens anew; what it was before hears nothing any more.
+    pub(crate) fn connect(&self, server: usize) -> mpsc::UnboundedReceiver<Observation> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.insert(server, sender);
         receiver
     }
 
@@ -97,8 +98,9 @@ impl Site {
             let name: String = text.chars().take_while(char::is_ascii_alphanumeric).collect();
             format!("{attempt}: seen: {name}")
         });
-        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(listener) = listener.as_ref() {
+        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        for listener in listeners.values() {
+            let what = what.clone();
             // A dead server hears nothing.
             let _ = listener.send(Observation { attempt, what });
         }
@@ -198,6 +200,15 @@ fn transient(reason: &str) -> LaunchError {
 impl Backend for SimBackend {
     fn supports(&self, _: &Name) -> &BTreeSet<Feature> {
         &self.features
+    }
+
+    fn capacity(&self, _: &Name, _: Option<&Name>) -> Option<Capacity> {
+        let spare = usize::from(self.site.world.has_bug(Bug::OneAttemptTooMany));
+        let room = self.site.world.options.room()?;
+        Some(Capacity {
+            place: 0,
+            attempts: room.saturating_add(spare),
+        })
     }
 
     fn knows(&self, _: AttemptId) -> bool {

@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use pipekeeper_controller::Rules;
 use pipekeeper_engine::{
-    CancelReason, Decision, Effect, Envelope, Event, Fact, Input, Next, NodeState, Rejection, Run,
-    RunRequest, Seen, Snapshot, decide,
+    CancelReason, Claim, ClaimId, Decision, Effect, Envelope, Event, Fact, Input, Next, NodeState, Rejection,
+    Run, RunRequest, Seen, Snapshot, decide,
 };
 use pipekeeper_model::{
     AttemptOutcome, Holder, Millis, NodeId, Outcome, SkipReason,
     plan::{Body, OnFailure, Section, Wait, WaitFor},
 };
 
-use super::gate_bugs;
+use super::{environment_bugs, gate_bugs, lock_bugs};
 
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +51,8 @@ pub enum Bug {
     FinallySkipped,
     /// `max_parallel` is exceeded by one.
     OnePlaceTooMany,
+    /// One attempt more is at work than there is room for.
+    OneAttemptTooMany,
     /// `retry` tries once more.
     OneTryTooMany,
     /// Free tries are not counted.
@@ -91,11 +93,51 @@ pub enum Bug {
     VoidKeepsAll,
     /// Anybody bypasses gates.
     BypassByAnybody,
+    /// Whoever had the lease once writes as its holder for ever.
+    EpochUnchecked,
+    /// Locks are not waited for.
+    LocksIgnored,
+    /// A lock is held for ever.
+    LocksKept,
+    /// Locks are given back while a gate waits, whatever the file says.
+    LocksGivenBack,
+    /// Locks are given back while nothing inside moves, whoever is waited for.
+    LocksYieldEarly,
+    /// A lock has one slot more.
+    OneSlotTooMany,
+    /// Of several locks only one is waited for.
+    OneLockOfSeveral,
+    /// Who has a lock is forgotten.
+    HoldersForgotten,
+    /// Whoever comes last gets locks first.
+    LineReversed,
+    /// An environment's gate is not asked.
+    EnvironmentUngated,
+    /// An environment's gate asks before anything is to start there.
+    EnvironmentAskedEarly,
+    /// Windows are not looked at.
+    WindowIgnored,
+    /// A window that closed meanwhile does not stop a start.
+    WindowForgottenAtTicket,
+    /// What a window took back starts after a failure.
+    WindowOpensAfterFailure,
+    /// An environment admits every branch.
+    BranchIgnored,
+    /// What an environment does not admit lets go on what stands behind it.
+    RefusedPasses,
+    /// The approval of one environment counts for another.
+    GatesMixedUp,
+    /// A gate that nothing needs stays.
+    GateKept,
+    /// Whoever asked for a start confirms it, where another person should.
+    ConfirmedBySame,
+    /// One person confirms by another name what they asked for.
+    ConfirmedByOtherName,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 57] = [
         Self::ApprovalAdopted,
         Self::EffectBeforeCommit,
         Self::SkippedGateOpens,
@@ -112,6 +154,7 @@ impl Bug {
         Self::RecordOfAnyHolder,
         Self::FinallySkipped,
         Self::OnePlaceTooMany,
+        Self::OneAttemptTooMany,
         Self::OneTryTooMany,
         Self::FreeTriesForever,
         Self::SubjectUnchecked,
@@ -132,6 +175,26 @@ impl Bug {
         Self::ApprovalForever,
         Self::VoidKeepsAll,
         Self::BypassByAnybody,
+        Self::EpochUnchecked,
+        Self::LocksIgnored,
+        Self::LocksKept,
+        Self::LocksGivenBack,
+        Self::LocksYieldEarly,
+        Self::OneSlotTooMany,
+        Self::OneLockOfSeveral,
+        Self::HoldersForgotten,
+        Self::LineReversed,
+        Self::EnvironmentUngated,
+        Self::EnvironmentAskedEarly,
+        Self::WindowIgnored,
+        Self::WindowForgottenAtTicket,
+        Self::WindowOpensAfterFailure,
+        Self::BranchIgnored,
+        Self::RefusedPasses,
+        Self::GatesMixedUp,
+        Self::GateKept,
+        Self::ConfirmedBySame,
+        Self::ConfirmedByOtherName,
     ];
 }
 
@@ -173,6 +236,19 @@ impl Rules for BrokenRules {
             Bug::ApprovalForever => decide(run, &gate_bugs::approved_for_ever(input)),
             Bug::VoidKeepsAll => gate_bugs::keep_all(run, input),
             Bug::BypassByAnybody => decide(run, &gate_bugs::may_bypass(input)),
+            // The store's.
+            Bug::EpochUnchecked | Bug::OneAttemptTooMany => decide(run, input),
+            Bug::EnvironmentUngated => environment_bugs::ungated(run, input),
+            Bug::EnvironmentAskedEarly => environment_bugs::ask_early(run, input),
+            Bug::WindowIgnored => environment_bugs::windowless(run, input),
+            Bug::WindowForgottenAtTicket => environment_bugs::late_windows(run, input),
+            Bug::WindowOpensAfterFailure => environment_bugs::open_after_failure(run, input),
+            Bug::BranchIgnored => environment_bugs::admit_all(run, input),
+            Bug::RefusedPasses => environment_bugs::pass_refused(run, input),
+            Bug::GatesMixedUp => environment_bugs::mix_gates(run, input),
+            Bug::GateKept => environment_bugs::keep_gates(run, input),
+            Bug::ConfirmedBySame => decide(run, &gate_bugs::confirm_own(input)),
+            Bug::ConfirmedByOtherName => decide(run, &gate_bugs::confirm_by_name(input)),
             Bug::NeedForgotten => with_request(run, input, |request| {
                 for node in &mut request.plan.nodes {
                     if node.needs.len() > 1 {
@@ -184,7 +260,15 @@ impl Rules for BrokenRules {
                 request.plan.on_failure = OnFailure::Continue;
             }),
             Bug::TurnIgnored => with_request(run, input, |request| request.group = None),
-            Bug::EffectBeforeCommit
+            Bug::LocksIgnored => lock_bugs::ignore(run, input),
+            Bug::LocksKept => lock_bugs::keep(run, input),
+            Bug::LocksGivenBack => lock_bugs::give_back(run, input),
+            Bug::LocksYieldEarly => lock_bugs::yield_early(run, input),
+            Bug::OneSlotTooMany
+            | Bug::OneLockOfSeveral
+            | Bug::HoldersForgotten
+            | Bug::LineReversed
+            | Bug::EffectBeforeCommit
             | Bug::LostCompare
             | Bug::OutboxRowDropped
             | Bug::EffectsForgotten
@@ -192,6 +276,10 @@ impl Rules for BrokenRules {
             | Bug::SecretTold
             | Bug::OtherInputsReused => decide(run, input),
         }
+    }
+
+    fn turns(&self, claims: &[Claim]) -> Vec<ClaimId> {
+        lock_bugs::turns(self.0, claims)
     }
 }
 

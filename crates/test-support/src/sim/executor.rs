@@ -36,6 +36,8 @@ pub(crate) struct Executor {
     tasks: BTreeMap<TaskId, Task>,
     ready: Arc<Mutex<Vec<TaskId>>>,
     spawner: Spawner,
+    /// Tasks that sleep, and whether they were woken meanwhile.
+    paused: BTreeMap<TaskId, bool>,
 }
 
 struct Task {
@@ -69,6 +71,7 @@ impl Executor {
             tasks: BTreeMap::new(),
             ready: Arc::default(),
             spawner,
+            paused: BTreeMap::new(),
         }
     }
 
@@ -89,7 +92,20 @@ impl Executor {
 
     /// Drops a task with everything it was about to do.
     pub(crate) fn kill(&mut self, id: TaskId) {
+        self.paused.remove(&id);
         drop(self.tasks.remove(&id));
+    }
+
+    /// Lets a task take no step until it is told to go on.
+    pub(crate) fn pause(&mut self, id: TaskId) {
+        self.paused.entry(id).or_insert(false);
+    }
+
+    /// Lets a task go on where it was.
+    pub(crate) fn go_on(&mut self, id: TaskId) {
+        if self.paused.remove(&id) == Some(true) {
+            self.ready.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+        }
     }
 
     pub(crate) fn is_alive(&self, id: TaskId) -> bool {
@@ -111,6 +127,10 @@ impl Executor {
                 let at = self.rng.index(ready.len());
                 ready.swap_remove(at)
             };
+            if let Some(woken) = self.paused.get_mut(&id) {
+                *woken = true;
+                continue;
+            }
             let Some(task) = self.tasks.get_mut(&id) else {
                 continue;
             };

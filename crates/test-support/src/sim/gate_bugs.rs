@@ -206,6 +206,29 @@ pub(super) fn may_bypass(input: &Envelope<Input>) -> Envelope<Input> {
     as_person(input, |person| person.bypass = Bypass::Allowed)
 }
 
+/// Whoever presses start is everybody.
+pub(super) fn confirm_own(input: &Envelope<Input>) -> Envelope<Input> {
+    let mut input = input.clone();
+    if let Input::StartPressed { standing, .. } = &mut input.body {
+        *standing = Standing::Owner;
+    }
+    input
+}
+
+/// Whoever presses start is known by no other name.
+pub(super) fn confirm_by_name(input: &Envelope<Input>) -> Envelope<Input> {
+    let mut input = input.clone();
+    if let Input::StartPressed {
+        standing: Standing::Person(person),
+        ..
+    } = &mut input.body
+    {
+        person.name = name("mask");
+        person.identities.clear();
+    }
+    input
+}
+
 fn as_person(input: &Envelope<Input>, change: impl FnOnce(&mut Person)) -> Envelope<Input> {
     let mut input = input.clone();
     if let Input::GateDecided {

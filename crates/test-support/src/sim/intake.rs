@@ -10,8 +10,8 @@ use pipekeeper_backend::{KeepWorkspace, LaunchError, Orphan, SecretValue, Source
 use pipekeeper_controller::{
     Admitted, CacheTiers, Habits, Intake, IntakeError, People, PeopleAway, Supplies, Wish,
 };
-use pipekeeper_engine::{RunRequest, Standing};
-use pipekeeper_model::{Actor, Digest, Name, plan::Secret};
+use pipekeeper_engine::{RunRequest, Signature, Standing};
+use pipekeeper_model::{Actor, Digest, Name, plan::Work};
 use pipekeeper_store::{Delivery, DeliveryOutcome, MemoryStore, RefMove, Store as _};
 
 use super::{Fault, people, plans, world::World};
@@ -71,6 +71,10 @@ impl Intake for SimIntake {
         })
     }
 
+    async fn changed_rules(&self, _request: &RunRequest) -> Result<Vec<Name>, IntakeError> {
+        Ok(Vec::new())
+    }
+
     async fn wish(&self, _wish: &Wish) -> Result<Arc<RunRequest>, IntakeError> {
         self.world.pause().await;
         Err(IntakeError::NotFound {
@@ -117,11 +121,7 @@ impl Supplies for SimSupplies {
         Ok(Digest::of(format!("{distinct:?} of {git_ref:?}").as_bytes()))
     }
 
-    async fn secrets(
-        &self,
-        _request: &RunRequest,
-        _wanted: &[Secret],
-    ) -> Result<Vec<SecretValue>, LaunchError> {
+    async fn secrets(&self, _request: &RunRequest, _work: &Work) -> Result<Vec<SecretValue>, LaunchError> {
         self.call().await?;
         Ok(vec![SecretValue {
             target: None,
@@ -154,9 +154,9 @@ impl People for SimPeople {
     async fn standings(
         &self,
         _project: &Name,
-        names: &BTreeSet<Name>,
+        signed: &BTreeSet<Signature>,
         requesters: &[Actor],
-    ) -> Result<BTreeMap<Name, Standing>, PeopleAway> {
+    ) -> Result<BTreeMap<Signature, Standing>, PeopleAway> {
         self.world.pause().await;
         if self.world.strikes(Fault::SuppliesFail) {
             return Err(PeopleAway {
@@ -168,14 +168,14 @@ impl People for SimPeople {
             return Ok(BTreeMap::new());
         };
         let found = self.world.check(|ledger| {
-            let told = names
+            let told = signed
                 .iter()
-                .map(|name| (name.clone(), ledger.tell(name, requester, now)));
+                .map(|one| (one.clone(), ledger.tell(&one.person, requester, now)));
             told.collect::<Vec<_>>()
         });
         Ok(found
             .into_iter()
-            .filter_map(|(name, standing)| Some((name, standing?)))
+            .filter_map(|(one, standing)| Some((one, standing?)))
             .collect())
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    num::NonZeroUsize,
     str::FromStr,
 };
 
@@ -65,11 +66,15 @@ pub enum Fault {
     DeliveryTwice,
     /// A push comes again under another id.
     PushTwice,
+    /// A server sleeps for a while, and wakes as if nothing had been.
+    Pause,
+    /// A server does not hear what another one stored.
+    HintLost,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::StoreFails,
         Self::StoreLosesReply,
         Self::StoreIsSlow,
@@ -96,6 +101,8 @@ impl Fault {
         Self::IntakeFails,
         Self::DeliveryTwice,
         Self::PushTwice,
+        Self::Pause,
+        Self::HintLost,
     ];
 }
 
@@ -105,6 +112,9 @@ impl Fault {
         format!("fault {self:?}")
     }
 }
+
+/// Of so many seeds, one has people who leave gates and starts alone until they expire.
+const SLOW: u64 = 16;
 
 /// One simulation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +127,8 @@ pub struct Options {
     pub dropped: BTreeSet<u32>,
     /// The most nodes of a plan.
     pub nodes: u32,
+    /// How many servers share the store.
+    pub servers: u32,
     /// Faults that happen, and how often in a thousand.
     pub faults: BTreeMap<Fault, u32>,
     /// Whether every step is written down.
@@ -139,11 +151,18 @@ impl Options {
         }
         let acts = u32::try_from(rng.between(4, 40)).unwrap_or(4);
         let nodes = u32::try_from(rng.between(1, 14)).unwrap_or(1);
+        // People who take weeks keep one server busy enough.
+        let servers = if seed.is_multiple_of(SLOW) {
+            1
+        } else {
+            rng.pick(1, &[1, 2, 3])
+        };
         Self {
             seed,
             acts,
             dropped: BTreeSet::new(),
             nodes,
+            servers,
             faults,
             trace: false,
             bug: None,
@@ -159,7 +178,20 @@ impl Options {
 
     /// Whether nobody hurries: people leave gates and starts alone until they expire.
     pub(crate) fn is_slow(&self) -> bool {
-        self.seed.is_multiple_of(16)
+        self.seed.is_multiple_of(SLOW)
+    }
+
+    /// Whether most entries want one and the same lock.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.is_slow() || self.seed % 8 == 5
+    }
+
+    /// How many attempts may be at work at once, where that has an end.
+    pub(crate) fn room(&self) -> Option<NonZeroUsize> {
+        let room = usize::try_from(1 + self.seed / 8 % 3)
+            .ok()
+            .and_then(NonZeroUsize::new);
+        room.filter(|_| self.seed % 8 == 3)
     }
 
     /// How often in a thousand a fault happens.
@@ -170,7 +202,14 @@ impl Options {
 
 impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "seed={} acts={} nodes={}", self.seed, self.acts, self.nodes)?;
+        let Self {
+            seed,
+            acts,
+            nodes,
+            servers,
+            ..
+        } = self;
+        write!(f, "seed={seed} acts={acts} nodes={nodes} servers={servers}")?;
         for number in &self.dropped {
             write!(f, " drop={number}")?;
         }
@@ -196,6 +235,7 @@ impl FromStr for Options {
             acts: 0,
             dropped: BTreeSet::new(),
             nodes: 1,
+            servers: 1,
             faults: BTreeMap::new(),
             trace: false,
             bug: None,
@@ -209,6 +249,7 @@ impl FromStr for Options {
                 "seed" => options.seed = value,
                 "acts" => options.acts = small?,
                 "nodes" => options.nodes = small?,
+                "servers" => options.servers = small?,
                 "drop" => {
                     options.dropped.insert(small?);
                 }

@@ -9,12 +9,13 @@ use pipekeeper_engine::{Earlier, Group, Origin, RunRequest};
 use pipekeeper_model::{
     Approver, EventKind, GitRef, Millis, Name, NodeId, Outcome, Plan, Revision, RunContext, TriggerEvent,
     plan::{
-        Body, Checkout, Condition, Gate, Node, OnFailure, OnNew, Place, PodFields, Promotion, Reports, Retry,
-        Reuse, Script, Section, SelfApproval, Shell, Start, Step, SubPipeline, Sync, Wait, WaitFor, Work,
+        Body, Checkout, Condition, Gate, Lock, LockScope, Node, OnFailure, OnNew, Place, PodFields,
+        Promotion, Reports, Retry, Reuse, Script, Section, SelfApproval, Shell, Start, Step, SubPipeline,
+        Sync, Wait, WaitFor, Work,
     },
 };
 
-use super::{Options, rng::Rng};
+use super::{Options, environments, rng::Rng};
 
 /// What a delivery tells.
 pub(crate) struct Push {
@@ -56,7 +57,9 @@ fn sha(number: u64) -> Option<pipekeeper_model::Sha> {
 /// One run of a push.
 pub(crate) fn request(options: &Options, number: u64, nth: u64) -> Arc<RunRequest> {
     let mut rng = Rng::derived(options.seed, &[5, number, nth]);
+    let places = Rng::derived(options.seed, &[12, number, nth]);
     let rules = Rng::derived(options.seed, &[9, number, nth]);
+    let locks = Rng::derived(options.seed, &[10, number, nth]);
     let pipeline = name(&format!("pipeline{}", rng.below(2)));
     let group = rng.chance(550).then(|| {
         let (key, on_new) = rng.pick(
@@ -70,7 +73,10 @@ pub(crate) fn request(options: &Options, number: u64, nth: u64) -> Arc<RunReques
     });
     Arc::new(RunRequest {
         project: super::intake::project(number),
-        plan: Planner::new(options, rng, rules).plan(pipeline),
+        plan: environments::placed(
+            locked(Planner::new(options, rng, rules).plan(pipeline), locks, options),
+            places,
+        ),
         context: RunContext {
             event: TriggerEvent {
                 kind: EventKind::Push,
@@ -135,6 +141,7 @@ impl Planner {
             on_failure,
             concurrency: None,
             features: Vec::new(),
+            environments: BTreeMap::new(),
         }
     }
 
@@ -267,6 +274,7 @@ impl Planner {
             timeout,
             retry: self.retry(),
             locks: Vec::new(),
+            hold: None,
             place: Place { line: 1, column: 1 },
             body,
         }
@@ -431,6 +439,55 @@ impl Planner {
             on: all.into_iter().filter(|_| self.rng.chance(600)).collect(),
             backoff: Millis(self.rng.pick(0, &[500, 20_000])),
         }
+    }
+}
+
+/// The same plan with locks around some entries: neighbours in the order of the file, as groups hold them.
+fn locked(mut plan: Plan, mut rng: Rng, options: &Options) -> Plan {
+    let (share, lock): (u32, fn(&mut Rng) -> Lock) = if options.is_crowded() {
+        (900, common_lock)
+    } else {
+        (400, lock)
+    };
+    if !rng.chance(share) {
+        return plan;
+    }
+    let mut at = 0;
+    while at < plan.nodes.len() {
+        let length = rng.pick(1, &[1, 2, 3]);
+        let is_locked = rng.chance(share);
+        let locks: Vec<Lock> = (0..rng.pick(1, &[1, 2])).map(|_| lock(&mut rng)).collect();
+        let hold = NodeId(u32::try_from(at).unwrap_or(0));
+        let section = plan.nodes.get(at).map(|node| node.section);
+        for node in plan.nodes.iter_mut().skip(at).take(length) {
+            if is_locked && Some(node.section) == section {
+                node.hold = Some(hold);
+                node.locks.clone_from(&locks);
+            }
+        }
+        at += length;
+    }
+    plan
+}
+
+fn lock(rng: &mut Rng) -> Lock {
+    Lock {
+        name: name(rng.pick("db", &["net", "prod"])),
+        slots: rng.pick(1, &[1, 2]),
+        newest_first: rng.chance(200),
+        yields_at_gate: rng.chance(500),
+        scope: rng.pick(LockScope::Project, &[LockScope::Project, LockScope::Server]),
+    }
+}
+
+/// The lock of a crowded world.
+fn common_lock(rng: &mut Rng) -> Lock {
+    Lock {
+        name: name("db"),
+        slots: 1,
+        newest_first: false,
+        yields_at_gate: rng.chance(100),
+        scope: LockScope::Server,
     }
 }
 

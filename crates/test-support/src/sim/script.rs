@@ -27,6 +27,7 @@ pub(crate) enum What {
     Crash,
     Restart,
     FillDisk,
+    Pause,
 }
 
 /// The acts of a simulation, in order.
@@ -72,7 +73,8 @@ fn what(options: &Options, rng: &mut Rng, number: u32) -> What {
         72..=77 => Some(What::Cancel),
         78..=84 => Some(What::Retry),
         85..=90 => fate(Fault::Crash, What::Crash),
-        91..=93 => fate(Fault::Restart, What::Restart),
+        91..=92 => fate(Fault::Restart, What::Restart),
+        93..=95 => fate(Fault::Pause, What::Pause),
         _ => fate(Fault::DiskFull, What::FillDisk),
     };
     drawn.unwrap_or(What::Approve)

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use pipekeeper_controller::{Controller, EngineRules, Layout, Ports, Rules};
+use pipekeeper_controller::{Controller, Ending, EngineRules, Layout, Pace, Ports, Rules, Sharing};
 use pipekeeper_model::{Millis, Timestamp};
-use pipekeeper_store::{MemoryStore, Store as _};
+use pipekeeper_store::{Lease as _, MemoryStore, Store as _};
 
 use super::{
     Coverage, Fault, Options,
@@ -28,6 +28,13 @@ const STEPS_AT_ONCE: u64 = 100_000;
 const SETTLING: Millis = Millis::minutes(40);
 /// How long the controller may take to tidy up: three of its sweeps.
 const TIDYING: Millis = Millis::minutes(17);
+
+/// The times of a lease here: longer than in earnest, so that long simulations are not made of renewals.
+const PACE: Pace = Pace {
+    length: Millis::seconds(60),
+    renew_every: Millis::seconds(20),
+    ask_every: Millis::seconds(15),
+};
 
 /// An invariant that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,22 +82,35 @@ struct Simulation {
     store: MemoryStore,
     site: Arc<Site>,
     executor: Executor,
-    server: Option<TaskId>,
-    boot_at: Option<Timestamp>,
-    crash_in: Option<u64>,
+    servers: Vec<Server>,
+    crash_in: Option<(u64, usize)>,
     steps: u64,
+}
+
+/// The place of a server.
+#[derive(Clone, Default)]
+struct Server {
+    task: Option<TaskId>,
+    boot_at: Option<Timestamp>,
+    wakes_at: Option<Timestamp>,
 }
 
 impl Simulation {
     fn new(options: Options) -> Self {
         let rng = Rng::derived(options.seed, &[7]);
+        let servers = options.servers.max(1) as usize;
         let world = Arc::new(World::new(options, SimClock::new(START)));
         Self {
             executor: Executor::new(rng, world.spawner.clone()),
             site: Arc::new(Site::new(Arc::clone(&world))),
             store: MemoryStore::new(),
-            server: None,
-            boot_at: Some(START),
+            servers: vec![
+                Server {
+                    boot_at: Some(START),
+                    ..Server::default()
+                };
+                servers
+            ],
             crash_in: None,
             steps: 0,
             world,
@@ -109,8 +129,11 @@ impl Simulation {
         self.run_for(Millis(self.world.between(0, 1_200_000)));
         self.world.heal();
         self.crash_in = None;
-        if self.boot_at.is_some() {
-            self.boot_at = Some(self.world.now());
+        let now = self.world.now();
+        for server in &mut self.servers {
+            for time in [&mut server.boot_at, &mut server.wakes_at].into_iter().flatten() {
+                *time = now;
+            }
         }
         self.world.trace(|| "healed".to_owned());
         self.run_for(SETTLING);
@@ -123,8 +146,9 @@ impl Simulation {
         let is_slow = self.world.options.is_slow();
         self.world.trace(|| format!("act: {:?}", act.what));
         match act.what {
-            What::Crash => self.crash_in = Some(act.salt % 60),
-            What::Restart => self.drain_server(),
+            What::Crash => self.crash_in = Some((act.salt % 60, self.any_server(act.salt / 64))),
+            What::Restart => self.drain_server(self.any_server(act.salt)),
+            What::Pause => self.pause(self.any_server(act.salt), Millis(act.salt / 64 % 300_000)),
             What::FillDisk => {
                 let until = self.world.now() + Millis(act.salt % 300_000);
                 self.world.fill_disk(until);
@@ -144,8 +168,14 @@ impl Simulation {
         }
     }
 
-    fn boot(&mut self) {
-        self.world.trace(|| "the server starts".to_owned());
+    /// One server, or another.
+    fn any_server(&self, salt: u64) -> usize {
+        let count = u64::try_from(self.servers.len()).unwrap_or(1);
+        usize::try_from(salt % count).unwrap_or_default()
+    }
+
+    fn boot(&mut self, place: usize) {
+        self.world.trace(|| format!("server {place} starts"));
         let rules: Arc<dyn Rules> = match self.world.options.bug {
             Some(bug) => Arc::new(BrokenRules(bug)),
             None => Arc::new(EngineRules),
@@ -158,16 +188,21 @@ impl Simulation {
                 store: self.store.clone(),
             }))
         };
+        let store = SimStore::of(self.store.clone(), &self.world, place);
+        let sharing = (self.servers.len() > 1).then(|| Sharing {
+            lease: Arc::new(store.clone()),
+            hints: store.hints(),
+            name: place.to_string(),
+            pace: PACE,
+        });
         let ports = Ports {
-            store: Arc::new(SimStore {
-                inner: self.store.clone(),
-                world: Arc::clone(&self.world),
-            }),
+            store: Arc::new(store),
+            sharing,
             backend: Arc::new(SimBackend {
                 site: Arc::clone(&self.site),
                 features: BTreeSet::new(),
             }),
-            observations: self.site.connect(),
+            observations: self.site.connect(place),
             supplies: Arc::new(SimSupplies {
                 world: Arc::clone(&self.world),
             }),
@@ -178,40 +213,70 @@ impl Simulation {
             clock: Arc::new(self.world.clock.clone()),
             rules,
             layout: Layout::new("/nowhere"),
+            upkeep: None,
             cache_quota: None,
+            outer_locks: None,
             cache_stores: Vec::new(),
         };
         let (controller, handle) = Controller::new(ports);
-        self.world.set_handle(Some(handle));
+        self.world.set_handle(place, Some(handle));
         let world = Arc::clone(&self.world);
-        self.server = Some(self.executor.spawn(Box::pin(async move {
+        let task = self.executor.spawn(Box::pin(async move {
             let ended = controller.run().await;
-            world.trace(|| format!("the server ends: {ended:?}"));
-        })));
+            if matches!(ended, Ok(Ending::LeaseLost)) {
+                world.hit("guard I8 a server hears that it lost the lease");
+            }
+            world.trace(|| format!("server {place} ends: {ended:?}"));
+        }));
+        if let Some(server) = self.servers.get_mut(place) {
+            server.task = Some(task);
+        }
     }
 
-    fn crash(&mut self) {
-        let Some(server) = self.server.take() else { return };
-        self.world.trace(|| "the server dies".to_owned());
+    fn crash(&mut self, place: usize) {
+        let task = self.servers.get_mut(place).and_then(|server| server.task.take());
+        let Some(task) = task else { return };
+        self.world.trace(|| format!("server {place} dies"));
         self.world.hit(&Fault::Crash.name());
         // Its last writes see that nobody lives to hear of them.
-        self.world.set_handle(None);
-        self.executor.kill(server);
-        self.boot_later();
+        self.world.set_handle(place, None);
+        self.executor.kill(task);
+        self.boot_later(place);
     }
 
-    fn boot_later(&mut self) {
+    /// A server sleeps; the store does not wait for it.
+    fn pause(&mut self, place: usize, length: Millis) {
+        let now = self.world.now();
+        let Some(server) = self.servers.get_mut(place) else {
+            return;
+        };
+        let Some(task) = server.task else { return };
+        server.wakes_at = Some(now + length);
+        self.world
+            .trace(|| format!("server {place} sleeps for {} ms", length.0));
+        self.world.hit(&Fault::Pause.name());
+        self.executor.pause(task);
+        self.world.abandon(place);
+    }
+
+    fn boot_later(&mut self, place: usize) {
         let pause = match self.world.between(0, 3) {
             0 => 0,
             1 => 1_000,
             2 => 60_000,
             _ => 1_200_000,
         };
-        self.boot_at = Some(self.world.now() + Millis(pause));
+        let at = self.world.now() + Millis(pause);
+        if let Some(server) = self.servers.get_mut(place) {
+            *server = Server {
+                boot_at: Some(at),
+                ..Server::default()
+            };
+        }
     }
 
-    fn drain_server(&mut self) {
-        if let Some(handle) = self.world.handle() {
+    fn drain_server(&mut self, place: usize) {
+        if let Some(handle) = self.world.handle_of(place) {
             self.world.hit(&Fault::Restart.name());
             self.world.spawner.spawn(async move { handle.drain().await });
         }
@@ -225,7 +290,7 @@ impl Simulation {
     fn run_until(&mut self, limit: Timestamp) {
         let mut at_once = 0;
         while self.world.violation().is_none() {
-            self.look_after_server();
+            self.look_after_servers();
             if self.executor.step().is_some() {
                 self.steps += 1;
                 at_once += 1;
@@ -239,7 +304,11 @@ impl Simulation {
                 continue;
             }
             at_once = 0;
-            let next = self.boot_at.map_or(limit, |at| at.min(limit));
+            let times = self
+                .servers
+                .iter()
+                .flat_map(|server| [server.boot_at, server.wakes_at]);
+            let next = times.flatten().fold(limit, Timestamp::min);
             if !self.world.clock.jump(next) {
                 self.world.clock.set(next);
                 if next == limit {
@@ -249,25 +318,36 @@ impl Simulation {
         }
     }
 
-    fn look_after_server(&mut self) {
-        if self.boot_at.is_some_and(|at| at <= self.world.now()) {
-            self.boot_at = None;
-            self.boot();
-        }
+    fn look_after_servers(&mut self) {
+        let now = self.world.now();
         match &mut self.crash_in {
-            Some(0) => {
+            Some((0, place)) => {
+                let place = *place;
                 self.crash_in = None;
-                self.crash();
+                self.crash(place);
             }
-            Some(left) => *left -= 1,
+            Some((left, _)) => *left -= 1,
             None => {}
         }
-        if let Some(server) = self.server
-            && !self.executor.is_alive(server)
-        {
-            self.server = None;
-            self.world.set_handle(None);
-            self.boot_later();
+        for place in 0..self.servers.len() {
+            let Some(server) = self.servers.get_mut(place) else {
+                continue;
+            };
+            if server.wakes_at.is_some_and(|at| at <= now) {
+                server.wakes_at = None;
+                if let Some(task) = server.task {
+                    self.executor.go_on(task);
+                }
+            }
+            let has_ended = server.task.is_some_and(|task| !self.executor.is_alive(task));
+            let is_due = server.boot_at.is_some_and(|at| at <= now);
+            if is_due {
+                server.boot_at = None;
+                self.boot(place);
+            } else if has_ended {
+                self.world.set_handle(place, None);
+                self.boot_later(place);
+            }
         }
     }
 

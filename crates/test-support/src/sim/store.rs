@@ -6,21 +6,62 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pipekeeper_engine::{AdoptedNode, EffectKey, Event};
-use pipekeeper_model::{Digest, Millis, Name, RunId};
+use pipekeeper_model::{Digest, Millis, Name, RunId, Timestamp};
 use pipekeeper_store::{
-    Accepted, Commit, CommitError, Delivery, DeliveryId, DeliverySettlement, MemoryStore, NewDelivery,
-    RefMove, Refusal, RunFilter, RunStamp, RunSummary, Store, StoreError, StoredEffect, StoredRun,
+    Accepted, Claim, Claimed, Commit, CommitError, Delivery, DeliveryId, DeliverySettlement, Epoch, Hint,
+    Lease, MemoryStore, NewDelivery, RefMove, Refusal, RunFilter, RunStamp, RunSummary, Store, StoreError,
+    StoredEffect, StoredRun,
 };
 
-use super::{Bug, Fault, world::World};
+use tokio::sync::mpsc;
+
+use super::{
+    Bug, Fault, Violation,
+    world::{Turn, World},
+};
 
 /// The store as one server sees it.
+#[derive(Clone)]
 pub(crate) struct SimStore {
-    pub(crate) inner: MemoryStore,
-    pub(crate) world: Arc<World>,
+    inner: MemoryStore,
+    world: Arc<World>,
+    /// Whose it is, unless it is a user's.
+    server: Option<usize>,
+    /// As whose holder it writes.
+    epoch: Option<Epoch>,
 }
 
 impl SimStore {
+    /// As what users ask comes to it.
+    pub(crate) fn of_users(inner: MemoryStore, world: &Arc<World>) -> Self {
+        Self {
+            inner,
+            world: Arc::clone(world),
+            server: None,
+            epoch: None,
+        }
+    }
+
+    /// As a server sees it.
+    pub(crate) fn of(inner: MemoryStore, world: &Arc<World>, server: usize) -> Self {
+        Self {
+            server: Some(server),
+            ..Self::of_users(inner, world)
+        }
+    }
+
+    /// Waits for its turn to write.
+    async fn my_turn(&self, turn: &Turn) -> Result<(), StoreError> {
+        if !turn.come().await {
+            return Err(unavailable("the store gave it up"));
+        }
+        if self.world.is_disk_full() {
+            self.world.hit(&Fault::DiskFull.name());
+            return Err(unavailable("the disk is full"));
+        }
+        fence(&self.world, self.epoch)
+    }
+
     async fn read(&self) -> Result<(), StoreError> {
         self.world.pause().await;
         if self.world.strikes(Fault::StoreIsSlow) {
@@ -39,13 +80,9 @@ impl SimStore {
 
     /// Makes one write in its turn.
     async fn write<T>(&self, write: impl Future<Output = T> + Send) -> Result<T, StoreError> {
-        let turn = self.world.enter();
+        let turn = self.world.enter(self.server);
         self.read().await?;
-        turn.come().await;
-        if self.world.is_disk_full() {
-            self.world.hit(&Fault::DiskFull.name());
-            return Err(unavailable("the disk is full"));
-        }
+        self.my_turn(&turn).await?;
         let written = write.await;
         drop(turn);
         self.reply().await?;
@@ -62,30 +99,25 @@ impl SimStore {
     }
 
     async fn commit_in_turn(&self, commits: Vec<Commit>) -> Result<(), CommitError> {
-        let turn = self.world.enter();
+        let turn = self.world.enter(self.server);
         let mut late = LateWrite {
-            store: self.inner.clone(),
-            world: Arc::clone(&self.world),
+            store: self.clone(),
             commits,
         };
         self.read().await?;
-        turn.come().await;
+        self.my_turn(&turn).await?;
         let commits = std::mem::take(&mut late.commits);
-        if self.world.is_disk_full() {
-            self.world.hit(&Fault::DiskFull.name());
-            return Err(unavailable("the disk is full").into());
-        }
         if self.world.has_bug(Bug::EffectBeforeCommit) {
-            let (store, world) = (self.inner.clone(), Arc::clone(&self.world));
+            let store = self.clone();
             self.world.spawner.spawn(async move {
                 // The place in the queue keeps later writes behind this one.
-                world.sleep(Millis(2_000)).await;
-                drop(land(&store, &world, commits).await);
+                store.world.sleep(Millis(2_000)).await;
+                drop(store.land(commits).await);
                 drop(turn);
             });
             return Ok(());
         }
-        let landed = land(&self.inner, &self.world, commits).await;
+        let landed = self.land(commits).await;
         drop(turn);
         self.reply().await?;
         landed
@@ -94,70 +126,107 @@ impl SimStore {
 
 /// A write that its server did not live to see.
 struct LateWrite {
-    store: MemoryStore,
-    world: Arc<World>,
+    store: SimStore,
     commits: Vec<Commit>,
 }
 
 impl Drop for LateWrite {
     fn drop(&mut self) {
-        let is_lost = self.commits.is_empty() || self.world.handle().is_some();
-        if is_lost || !self.world.strikes_often(Fault::LateWrite) {
+        let lives = |server| self.store.world.handle_of(server).is_some();
+        let is_lost = self.commits.is_empty() || self.store.server.is_some_and(lives);
+        if is_lost || !self.store.world.strikes_often(Fault::LateWrite) {
             return;
         }
         let commits = std::mem::take(&mut self.commits);
-        let (store, world) = (self.store.clone(), Arc::clone(&self.world));
-        self.world.spawner.spawn(async move {
+        let store = self.store.clone();
+        let world = Arc::clone(&store.world);
+        self.store.world.spawner.spawn(async move {
             world.sleep(Millis(world.between(0, 30_000))).await;
-            let turn = world.enter();
+            let turn = world.enter(None);
             turn.come().await;
-            let landed = land(&store, &world, commits).await;
+            let landed = match fence(&world, store.epoch) {
+                Ok(()) => store.land(commits).await,
+                Err(fenced) => Err(fenced.into()),
+            };
             world.trace(|| format!("store: a dead server's write lands: {landed:?}"));
         });
     }
 }
 
-/// Writes commits and tells the checker what was written.
-async fn land(store: &MemoryStore, world: &World, mut commits: Vec<Commit>) -> Result<(), CommitError> {
-    if world.has_bug(Bug::LostCompare) {
-        for commit in &mut commits {
-            if commit.expected > 0
-                && let Some(stored) = store.load(commit.summary.id).await?
-            {
-                commit.expected = stored.version;
-            }
-        }
-    }
-    let told = commits.clone();
-    if world.has_bug(Bug::OutboxRowDropped) {
-        for commit in &mut commits {
-            commit.effects.clear();
-        }
-    }
-    if world.has_bug(Bug::DeliveryWithoutRuns)
-        && let [only] = commits.as_slice()
-        && let Some(settlement) = only.delivery.clone()
-        && world.between(0, 3) == 0
-    {
-        store.settle_delivery(settlement).await?;
-        world.check(|ledger| ledger.settled_delivery(&told));
+/// Refuses what an earlier holder of the lease writes, in its turn.
+fn fence(world: &World, epoch: Option<Epoch>) -> Result<(), StoreError> {
+    let Some(epoch) = epoch else { return Ok(()) };
+    let present = world.lease(|row| row.epoch);
+    if epoch == present {
         return Ok(());
     }
-    store.commit_all(commits).await?;
-    world.trace(|| {
-        let line = |commit: &Commit| {
-            let facts: Vec<String> = commit.events.iter().map(brief).collect();
-            format!("r{}@{}: {}", commit.summary.id, commit.expected, facts.join(", "))
-        };
-        format!("commit {}", told.iter().map(line).collect::<Vec<_>>().join(" + "))
-    });
-    world.check(|ledger| {
-        for commit in &told {
-            ledger.committed(commit);
+    world.hit("guard I8 an old holder is refused");
+    if world.has_bug(Bug::EpochUnchecked) {
+        let text = format!("the holder of the lease {epoch} wrote when it was at {present}");
+        world.violate(Violation {
+            invariant: "I8",
+            text,
+        });
+        return Ok(());
+    }
+    Err(StoreError::Fenced)
+}
+
+impl SimStore {
+    /// Writes commits and tells the checker what was written.
+    async fn land(&self, mut commits: Vec<Commit>) -> Result<(), CommitError> {
+        let (store, world) = (&self.inner, &self.world);
+        if world.has_bug(Bug::LostCompare) {
+            for commit in &mut commits {
+                if commit.expected > 0
+                    && let Some(stored) = store.load(commit.summary.id).await?
+                {
+                    commit.expected = stored.version;
+                }
+            }
         }
-        ledger.settled_delivery(&told);
-    });
-    Ok(())
+        let told = commits.clone();
+        if world.has_bug(Bug::OutboxRowDropped) {
+            for commit in &mut commits {
+                commit.effects.clear();
+            }
+        }
+        if world.has_bug(Bug::DeliveryWithoutRuns)
+            && let [only] = commits.as_slice()
+            && let Some(settlement) = only.delivery.clone()
+            && world.between(0, 3) == 0
+        {
+            store.settle_delivery(settlement).await?;
+            world.check(|ledger| ledger.settled_delivery(&told));
+            return Ok(());
+        }
+        store.commit_all(commits).await?;
+        world.trace(|| {
+            let line = |commit: &Commit| {
+                let facts: Vec<String> = commit.events.iter().map(brief).collect();
+                format!("r{}@{}: {}", commit.summary.id, commit.expected, facts.join(", "))
+            };
+            format!("commit {}", told.iter().map(line).collect::<Vec<_>>().join(" + "))
+        });
+        world.check(|ledger| {
+            for commit in &told {
+                ledger.committed(commit);
+            }
+            ledger.settled_delivery(&told);
+        });
+        for commit in &told {
+            let added = u64::try_from(commit.events.len()).unwrap_or(u64::MAX);
+            let hint = Hint::Run {
+                run: commit.summary.id,
+                version: commit.expected + added,
+                added,
+            };
+            if world.tell(self.server, hint) {
+                world.hit("guard I8 told others");
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A fact in a few words.
@@ -179,7 +248,9 @@ fn unavailable(reason: &str) -> StoreError {
 #[async_trait]
 impl Store for SimStore {
     async fn accept_delivery(&self, delivery: NewDelivery) -> Result<Accepted, StoreError> {
-        self.write(self.inner.accept_delivery(delivery)).await?
+        let accepted = self.write(self.inner.accept_delivery(delivery)).await?;
+        self.world.tell(self.server, Hint::Delivery);
+        accepted
     }
 
     async fn note_refusal(&self, refusal: Refusal) -> Result<(), StoreError> {
@@ -259,6 +330,11 @@ impl Store for SimStore {
         self.inner.summary(run).await
     }
 
+    async fn active(&self) -> Result<Vec<(RunId, u64)>, StoreError> {
+        self.read().await?;
+        self.inner.active().await
+    }
+
     async fn runs(&self, filter: &RunFilter, limit: u32) -> Result<Vec<RunSummary>, StoreError> {
         self.read().await?;
         let runs = self.inner.runs(filter, limit).await;
@@ -311,5 +387,62 @@ impl Store for SimStore {
 
     async fn close(&self) {
         self.inner.close().await;
+    }
+}
+
+#[async_trait]
+impl Lease for SimStore {
+    async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError> {
+        let (world, server) = (Arc::clone(&self.world), self.server);
+        self.write(async move {
+            let now = world.now();
+            let claimed = world.lease(|row| {
+                let has_run_out = row.renewed_at + claim.length <= now;
+                match claim.held {
+                    Some(held) if held == row.epoch => {}
+                    None if has_run_out => row.epoch = Epoch(row.epoch.0 + 1),
+                    Some(_) | None => {
+                        let holder = "another".to_owned();
+                        return Claimed::Other { holder };
+                    }
+                }
+                row.renewed_at = now;
+                Claimed::Held(row.epoch)
+            });
+            world.trace(|| format!("store: server {server:?} claims ({:?}): {claimed:?}", claim.held));
+            claimed
+        })
+        .await
+    }
+
+    async fn release(&self, epoch: Epoch) -> Result<(), StoreError> {
+        let world = Arc::clone(&self.world);
+        self.write(async move {
+            world.lease(|row| {
+                if row.epoch == epoch {
+                    row.renewed_at = Timestamp(0);
+                }
+            });
+        })
+        .await
+    }
+
+    fn fenced(&self, epoch: Epoch) -> Arc<dyn Store> {
+        Arc::new(Self {
+            epoch: Some(epoch),
+            ..self.clone()
+        })
+    }
+
+    fn hints(&self) -> mpsc::Receiver<Hint> {
+        let heard = self.world.listen(self.server.unwrap_or_default());
+        let (world, server) = (Arc::clone(&self.world), self.server);
+        let spawner = world.spawner.clone();
+        spawner.spawn(async move {
+            while server.is_some_and(|server| world.remind(server)) {
+                world.sleep(Millis::seconds(30)).await;
+            }
+        });
+        heard
     }
 }

@@ -25,7 +25,7 @@ pub(crate) fn act(world: &Arc<World>, store: &MemoryStore, what: What, salt: u64
         What::Press => press(world, &mut rng, actor),
         What::Cancel => cancel(world, &mut rng, actor),
         What::Retry => retry(world, &mut rng, actor),
-        What::Crash | What::Restart | What::FillDisk => {}
+        What::Crash | What::Restart | What::FillDisk | What::Pause => {}
     }
 }
 
@@ -40,10 +40,7 @@ fn deliver(world: &Arc<World>, store: &MemoryStore, push: u64, rng: &mut Rng) {
         let spawner = world.spawner.clone();
         spawner.spawn(async move {
             world.sleep(Millis(copy * world.between(0, 5_000))).await;
-            let store = SimStore {
-                inner: store,
-                world: Arc::clone(&world),
-            };
+            let store = SimStore::of_users(store, &world);
             // A forge tries again when it gets no 2xx.
             for _ in 0..50 {
                 if let Some(handle) = world.handle() {
@@ -183,14 +180,25 @@ fn press(world: &Arc<World>, rng: &mut Rng, actor: Actor) {
 }
 
 fn press_start(world: &Arc<World>, run: RunId, node: NodeId, looks: Vec<(Actor, Look)>) {
-    for (person, _) in &looks {
-        world.check(|ledger| ledger.asks(run, person, Ask::Press(node)));
+    // Some press under the name that they have at the forge.
+    let mut names = Rng::derived(world.options.seed, &[13, run.0, u64::from(node.0)]);
+    let mut presses = Vec::new();
+    for (person, look) in looks {
+        let Some(standing) = world.check(|ledger| ledger.decider(run, &person, world.now())) else {
+            continue;
+        };
+        let person = if names.chance(250) {
+            account(&person.to_string())
+        } else {
+            person
+        };
+        world.check(|ledger| ledger.asks(run, &person, Ask::Press(node)));
+        presses.push((person, look, standing));
     }
     ask(world, "press", async move |handle| {
-        for (person, look) in looks {
-            handle
-                .submit(run, person, Input::StartPressed { node, look })
-                .await?;
+        for (person, look, standing) in presses {
+            let input = Input::StartPressed { node, look, standing };
+            handle.submit(run, person, input).await?;
         }
         Ok(())
     });

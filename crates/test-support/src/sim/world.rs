@@ -1,7 +1,7 @@
 //! What everything in a simulation shares: time, chance, faults, the checker's book and the trace.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     future::poll_fn,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Poll, Waker},
@@ -9,6 +9,8 @@ use std::{
 
 use pipekeeper_controller::{Clock as _, Handle};
 use pipekeeper_model::{Millis, Timestamp};
+use pipekeeper_store::{Epoch, Hint};
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
     Bug, Fault, Options, Violation, check::Ledger, clock::SimClock, executor::Spawner, people::People,
@@ -42,6 +44,13 @@ impl Coverage {
     }
 }
 
+/// The lease as a store keeps it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LeaseRow {
+    pub(crate) epoch: Epoch,
+    pub(crate) renewed_at: Timestamp,
+}
+
 /// One world.
 pub(crate) struct World {
     pub(crate) options: Options,
@@ -55,14 +64,17 @@ struct Inner {
     rng: Rng,
     healed: bool,
     disk_full_until: Timestamp,
-    handle: Option<Handle>,
+    handles: Vec<Option<Handle>>,
+    hints: Vec<Option<mpsc::Sender<Hint>>>,
+    lease: LeaseRow,
     violation: Option<Violation>,
     coverage: Coverage,
     trace: Vec<String>,
     traced: u64,
     hash: u64,
     next_write: u64,
-    writes: BTreeSet<u64>,
+    /// Writes that wait for their turn, with the server that makes them.
+    writes: BTreeMap<u64, Option<usize>>,
     waiting: Vec<Waker>,
 }
 
@@ -74,19 +86,25 @@ pub(crate) struct Turn {
 
 impl World {
     pub(crate) fn new(options: Options, clock: SimClock) -> Self {
-        let seed = options.seed;
+        let (seed, room) = (options.seed, options.room());
+        let servers = options.servers.max(1) as usize;
         let inner = Inner {
             rng: Rng::derived(options.seed, &[2]),
             healed: false,
             disk_full_until: clock.now(),
-            handle: None,
+            handles: vec![None; servers],
+            hints: vec![None; servers],
+            lease: LeaseRow {
+                epoch: Epoch(0),
+                renewed_at: Timestamp(0),
+            },
             violation: None,
             coverage: Coverage::default(),
             trace: Vec::new(),
             traced: 0,
             hash: 0xcbf2_9ce4_8422_2325,
             next_write: 0,
-            writes: BTreeSet::new(),
+            writes: BTreeMap::new(),
             waiting: Vec::new(),
         };
         Self {
@@ -94,7 +112,7 @@ impl World {
             clock,
             spawner: Spawner::default(),
             inner: Mutex::new(inner),
-            ledger: Mutex::new(Ledger::new(People::of(seed))),
+            ledger: Mutex::new(Ledger::new(People::of(seed), room)),
         }
     }
 
@@ -181,12 +199,74 @@ impl World {
         self.inner().disk_full_until > now
     }
 
+    /// Some server that is up.
     pub(crate) fn handle(&self) -> Option<Handle> {
-        self.inner().handle.clone()
+        let mut inner = self.inner();
+        let up: Vec<Handle> = inner.handles.iter().flatten().cloned().collect();
+        let place = if up.len() > 1 {
+            inner.rng.index(up.len())
+        } else {
+            0
+        };
+        up.into_iter().nth(place)
     }
 
-    pub(crate) fn set_handle(&self, handle: Option<Handle>) {
-        self.inner().handle = handle;
+    /// The handle of one server, if it is up.
+    pub(crate) fn handle_of(&self, server: usize) -> Option<Handle> {
+        self.inner().handles.get(server).cloned().flatten()
+    }
+
+    pub(crate) fn set_handle(&self, server: usize, handle: Option<Handle>) {
+        let mut inner = self.inner();
+        if handle.is_none()
+            && let Some(ears) = inner.hints.get_mut(server)
+        {
+            *ears = None;
+        }
+        if let Some(place) = inner.handles.get_mut(server) {
+            *place = handle;
+        }
+    }
+
+    /// What a server hears from now on of what others store.
+    pub(crate) fn listen(&self, server: usize) -> mpsc::Receiver<Hint> {
+        let (hints, heard) = mpsc::channel(64);
+        if let Some(ears) = self.inner().hints.get_mut(server) {
+            *ears = Some(hints);
+        }
+        heard
+    }
+
+    /// Tells other servers than this one; false if there is nobody to tell.
+    pub(crate) fn tell(&self, from: Option<usize>, hint: Hint) -> bool {
+        let lost = self.strikes(Fault::HintLost);
+        let inner = self.inner();
+        let others = inner
+            .hints
+            .iter()
+            .enumerate()
+            .filter(|(server, _)| Some(*server) != from);
+        let mut told = false;
+        for ears in others.filter_map(|(_, ears)| ears.as_ref()) {
+            told = true;
+            if !lost {
+                // One that is far behind looks at everything soon.
+                let _ = ears.try_send(hint);
+            }
+        }
+        told
+    }
+
+    /// Lets a server look at everything; false once it has gone.
+    pub(crate) fn remind(&self, server: usize) -> bool {
+        let inner = self.inner();
+        let ears = inner.hints.get(server).and_then(Option::as_ref);
+        ears.is_some_and(|ears| !matches!(ears.try_send(Hint::Missed), Err(TrySendError::Closed(_))))
+    }
+
+    /// The lease as the store has it.
+    pub(crate) fn lease<T>(&self, look: impl FnOnce(&mut LeaseRow) -> T) -> T {
+        look(&mut self.inner().lease)
     }
 
     /// Notes that something happened.
@@ -231,12 +311,22 @@ impl World {
         }
     }
 
+    /// The store gives up what a server that does not answer was writing.
+    pub(crate) fn abandon(&self, server: usize) {
+        let waiting = {
+            let mut inner = self.inner();
+            inner.writes.retain(|_, writer| *writer != Some(server));
+            std::mem::take(&mut inner.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
     /// Takes a place in the queue of writes.
-    pub(crate) fn enter(self: &Arc<Self>) -> Turn {
+    pub(crate) fn enter(self: &Arc<Self>, server: Option<usize>) -> Turn {
         let mut inner = self.inner();
         inner.next_write += 1;
         let number = inner.next_write;
-        inner.writes.insert(number);
+        inner.writes.insert(number, server);
         Turn {
             world: Arc::clone(self),
             number,
@@ -245,18 +335,20 @@ impl World {
 }
 
 impl Turn {
-    /// Waits until every earlier write is done or given up.
-    pub(crate) async fn come(&self) {
+    /// Waits until every earlier write is done or given up; false if this one was given up.
+    pub(crate) async fn come(&self) -> bool {
         poll_fn(|context| {
             let mut inner = self.world.inner();
-            if inner.writes.first() == Some(&self.number) {
-                Poll::Ready(())
+            if !inner.writes.contains_key(&self.number) {
+                Poll::Ready(false)
+            } else if inner.writes.first_key_value().map(|(first, _)| *first) == Some(self.number) {
+                Poll::Ready(true)
             } else {
                 inner.waiting.push(context.waker().clone());
                 Poll::Pending
             }
         })
-        .await;
+        .await
     }
 }
 

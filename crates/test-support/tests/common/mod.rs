@@ -4,10 +4,11 @@ use pipekeeper_test_support::sim::{Options, Report, shrink, simulate};
 
 /// How many seeds are tried: `SIM_SEEDS`, or 2,000.
 pub(crate) fn count() -> u64 {
-    std::env::var("SIM_SEEDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(2_000)
+    number("SIM_SEEDS").unwrap_or(2_000)
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
 }
 
 /// Runs one simulation; a failure is made small and told with the end of its trace.
@@ -23,7 +24,9 @@ fn tell(options: &Options) -> String {
     let mut small = shrink(options);
     small.trace = true;
     let report = simulate(&small);
-    let from = report.lines.len().saturating_sub(60);
+    // `SIM_TAIL` wants more of it, or less.
+    let tail = number("SIM_TAIL").and_then(|tail| usize::try_from(tail).ok());
+    let from = report.lines.len().saturating_sub(tail.unwrap_or(60));
     format!(
         "{:?}\ndrawn: {options}\nsmall: {small}\n{} happenings, the last ones:\n{}",
         report.violation,

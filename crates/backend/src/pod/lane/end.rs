@@ -202,6 +202,11 @@ impl Lane {
         if self.is_over()? {
             return Ok(());
         }
+        if let Ticketed::Pod(_) = self.mirror.ticketed()? {
+            // It started after all, with the ticket of another server.
+            self.look();
+            return Ok(());
+        }
         if let Ticketed::Pod(_) = self.mirror.ticket(&Ticketed::Void)? {
             return self.end(reason).await;
         }

@@ -53,6 +53,7 @@ pub(super) fn node(name: &str, needs: &[u32]) -> Node {
         timeout: defaults::TIMEOUT,
         retry: Retry::default(),
         locks: Vec::new(),
+        hold: None,
         place: Place { line: 1, column: 1 },
         body: Body::Work(Box::new(work)),
     }
@@ -152,6 +153,7 @@ pub(super) fn plan(nodes: Vec<Node>) -> Plan {
         on_failure: OnFailure::Stop,
         concurrency: None,
         features: Vec::new(),
+        environments: BTreeMap::new(),
     }
 }
 
@@ -267,8 +269,10 @@ impl Driven {
 
     /// A ticket is asked for while everybody is still who they were.
     pub(super) fn ticket(&mut self, name: &str) -> Result<(), Rejection> {
-        let names = approvers(&self.run, self.id(name));
-        let still = names.into_iter().map(|name| (name, Some(Standing::Owner)));
+        let signed = approvers(&self.run, self.id(name));
+        let still = signed
+            .into_iter()
+            .map(|signed| (signed.person, Some(Standing::Owner)));
         self.ticket_while(name, still.collect())
     }
 
@@ -279,6 +283,12 @@ impl Driven {
         standings: BTreeMap<Name, Option<Standing>>,
     ) -> Result<(), Rejection> {
         let attempt = self.live(name);
+        let signed = approvers(&self.run, attempt.node).into_iter();
+        let standings = signed.filter_map(|signed| {
+            let standing = standings.get(&signed.person)?.clone();
+            Some((signed, standing))
+        });
+        let standings = standings.collect();
         self.give(Input::TicketAsked {
             attempt,
             holder: holder(attempt),
@@ -351,9 +361,15 @@ impl Driven {
     }
 
     pub(super) fn press(&mut self, name: &str, look: Look) -> Result<(), Rejection> {
+        self.press_as(name, look, Standing::Owner)
+    }
+
+    /// Somebody presses start, by whatever the actor is called.
+    pub(super) fn press_as(&mut self, name: &str, look: Look, standing: Standing) -> Result<(), Rejection> {
         self.give(Input::StartPressed {
             node: self.id(name),
             look,
+            standing,
         })
     }
 

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use pipekeeper_model::{Actor, AttemptOutcome::*, Digest, Outcome, RunId, plan::Start};
 
 use super::fixture::*;
-use crate::{AdoptedNode, Adoption, Effect, Input, Look, Rejection, RunRequest, Standing, Verdict};
+use crate::{
+    AdoptedNode, Adoption, Effect, Input, Look, Person, Rejection, Requester, RunRequest, Standing, Verdict,
+    explain,
+};
 
 fn gated() -> Vec<pipekeeper_model::plan::Node> {
     vec![node("build", &[]), gate("ok", &[0], 1), node("deploy", &[1])]
@@ -127,14 +130,33 @@ fn a_confirmed_start_wants_two_looks_and_maybe_two_people() {
     run.press("a", Look::Second).unwrap();
     assert_eq!(run.word("a"), "launching");
 
+    // Where people are not known whoever sits there is everybody.
     let mut run = Driven::plan(confirm(true));
     run.press("a", Look::First).unwrap();
-    assert!(matches!(
-        run.press("a", Look::Second),
-        Err(Rejection::NotPermitted { .. })
-    ));
-    run.actor = Actor::user("grace");
     run.press("a", Look::Second).unwrap();
+    assert_eq!(run.word("a"), "launching");
+
+    let somebody = |name: &str, account: &str| {
+        let Standing::Person(person) = person(name, &["dev"], Requester::Unlinked) else {
+            panic!("a person")
+        };
+        let identities = [Actor::user(account)].into();
+        Standing::Person(Person { identities, ..person })
+    };
+    let mut run = Driven::plan(confirm(true));
+    run.actor = Actor::user("hopper");
+    run.press_as("a", Look::First, somebody("grace", "hopper"))
+        .unwrap();
+    assert_eq!(
+        explain(&run.run, run.id("a")).to_string(),
+        "waits for another person than hopper to confirm the start"
+    );
+    run.actor = Actor::user("grace");
+    let own = run.press_as("a", Look::Second, somebody("grace", "hopper"));
+    assert!(matches!(own, Err(Rejection::NotPermitted { .. })), "{own:?}");
+    run.actor = Actor::user("alan");
+    run.press_as("a", Look::Second, somebody("alan", "turing"))
+        .unwrap();
     assert_eq!(run.word("a"), "launching");
 }
 

@@ -2,8 +2,10 @@
 
 mod approvers;
 mod attempts;
+mod environments;
 mod fixture;
 mod gates;
+mod locks;
 mod order;
 mod recheck;
 mod reference;

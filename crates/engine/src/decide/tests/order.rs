@@ -177,6 +177,7 @@ fn nothing_is_legal_before_the_request_or_twice() {
     let unknown = Input::StartPressed {
         node: NodeId(99),
         look: crate::Look::First,
+        standing: crate::Standing::Owner,
     };
     assert!(run.give(unknown).is_err());
 }

@@ -121,7 +121,7 @@ async fn connections_know_their_limits() {
     let pool = pool(database.url().options(), 1, Access::Write);
     for (setting, wanted) in [
         ("statement_timeout", "30s"),
-        ("idle_in_transaction_session_timeout", "10s"),
+        ("idle_in_transaction_session_timeout", "5s"),
         ("tcp_keepalives_idle", "30"),
         ("tcp_user_timeout", "30000"),
         ("synchronous_commit", "on"),

@@ -21,6 +21,7 @@ impl Check<'_> {
             "it is not the next number",
         );
         self.ensure(matches!(node.body, Body::Work(_)), "I2", "only work has attempts");
+        self.has_locks(id);
         let places = self
             .book
             .request
@@ -66,6 +67,7 @@ impl Check<'_> {
         let settled = self.book.needs_are_settled(&node);
         let satisfied = judges_outcomes(&node) || self.book.needs_are_satisfied(&node);
         self.ensure(settled && satisfied, "I2", "a need does not allow it");
+        self.place_lets_start(&node);
         if let Finally::Open { deadline } = self.book.finally {
             self.ensure(deadline > self.event.at, "I5", "the time of `finally` is over");
         } else {
@@ -80,11 +82,21 @@ impl Check<'_> {
                 self.hit("guard I3 ticket behind a gate");
             }
         }
+        self.has_locks(id);
         self.book.tickets.insert(attempt, holder.clone());
+        if let Some(room) = self.shared.room {
+            let taken = self.shared.at_work.len();
+            self.ensure(taken < room.get(), "I11", "there is no room for it");
+            if taken + 1 == room.get() {
+                self.hit("guard I11 no room is left");
+            }
+            self.shared.at_work.insert(attempt);
+        }
     }
 
     pub(super) fn attempt_finished(&mut self, attempt: AttemptId, record: &AttemptRecord, next: Next) {
         let id = attempt.node;
+        self.shared.at_work.remove(&attempt);
         let book = self.book.node(id).cloned().unwrap_or_default();
         self.ensure(book.live == Some(attempt), "I1", "the attempt is not alive");
         let holder = self.book.tickets.get(&attempt).cloned();
@@ -125,7 +137,13 @@ impl Check<'_> {
                     let settled = self.book.settled(gate);
                     settled.map(|settled| settled.outcome) != Some(Outcome::Succeeded)
                 });
-                self.ensure(closed, "I3", "every gate in front of it is approved");
+                let shut = self.book.is_shut(&node, self.event.at);
+                if shut {
+                    self.hit("guard I3 a window took an attempt back");
+                }
+                let stopped = self.book.is_halted() && !judges_outcomes(&node);
+                let reason = "nothing is in front of it";
+                self.ensure(closed || shut || stopped, "I3", reason);
                 self.set(id, |book| {
                     book.live = None;
                     book.waits_again = true;
@@ -133,6 +151,7 @@ impl Check<'_> {
                     book.looked = None;
                     book.started_by_hand = false;
                     book.wait_until = None;
+                    book.window_until = None;
                 });
             }
         }

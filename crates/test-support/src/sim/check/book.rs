@@ -56,6 +56,10 @@ pub(crate) struct NodeBook {
     pub(crate) looked: Option<Actor>,
     pub(crate) started_by_hand: bool,
     pub(crate) wait_until: Option<Timestamp>,
+    /// Whether waiting is what it does, and it has begun.
+    pub(crate) passes_time: bool,
+    /// Until when it waits for its window.
+    pub(crate) window_until: Option<Timestamp>,
 }
 
 /// How a node settled.

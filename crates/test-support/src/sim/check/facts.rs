@@ -1,6 +1,6 @@
 //! Judges each recorded fact in its turn: is it allowed here, by the naive model?
 
-use pipekeeper_engine::{CancelReason, Event, Fact, NodeState};
+use pipekeeper_engine::{Before, CancelReason, Event, Fact, NodeState};
 use pipekeeper_model::{
     NodeId, Outcome, SkipReason,
     plan::{Body, Node, OnNew, Section, defaults},
@@ -73,7 +73,14 @@ impl Check<'_> {
     pub(super) fn fact(&mut self) {
         self.ensure(self.book.finished.is_none(), "I4", "the run has ended");
         if let Some(node) = self.event.fact.node()
-            && !matches!(self.event.fact, Fact::RunHalted { .. } | Fact::GateVoided { .. })
+            && !matches!(
+                self.event.fact,
+                Fact::RunHalted { .. }
+                    | Fact::GateVoided { .. }
+                    | Fact::LocksAwaited { .. }
+                    | Fact::LocksTaken { .. }
+                    | Fact::LocksReleased { .. }
+            )
         {
             self.ensure(
                 self.book.settled(node).is_none(),
@@ -110,6 +117,7 @@ impl Check<'_> {
                 self.set(*node, |book| {
                     book.ready = true;
                     book.waits_again = false;
+                    book.window_until = None;
                 });
             }
             Fact::NodeSkipped { node, reason, passes } => {
@@ -133,10 +141,29 @@ impl Check<'_> {
                 self.hit("fact StartGiven");
                 self.start_given(*node);
             }
-            Fact::WaitBegan { node, until, .. } => {
+            Fact::WaitBegan { node, before, until } => {
                 self.hit("fact WaitBegan");
-                self.may_begin(*node, false);
-                self.set(*node, |book| book.wait_until = Some(*until));
+                let is_window = *before == Before::Window;
+                if is_window {
+                    self.hit("guard I3 a window is waited for");
+                }
+                // What was ready may have to wait again when it has its place or its locks.
+                let begun =
+                    |node: &NodeBook| is_window && (node.ready || (node.attempts > 0 && !node.waits_again));
+                let again = self.book.node(*node).is_some_and(begun);
+                self.may_begin(*node, again);
+                if *before == Before::End {
+                    self.has_locks(*node);
+                }
+                self.set(*node, |book| {
+                    book.ready = false;
+                    book.passes_time = *before == Before::End;
+                    if is_window {
+                        book.window_until = Some(*until);
+                    } else {
+                        book.wait_until = Some(*until);
+                    }
+                });
             }
             Fact::GateOpened {
                 node,
@@ -227,6 +254,18 @@ impl Check<'_> {
                 self.hit("fact RunHalted");
                 self.ensure(self.book.is_halted(), "I2", "nothing failed");
             }
+            Fact::LocksAwaited { hold, expires } => {
+                self.hit("fact LocksAwaited");
+                self.locks_awaited(*hold, *expires);
+            }
+            Fact::LocksTaken { hold } => {
+                self.hit("fact LocksTaken");
+                self.locks_taken(*hold);
+            }
+            Fact::LocksReleased { hold } => {
+                self.hit("fact LocksReleased");
+                self.locks_released(*hold);
+            }
             Fact::CancelBegan { reason } => {
                 self.hit("fact CancelBegan");
                 self.cancel_began(reason);
@@ -267,11 +306,14 @@ impl Check<'_> {
         let Some(node) = self.plan_node(id) else {
             return self.ensure(false, "I2", "the plan has no such node");
         };
-        let was_begun = again
-            || self
-                .book
-                .node(id)
-                .is_some_and(|book| book.wait_until.is_some() || book.started_by_hand);
+        let has_tried = self.book.node(id).is_some_and(|book| book.paid + book.free > 0);
+        if node.section == Section::Main && !judges_outcomes(&node) && !has_tried {
+            self.ensure(!self.book.is_halted(), "I2", "an earlier failure stops it");
+        }
+        let has_waited = |book: &NodeBook| {
+            book.wait_until.is_some() || book.window_until.is_some() || book.started_by_hand
+        };
+        let was_begun = again || self.book.node(id).is_some_and(has_waited);
         if was_begun {
             return;
         }
@@ -288,8 +330,9 @@ impl Check<'_> {
             let closed = self.book.closed_gates(id);
             self.ensure(closed.is_empty(), "I3", "a gate in front of it is not approved");
         }
-        if node.section == Section::Main && !judges_outcomes(&node) {
-            self.ensure(!self.book.is_halted(), "I2", "an earlier failure stops it");
+        // What is taken over starts nothing.
+        if !matches!(self.event.fact, Fact::NodeAdopted { .. }) {
+            self.may_enter(&node);
         }
     }
 
@@ -342,7 +385,7 @@ impl Check<'_> {
                 may_pass = satisfied && !is_guard(&node);
             }
             SkipReason::Need { .. } => {
-                let closed = !self.book.own_closed_gates(id).is_empty();
+                let closed = !self.book.own_closed_gates(id).is_empty() || self.book.place_is_closed(&node);
                 self.ensure(!satisfied || closed, "I2", "all its needs allow it");
             }
             SkipReason::EarlierFailure { .. } => {
@@ -369,6 +412,10 @@ impl Check<'_> {
                 self.ensure(nothing_ran && is_finally, "I4", "`finally` must run");
             }
             SkipReason::NotSelected => self.ensure(false, "I2", "nobody selected nodes"),
+            SkipReason::NotAdmitted { .. } | SkipReason::MergeRequestNotAdmitted { .. } => {
+                self.not_admitted(&node);
+            }
+            SkipReason::NothingToStart { environment } => self.nothing_to_start(id, environment),
             SkipReason::NeedsPromotion => {
                 let asks = matches!(node.body, Body::Promote(_) | Body::Sync(_));
                 self.ensure(asks, "I2", "it is no promotion");
@@ -451,6 +498,8 @@ impl Check<'_> {
     fn run_finished(&mut self, outcome: Outcome) {
         let all = self.book.nodes.iter().all(|node| node.settled.is_some());
         self.ensure(all, "I4", "a node is not settled");
+        let keeps = self.holds_of_run();
+        self.ensure(!keeps, "I12", "it keeps locks, or its place in a line");
         let expected = self.book.roll_up();
         self.ensure(outcome == expected, "I9", "its nodes add up to another outcome");
         self.book.finished = Some(outcome);

@@ -3,7 +3,9 @@
 
 mod attempts;
 mod book;
+mod environments;
 mod facts;
+mod locks;
 mod people;
 mod reference;
 mod rest;
@@ -12,6 +14,7 @@ mod reuse;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
+    num::NonZeroUsize,
 };
 
 use pipekeeper_engine::{Run, Standing, evolve, replay};
@@ -60,6 +63,11 @@ pub(crate) struct Shared {
     pub(crate) inputs: BTreeMap<Digest, String>,
     pub(crate) successes: BTreeMap<(Digest, AttemptId), BTreeMap<String, OutputValue>>,
     pub(crate) reused: BTreeSet<AttemptId>,
+    /// How many may have a ticket at once, and who has.
+    pub(crate) room: Option<NonZeroUsize>,
+    pub(crate) at_work: BTreeSet<AttemptId>,
+    /// Who has locks or waits for some.
+    pub(crate) holds: BTreeMap<(RunId, NodeId), locks::HoldBook>,
 }
 
 /// The checker.
@@ -76,10 +84,11 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// An empty book in a world of these people.
-    pub(crate) fn new(people: People) -> Self {
+    /// An empty book in a world of these people, with so much room.
+    pub(crate) fn new(people: People, room: Option<NonZeroUsize>) -> Self {
         let shared = Shared {
             people,
+            room,
             ..Shared::default()
         };
         Self {

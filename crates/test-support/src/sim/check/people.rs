@@ -69,11 +69,17 @@ impl Check<'_> {
         self.ensure(waits, "I3", "it does not wait for a person");
         if let Start::Confirm { by_other } = node.start {
             let is_enough = match &book.looked {
-                Some(first) => !by_other || *first != self.event.actor,
+                Some(first) => {
+                    let people = &self.shared.people;
+                    !by_other || people.known(first) != people.known(&self.event.actor)
+                }
                 None => false,
             };
             self.ensure(is_enough, "I3", "it wants a second look");
             self.hit("guard I3 start confirmed");
+            if by_other {
+                self.hit("guard I3 start confirmed by another");
+            }
         }
         self.set(id, |book| book.started_by_hand = true);
     }
@@ -81,11 +87,15 @@ impl Check<'_> {
     pub(super) fn gate_opened(&mut self, id: NodeId, subject: &Digest, expires: Timestamp) {
         self.may_begin(id, false);
         let Some(node) = self.plan_node(id) else { return };
+        if !self.yields(id) {
+            self.has_locks(id);
+        }
         let Some(request) = self.book.request.clone() else {
             return;
         };
         let is_gate = matches!(node.body, Body::Approve(_));
         self.ensure(is_gate, "I3", "it is no gate");
+        self.place_is_wanted(id);
         let what = format!(
             "{:?} {:?} {}",
             self.book.plan_digest, request.context.event.revision.sha, node.name
@@ -98,6 +108,7 @@ impl Check<'_> {
             self.hit("guard I3 a retried run asks again");
         }
         self.set(id, |book| {
+            book.ready = false;
             book.gate = Some(GateBook {
                 subject: subject.clone(),
                 expires,
@@ -173,7 +184,9 @@ impl Check<'_> {
     /// The gates in front of a node, near or far.
     pub(super) fn gates_before(&self, node: &Node) -> Vec<NodeId> {
         let found = before(self.book.plan_nodes(), &node.needs);
-        found.into_iter().filter(|id| self.rule(*id).is_some()).collect()
+        let own = self.book.gate_of_place(node);
+        let found = found.into_iter().chain(own);
+        found.filter(|id| self.rule(*id).is_some()).collect()
     }
 
     /// At a ticket: enough of those who approved may do so by what was said since the attempt was scheduled.
@@ -313,6 +326,10 @@ impl Check<'_> {
                     && book.gate.as_ref().is_some_and(|gate| !gate.rejected)
             }
             (Body::Approve(_), Outcome::Rejected) => book.gate.is_some_and(|gate| gate.rejected),
+            (_, Outcome::TimedOut) if self.waited_too_long(id) => {
+                self.hit("guard I5 locks expired");
+                book.ready
+            }
             (Body::Approve(_), Outcome::TimedOut) => {
                 self.hit("guard I5 gate expired");
                 book.gate.is_some_and(|gate| gate.expires <= at)

@@ -38,6 +38,9 @@ impl Ledger {
         if deliveries.iter().any(is_double) {
             self.hits.push("guard delivery duplicate");
         }
+        if let Some((owner, _)) = self.shared.holds.first_key_value() {
+            self.violate("I12", format!("{owner:?} still has or wants locks"));
+        }
         self.hits.push("guard I12 nothing left");
         let unstarted = self
             .books
@@ -96,7 +99,12 @@ fn bound(book: &Book) -> Millis {
             (Body::Wait(wait), Section::Main) => length(&wait.wait_for),
             (Body::Promote(_) | Body::Sync(_) | Body::Call(_), Section::Main) => Millis(0),
         };
-        start.0 + body.0
+        let tries = u64::from(node.retry.attempts) + 6;
+        let windows = match book.place_of(node) {
+            Some((_, rule)) if !rule.windows.is_empty() => Millis(tries * Millis::days(1).0),
+            Some(_) | None => Millis(0),
+        };
+        start.0 + body.0 + windows.0
     });
     Millis(nodes.sum::<u64>() + defaults::FINALLY.0 + MARGIN.0)
 }

@@ -14,7 +14,7 @@ pub struct Patterns {
 
 impl Patterns {
     /// Compiles patterns; those that do not compile are left out, the check has refused them.
-    pub(crate) fn new(texts: Vec<String>) -> Self {
+    pub fn new(texts: Vec<String>) -> Self {
         let (mut included, mut excluded) = (GlobSetBuilder::new(), GlobSetBuilder::new());
         let mut has_included = false;
         for text in &texts {
@@ -47,7 +47,7 @@ impl Patterns {
     }
 
     /// They, for messages.
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         format!("`{}`", self.texts.join("`, `"))
     }
 }
@@ -75,8 +75,13 @@ impl PartialEq for Patterns {
 
 impl Eq for Patterns {}
 
+/// Whether a text is a glob; what is wrong with it if not.
+pub fn check_glob(text: &str) -> Result<(), String> {
+    compile(text).map(drop).map_err(|error| error.kind().to_string())
+}
+
 /// Compiles one glob: `*` stays within a path's part, `**` does not.
-pub(crate) fn compile(text: &str) -> Result<globset::Glob, globset::Error> {
+fn compile(text: &str) -> Result<globset::Glob, globset::Error> {
     GlobBuilder::new(text)
         .literal_separator(true)
         .backslash_escape(true)
