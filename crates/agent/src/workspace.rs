@@ -192,7 +192,7 @@ pub(crate) fn write_secret(
     let place = cache::place(path).map_err(|_| bad("it is absolute"))?;
     let relative = clean(Path::new(&place)).map_err(bad)?;
     let write = |root: &Path, file: &Path| {
-        let mut file = Beneath::open(root)?.file(file, 0o600)?;
+        let mut file = Beneath::open(root)?.file(file, secret.mode())?;
         file.write_all(secret.value.reveal().as_bytes())
     };
     let failed = |source| PrepareError::Folder {

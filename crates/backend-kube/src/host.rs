@@ -25,9 +25,12 @@ use crate::{
     calls::{self, Calls},
     exec, judge,
     known::{Known, PodPlace},
+    lending::Place,
     listings::Need,
     loosened::loosened,
-    names, refusal, render, render_pod,
+    names,
+    pulling::Pulling,
+    refusal, render, render_pod,
     tenancy::Tenancy,
     watch,
 };
@@ -51,6 +54,9 @@ pub struct KubeHost {
     calls: Calls,
     /// None if namespaces are made by people.
     tenancy: Option<Tenancy>,
+    /// Where the API server is; none if that is not known.
+    place: Option<Place>,
+    pulling: Pulling,
     /// For whoever makes a pod that wants a volume to itself.
     turn: tokio::sync::Mutex<()>,
 }
@@ -78,19 +84,53 @@ impl KubeHost {
         // What is tried again, and when, is the outbox's business.
         let mut config = config;
         config.default_retry = false;
-        let server = config.cluster_url.host().map(str::to_owned);
         let client = Client::try_from(config.clone())?;
-        let tenancy = Tenancy::new(client.clone(), &cluster, server.as_deref());
+        let streams = Client::try_from(config.clone())?;
+        Ok(Self::with((client, streams), Some(&config), cluster, namespaces))
+    }
+
+    /// A cluster that cannot be reached, for this reason: what its pods do is not known, and nothing of them is given up.
+    pub fn away(
+        reason: String,
+        cluster: ClusterOptions,
+        namespaces: impl IntoIterator<Item = String>,
+    ) -> Self {
+        let away = tower::service_fn(move |_: http::Request<kube::client::Body>| {
+            let reason = reason.clone();
+            async move { Err::<http::Response<kube::client::Body>, _>(tower::BoxError::from(reason)) }
+        });
+        let client = Client::new(away, "default");
+        Self::with((client.clone(), client), None, cluster, namespaces)
+    }
+
+    fn with(
+        (client, streams): (Client, Client),
+        config: Option<&Config>,
+        cluster: ClusterOptions,
+        namespaces: impl IntoIterator<Item = String>,
+    ) -> Self {
+        let server = config.and_then(|config| config.cluster_url.host());
+        let tenancy = Tenancy::new(client.clone(), &cluster, server);
         let known = Known::new(cluster.instance.clone(), cluster.patience, namespaces);
-        Ok(Self {
+        Self {
             client,
-            streams: Client::try_from(config)?,
+            streams,
             cluster,
             known: Arc::new(known),
             calls: Calls::default(),
             tenancy,
+            place: config.map(Place::new),
+            pulling: Pulling::default(),
             turn: tokio::sync::Mutex::default(),
-        })
+        }
+    }
+
+    pub(crate) fn place_of_server(&self) -> Option<&Place> {
+        self.place.as_ref()
+    }
+
+    pub(crate) fn pulling(&self) -> &Pulling {
+        &self.pulling
     }
 
     /// How many requests the cluster answered so far, streams among them, and how many streams it refused because the
@@ -377,6 +417,7 @@ impl PodHost for KubeHost {
     async fn list(&self) -> Result<Vec<AttemptId>, LaunchError> {
         for namespace in self.known.listings.there() {
             self.tend(&namespace).await;
+            self.remove_pull_secret(&namespace).await;
             let watched = self.watched(&namespace);
             match self.calls.bounded(watch::list(&self.known, &watched)).await {
                 Ok(_) => {}

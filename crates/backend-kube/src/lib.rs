@@ -10,11 +10,13 @@ mod exec;
 mod host;
 mod judge;
 mod known;
+mod lending;
 mod listings;
 mod loosened;
 mod make;
 mod names;
 mod options;
+mod pulling;
 mod refusal;
 mod render;
 mod sharing;
@@ -23,9 +25,11 @@ mod watch;
 
 pub use block::{Block, BlockError};
 pub use host::{KubeHost, NamespaceState};
+pub use lending::{LENT_ACCOUNT, LentAccess};
 pub use names::is_label;
 pub use options::{
     ClusterOptions, Limits, Making, Namespaces, Patience, Profile, Profiles, ROLE, Volume, VolumeSource,
     pinned,
 };
+pub use pulling::PullConfig;
 pub use render::render_pod;

@@ -64,14 +64,18 @@ impl KubeHost {
         let namespace = place.namespace.as_str();
         let refused = |error: Error| refusal::of_create(&self.cluster().name, &error, namespace);
         let Some(tenancy) = self.tenancy() else {
+            self.provide_pull_secret(namespace).await?;
             return self.make(plan, pod, place).await.map_err(refused);
         };
         tenancy.provide(namespace).await?;
+        self.provide_pull_secret(namespace).await?;
         match self.make(plan, pod, place).await {
             // Somebody removed it, or our rights in it.
             Err(error) if refusal::is_shut(&error) => {
                 tenancy.doubt(namespace).await;
                 tenancy.provide(namespace).await?;
+                self.doubt_pull_secret(namespace).await;
+                self.provide_pull_secret(namespace).await?;
                 self.make(plan, pod, place).await.map_err(refused)
             }
             made => made.map_err(refused),

@@ -11,7 +11,7 @@ use pipekeeper_model::{
     plan::{PodField, Resources},
 };
 
-use crate::Block;
+use crate::{Block, PullConfig};
 
 /// One cluster, as its owner lets us use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct ClusterOptions {
     pub agent_image: String,
     /// The Secrets in the pods' namespaces that images are pulled with.
     pub pull_secrets: Vec<String>,
+    /// The logins that images are pulled with beside these.
+    pub pull_config: Option<PullConfig>,
     /// The registries that are asked in the place of others, by the host of an image's name: `docker.io`.
     pub mirrors: BTreeMap<String, String>,
     /// Variables of every container that is not ours; the file's own win.
@@ -90,14 +92,19 @@ impl Namespaces {
         filled.collect()
     }
 
-    /// Where a pod of this placement belongs.
-    pub fn of(&self, placement: &Placement) -> String {
-        let template = match placement.tier {
+    /// Where the pods of a project and tier belong.
+    pub fn of_tier(&self, project: &Name, tier: Tier) -> String {
+        let template = match tier {
             Tier::Protected => &self.protected,
             Tier::Branches => &self.branches,
             Tier::Forks | Tier::Local => &self.forks,
         };
-        template.replace("${project}", placement.project.as_str())
+        template.replace("${project}", project.as_str())
+    }
+
+    /// Where a pod of this placement belongs.
+    pub fn of(&self, placement: &Placement) -> String {
+        self.of_tier(&placement.project, placement.tier)
     }
 }
 

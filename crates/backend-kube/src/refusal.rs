@@ -66,6 +66,39 @@ pub(crate) fn of_making(cluster: &Name, error: &Error) -> LaunchError {
     }
 }
 
+/// Judges why the Secret that images are pulled with could not be made.
+pub(crate) fn of_pull_secret(cluster: &Name, error: &Error, namespace: &str) -> LaunchError {
+    if !is_refused(error) {
+        return of_call(cluster, error);
+    }
+    LaunchError::Terminal {
+        reason: format!(
+            "the cluster `{cluster}` does not let this server make the Secret in `{namespace}` that images are pulled with: {}; grant `secrets` as deploy/kubernetes does, or take `pull_secrets` out of the Registry",
+            cause(error)
+        ),
+    }
+}
+
+/// Judges why rights could not be lent.
+pub(crate) fn of_lending(cluster: &Name, error: &Error, (namespace, account): (&str, &str)) -> LaunchError {
+    if is_not_found(error) {
+        return LaunchError::Terminal {
+            reason: format!(
+                "the cluster `{cluster}` has no account `{account}` in the namespace `{namespace}`: make it, and give it the rights that actions are to have there, as docs/credentials.md shows"
+            ),
+        };
+    }
+    if !is_refused(error) {
+        return of_call(cluster, error);
+    }
+    LaunchError::Terminal {
+        reason: format!(
+            "the cluster `{cluster}` does not let this server lend the rights of `{account}` in `{namespace}`: {}; grant `serviceaccounts/token` as deploy/kubernetes does",
+            cause(error)
+        ),
+    }
+}
+
 /// Judges an error of any other call.
 pub(crate) fn of_call(cluster: &Name, error: &Error) -> LaunchError {
     let Error::Api(status) = error else {

@@ -24,7 +24,7 @@ use pipekeeper_backend::{
 };
 use pipekeeper_model::{Name, plan::Resources};
 
-use crate::{ClusterOptions, names};
+use crate::{ClusterOptions, names, pulling::secret_name};
 
 /// Seconds from the polite signal to the final one when a pod is removed; its steps have ended before.
 const TERMINATION_GRACE: i64 = 30;
@@ -237,11 +237,10 @@ fn host_aliases(services: &[LaunchService]) -> Option<Vec<HostAlias>> {
 }
 
 fn pull_secrets(cluster: &ClusterOptions) -> Option<Vec<LocalObjectReference>> {
-    let secrets = cluster
-        .pull_secrets
-        .iter()
-        .map(|name| LocalObjectReference { name: name.clone() });
-    (!cluster.pull_secrets.is_empty()).then(|| secrets.collect())
+    let own = cluster.pull_config.as_ref().map(|_| secret_name(cluster));
+    let names = cluster.pull_secrets.iter().cloned().chain(own);
+    let secrets: Vec<_> = names.map(|name| LocalObjectReference { name }).collect();
+    (!secrets.is_empty()).then_some(secrets)
 }
 
 /// What a step's container asks for. Only one of them works at a time, so the first asks for all of them; each may use

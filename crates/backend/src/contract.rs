@@ -7,6 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use pipekeeper_agent::protocol::Pointer;
 use pipekeeper_model::{
     AttemptId, AttemptRecord, Digest, Holder, Millis, Name, OutputFile, Timestamp,
     plan::{Artifact, Feature, PodFields, Reports, Resources, SecretTarget, Shell},
@@ -366,6 +367,8 @@ pub enum Ticket {
 pub struct SecretValue {
     /// Where it goes; none masks it only.
     pub target: Option<SecretTarget>,
+    /// The variable that says where its file is.
+    pub pointer: Option<Pointer>,
     /// The value.
     pub value: String,
 }

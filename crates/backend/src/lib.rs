@@ -30,4 +30,5 @@ pub use contract::{
 pub use debug::{DebugOrder, EnterOrder, Entered, TermName, Terminal, TerminalSize, TerminalStream, Told};
 pub use dummy::DummyBackend;
 pub use local::{AgentProgram, LocalBackend, LocalOptions, keep_apart, usual_attempts};
+pub use pipekeeper_agent::protocol::{Pointed, Pointer};
 pub use router::Router;

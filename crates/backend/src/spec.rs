@@ -88,6 +88,7 @@ fn to_secret(secret: SecretValue) -> Option<SecretSpec> {
     Some(SecretSpec {
         env,
         file,
+        pointer: secret.pointer,
         value: SecretText::new(secret.value),
     })
 }

@@ -284,6 +284,7 @@ async fn secrets_reach_the_step_and_nothing_else() {
     session.backend.launch(launch(&world, text)).await.unwrap();
     let holder = session.checked_in(attempt(1)).await;
     let secret = |target, value: &str| SecretValue {
+        pointer: None,
         target: Some(target),
         value: value.to_owned(),
     };

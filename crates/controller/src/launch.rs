@@ -253,7 +253,7 @@ pub(crate) fn cluster<'a>(request: &'a RunRequest, work: &'a Work) -> Option<&'a
 
 fn has_secret_files(work: &Work) -> bool {
     let mut targets = work.secrets.iter().map(|secret| &secret.target);
-    targets.any(|target| matches!(target, SecretTarget::File(_)))
+    !work.credentials.is_empty() || targets.any(|target| matches!(target, SecretTarget::File(_)))
 }
 
 fn steps(work: &Work, resolved: &Resolved) -> Result<Vec<LaunchStep>, LaunchError> {

@@ -43,7 +43,7 @@ pub use obstacles::Obstacles;
 pub use pipekeeper_backend::{TermName, Terminal, TerminalSize, Told};
 pub use ports::{
     Admitted, CacheTiers, Clock, EngineRules, Environments, EnvironmentsAway, Habits, Intake, IntakeError,
-    OuterLocks, People, PeopleAway, Ports, Rules, SameAsEver, SecretAsking, SecretSource, Supplies, Wish,
-    WishOf,
+    Lender, OuterLocks, People, PeopleAway, Ports, Rules, SameAsEver, SecretAsking, SecretSource, Supplies,
+    Wish, WishOf,
 };
 pub use retention::{KeptBoard, KeptFigures, Retention, Terms, TermsAway, Upkeep, tell_gone};

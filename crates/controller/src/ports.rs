@@ -15,7 +15,7 @@ use pipekeeper_engine::{
 };
 use pipekeeper_model::{
     Actor, Digest, EventKind, Name, Sha, Timestamp,
-    plan::{Secret, Work},
+    plan::{Credential, Secret, Work},
 };
 use pipekeeper_spec::document::Environment;
 use pipekeeper_store::Store;
@@ -195,6 +195,20 @@ pub trait SecretSource: Send + Sync {
     ) -> Result<Vec<SecretValue>, LaunchError>;
 }
 
+/// Where borrowed rights come from.
+#[async_trait]
+pub trait Lender: Send + Sync {
+    /// What an action needs to use these rights, and what of it to mask.
+    ///
+    /// # Errors
+    /// If it is not there, or not for this action; the error names it and never a value.
+    async fn lend(
+        &self,
+        asking: &SecretAsking<'_>,
+        rights: &[Credential],
+    ) -> Result<Vec<SecretValue>, LaunchError>;
+}
+
 /// The action that asks for secrets, as far as it matters for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretAsking<'a> {
@@ -206,6 +220,8 @@ pub struct SecretAsking<'a> {
     pub event: EventKind,
     /// The environment that it names.
     pub environment: Option<&'a Name>,
+    /// Where that is in its cluster, if it says so.
+    pub namespace: Option<&'a str>,
     /// The image of each of its steps; none for one that names none.
     pub images: Vec<Option<&'a str>>,
 }

@@ -69,7 +69,7 @@ impl Draft {
         }
         let tiers = supplies.cache_tiers(&self.request);
         let trusted = tiers.reads.into_iter().filter(|tier| *tier != tiers.writes);
-        let trusted = trusted.filter(|_| work.secrets.is_empty());
+        let trusted = trusted.filter(|_| work.secrets.is_empty() && work.credentials.is_empty());
         let (same, env) = (as_written(work), self.env(node));
         let digests = std::iter::once(tiers.writes).chain(trusted).map(|tier| {
             let inputs = Inputs {

@@ -50,4 +50,4 @@ pub use parts::{
 pub use people::{foreign::Newcomers, login::first_link, standing::RegisteredPeople};
 pub use tls::{TlsError, TlsFiles};
 pub use token::{AccessToken, TokenError};
-pub use vault::Vault;
+pub use vault::{Vault, unlent};

@@ -1,7 +1,7 @@
 //! The messages of the control stream.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -153,8 +153,63 @@ pub struct SecretValue {
     pub env: Option<String>,
     /// The file that gets it: `~/…` below HOME, else below the workspace.
     pub file: Option<String>,
+    /// The variable that says where that file is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<Pointer>,
     /// The value.
     pub value: SecretText,
+}
+
+/// A variable that says where a secret's file is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pointer {
+    /// Its name.
+    pub variable: String,
+    /// What it names.
+    pub at: Pointed,
+}
+
+/// What a [`Pointer`] names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pointed {
+    /// The file.
+    File,
+    /// The file, which is a program.
+    Program,
+    /// The folder that the file is in.
+    Folder,
+}
+
+impl SecretValue {
+    /// The variables that it makes in steps whose folders are these.
+    pub(crate) fn variables(&self, home: &Path, workspace: &Path) -> Vec<(String, String)> {
+        let own = self
+            .env
+            .clone()
+            .map(|name| (name, self.value.reveal().to_owned()));
+        let pointing = self.file.as_deref().zip(self.pointer.as_ref());
+        let pointing = pointing.map(|(file, pointer)| {
+            let file = match file.strip_prefix("~/") {
+                Some(below) => home.join(below),
+                None => workspace.join(file),
+            };
+            let place = match pointer.at {
+                Pointed::File | Pointed::Program => file.as_path(),
+                Pointed::Folder => file.parent().unwrap_or(&file),
+            };
+            (pointer.variable.clone(), place.to_string_lossy().into_owned())
+        });
+        own.into_iter().chain(pointing).collect()
+    }
+
+    /// The mode of its file.
+    pub(crate) fn mode(&self) -> u32 {
+        match self.pointer.as_ref().map(|pointer| pointer.at) {
+            Some(Pointed::Program) => 0o700,
+            Some(Pointed::File | Pointed::Folder) | None => 0o600,
+        }
+    }
 }
 
 /// Text that never shows in `Debug`.
@@ -207,6 +262,7 @@ mod tests {
             secrets: vec![SecretValue {
                 env: None,
                 file: None,
+                pointer: None,
                 value: value.clone(),
             }],
             mask: vec![value.clone()],

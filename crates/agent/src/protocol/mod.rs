@@ -20,7 +20,7 @@ pub use frame::{
     write_frame,
 };
 pub use limits::{FileLimits, MAX_ALL_REPORTS, MAX_OUTPUT_BYTES, MAX_OUTPUTS, MAX_REPORT_BYTES, MAX_REPORTS};
-pub use message::{FromAgent, SecretText, SecretValue, ToAgent};
+pub use message::{FromAgent, Pointed, Pointer, SecretText, SecretValue, ToAgent};
 pub use record::{ArtifactRecord, CacheRecord, ExitRecord, LargeOutput, RecordOutcome, StepRecord, Usage};
 pub use spec::{
     ArtifactSpec, AttemptSpec, CacheCandidate, CacheSpec, InputSpec, KeepWorkspace, Orphan, PodSpec, Script,

@@ -133,11 +133,8 @@ impl Supervisor {
         let shown = |path: PathBuf| path.to_string_lossy().into_owned();
         let mut env = BTreeMap::from([("HOME".to_owned(), shown(pod.home.clone()))]);
         env.extend(self.given(step, &pod.tools.join("values")));
-        let secrets = self
-            .secrets
-            .iter()
-            .filter_map(|secret| Some((secret.env.clone()?, secret.value.reveal().to_owned())));
-        env.extend(secrets);
+        let secrets = self.secrets.iter();
+        env.extend(secrets.flat_map(|secret| secret.variables(&pod.home, &pod.workspace)));
         env.insert("PIPE_WORKSPACE".to_owned(), shown(pod.workspace.clone()));
         env.insert("PIPE_OUTPUT".to_owned(), shown(pod.out.join("output")));
         env.insert("PIPE_SUMMARY".to_owned(), shown(pod.out.join("summary.md")));

@@ -285,13 +285,10 @@ impl Supervisor {
             self.given(step, &self.dir.values())
                 .map(|(name, value)| (name.into(), value.into())),
         );
-        let secrets = self.secrets.iter().filter_map(|secret| {
-            Some((
-                OsString::from(secret.env.as_ref()?),
-                OsString::from(secret.value.reveal()),
-            ))
-        });
-        env.extend(secrets);
+        let (home, workspace) = (self.dir.home(), self.dir.workspace());
+        let secrets = self.secrets.iter();
+        let secrets = secrets.flat_map(|secret| secret.variables(&home, &workspace));
+        env.extend(secrets.map(|(name, value)| (name.into(), value.into())));
         env.insert("PIPE_WORKSPACE".into(), self.dir.workspace().into());
         env.insert("PIPE_OUTPUT".into(), self.dir.output().into());
         env.insert("PIPE_SUMMARY".into(), self.dir.summary().into());

@@ -187,6 +187,7 @@ fn a_kept_workspace_holds_no_secret() {
     attempt.spec.keep_workspace = KeepWorkspace::OnFailure;
     let value = SecretText::new("hunter2-xyz");
     attempt.run_with(vec![SecretValue {
+        pointer: None,
         env: None,
         file: Some("key".into()),
         value,

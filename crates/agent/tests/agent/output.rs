@@ -8,6 +8,7 @@ use crate::support::{Attempt, command, failed, make_gate, open_gate, shell_step,
 
 fn secret(env: Option<&str>, file: Option<&str>, value: &str) -> SecretValue {
     SecretValue {
+        pointer: None,
         env: env.map(Into::into),
         file: file.map(Into::into),
         value: SecretText::new(value),

@@ -63,6 +63,7 @@ pub(crate) fn cluster() -> ClusterOptions {
         },
         agent_image: "registry.test/agent:1".to_owned(),
         pull_secrets: Vec::new(),
+        pull_config: None,
         mirrors: BTreeMap::new(),
         env: BTreeMap::new(),
         pod_allow: BTreeSet::new(),

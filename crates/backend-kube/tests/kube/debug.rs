@@ -102,6 +102,7 @@ async fn a_shell_stands_where_the_step_began() {
         return;
     };
     scene.server.secrets = vec![SecretValue {
+        pointer: None,
         target: None,
         value: "hunter22".to_owned(),
     }];

@@ -179,6 +179,7 @@ async fn a_pod_that_others_must_not_see_is_not_held() {
     must(scene.server.backend.forget(stopped).await);
     // Whatever was said of it: it has one.
     scene.server.secrets = vec![SecretValue {
+        pointer: None,
         target: None,
         value: "hunter22".to_owned(),
     }];

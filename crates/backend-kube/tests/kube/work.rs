@@ -204,6 +204,7 @@ async fn secrets_reach_their_step_and_nothing_else() {
     };
     let value = "c4n4ry-s3cret-value";
     let secret = |target| SecretValue {
+        pointer: None,
         target: Some(target),
         value: value.to_owned(),
     };

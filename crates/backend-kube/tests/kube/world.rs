@@ -140,6 +140,7 @@ impl KubeWorld {
             },
             agent_image: agent_image(),
             pull_secrets: Vec::new(),
+            pull_config: None,
             mirrors: BTreeMap::new(),
             env: BTreeMap::new(),
             pod_allow: BTreeSet::new(),

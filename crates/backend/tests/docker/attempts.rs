@@ -75,6 +75,7 @@ async fn files_of_secrets_are_in_memory(world: EngineWorld) {
     session.backend.launch(launch).await.unwrap();
     let holder = session.checked_in(id).await;
     let secret = SecretValue {
+        pointer: None,
         target: Some(SecretTarget::File("~/.netrc".to_owned())),
         value: "password-in-memory".to_owned(),
     };

@@ -9,7 +9,7 @@ use pipekeeper_model::{Digest, Sha, plan::Work};
 use pipekeeper_source::{Permanence, Repository, Source, SourceError};
 
 use super::{Patterns, Projects};
-use crate::{CacheTiers, Habits, SecretAsking, SecretSource, Supplies};
+use crate::{CacheTiers, Habits, Lender, SecretAsking, SecretSource, Supplies};
 
 /// Supplies from git mirrors.
 pub struct GitSupplies {
@@ -17,21 +17,22 @@ pub struct GitSupplies {
     source: Arc<dyn Source>,
     trees: Arc<dyn Source>,
     secrets: Arc<dyn SecretSource>,
+    lender: Arc<dyn Lender>,
 }
 
 impl GitSupplies {
     /// Supplies for the runs of these projects, from their mirrors and from the working trees that people sent.
     pub fn new(
         projects: Arc<Projects>,
-        source: Arc<dyn Source>,
-        trees: Arc<dyn Source>,
-        secrets: Arc<dyn SecretSource>,
+        (source, trees): (Arc<dyn Source>, Arc<dyn Source>),
+        (secrets, lender): (Arc<dyn SecretSource>, Arc<dyn Lender>),
     ) -> Self {
         Self {
             projects,
             source,
             trees,
             secrets,
+            lender,
         }
     }
 
@@ -81,17 +82,22 @@ impl Supplies for GitSupplies {
     }
 
     async fn secrets(&self, request: &RunRequest, work: &Work) -> Result<Vec<SecretValue>, LaunchError> {
-        if work.secrets.is_empty() {
+        if work.secrets.is_empty() && work.credentials.is_empty() {
             return Ok(Vec::new());
         }
+        let rules = &request.plan.environments;
+        let rule = work.environment.as_ref().and_then(|name| rules.get(name));
         let asking = SecretAsking {
             project: &request.project,
             tier: self.cache_tiers(request).writes,
             event: request.context.event.kind,
             environment: work.environment.as_ref(),
+            namespace: rule.and_then(|rule| rule.namespace.as_deref()),
             images: work.steps.iter().map(|step| step.image.as_deref()).collect(),
         };
-        self.secrets.values(&asking, &work.secrets).await
+        let mut values = self.secrets.values(&asking, &work.secrets).await?;
+        values.extend(self.lender.lend(&asking, &work.credentials).await?);
+        Ok(values)
     }
 
     fn cache_tiers(&self, request: &RunRequest) -> CacheTiers {

@@ -3,6 +3,7 @@
 //! A plan is complete and immutable: names are resolved, matrices are expanded, needs are edges. Its digest is what an
 //! approval binds to. Expressions stay text; the engine judges them.
 
+mod credential;
 mod environment;
 mod feature;
 mod node;
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+pub use credential::{Credential, CredentialError};
 pub use environment::EnvironmentRule;
 pub use feature::{Feature, FeatureUse};
 pub use node::{

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::PodFields;
+use super::{Credential, PodFields};
 use crate::{Millis, Name, NodeId};
 
 /// The steps of one action with all they use.
@@ -39,8 +39,8 @@ pub struct Work {
     pub environment: Option<Name>,
     /// The cluster it runs in.
     pub cluster: Option<Name>,
-    /// The borrowed rights, such as `registry:harbor`.
-    pub credentials: Vec<String>,
+    /// The rights that it borrows.
+    pub credentials: Vec<Credential>,
     /// Bytes of log it may write.
     pub log_limit: u64,
     /// When an earlier success stands in for it. Left out where there is none, so that older plans keep their digest.

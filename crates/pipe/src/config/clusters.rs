@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use kube::config::Kubeconfig;
 use pipekeeper_backend::pod::{HoldOptions, PoolOptions, thousandths};
 use pipekeeper_backend_kube::{
     Block, ClusterOptions, Limits, Making, Namespaces, Patience, Profile, Profiles, ROLE, Volume,
@@ -31,9 +32,11 @@ const MOST_HELD: usize = 20;
 /// A cluster, and how it is reached.
 #[derive(Clone, Debug)]
 pub(crate) struct ClusterConfig {
-    /// The file that says how; none means the pod that the server itself is, or the user's own file.
-    pub(crate) kubeconfig: Option<PathBuf>,
-    /// The context of that file; none means its current one.
+    /// By what it is reached.
+    pub(crate) access: Access,
+    /// Who says so.
+    pub(crate) origin: Origin,
+    /// The context there; none means its current one.
     pub(crate) context: Option<String>,
     /// The image of steps that name none.
     pub(crate) default_image: Option<String>,
@@ -47,11 +50,42 @@ pub(crate) struct ClusterConfig {
     pub(crate) options: ClusterOptions,
 }
 
-pub(super) fn clusters(all: BTreeMap<String, RawCluster>) -> Result<Vec<ClusterConfig>, Failure> {
-    all.into_iter().map(|(name, raw)| cluster(&name, raw)).collect()
+/// By what a cluster is reached.
+#[derive(Clone, Debug)]
+pub(crate) enum Access {
+    /// The account of the pod that the server itself is, or the user's own file.
+    Surroundings,
+    /// A kubeconfig of this machine.
+    File(PathBuf),
+    /// A kubeconfig that the server was given.
+    Kubeconfig(Box<Kubeconfig>),
+    /// By nothing at the moment, for this reason.
+    Away(String),
 }
 
-fn cluster(text: &str, mut raw: RawCluster) -> Result<ClusterConfig, Failure> {
+/// Who says what a cluster is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The configuration file: the server does not start with one that is wrong.
+    File,
+    /// A document, which stops nothing else.
+    Document,
+}
+
+pub(super) fn clusters(
+    all: BTreeMap<String, RawCluster>,
+    agent_image: Option<&str>,
+) -> Result<Vec<ClusterConfig>, Failure> {
+    let all = all.into_iter();
+    all.map(|(name, raw)| cluster(&name, raw, agent_image)).collect()
+}
+
+/// A cluster; `default_agent` is the supervisor's image of one that names none.
+pub(super) fn cluster(
+    text: &str,
+    mut raw: RawCluster,
+    default_agent: Option<&str>,
+) -> Result<ClusterConfig, Failure> {
     let wrong = |what: String| Failure::usage(format!("the cluster `{text}` {what}"));
     let name: Name = text
         .parse()
@@ -66,11 +100,7 @@ fn cluster(text: &str, mut raw: RawCluster) -> Result<ClusterConfig, Failure> {
         ..failure
     };
     let making = making(&mut raw).map_err(of_cluster)?;
-    // An empty one is what a template leaves whose variable is not set.
-    let is_named = |image: &String| !image.trim().is_empty();
-    let agent_image = raw.agent_image.filter(is_named).ok_or_else(|| {
-        wrong("has no `agent_image`".to_owned()).hint("push one with `scripts/agent-image`, and name it here")
-    })?;
+    let agent_image = agent_image(raw.agent_image.take(), default_agent).map_err(of_cluster)?;
     if raw.default_image.as_ref().is_some_and(|image| !is_named(image)) {
         return Err(wrong("has an empty `default_image`".to_owned())
             .hint("name an image, or take the key out: then every action names its own"));
@@ -93,7 +123,8 @@ fn cluster(text: &str, mut raw: RawCluster) -> Result<ClusterConfig, Failure> {
     let object_store = raw.object_store.map(object_store::options).transpose();
     Ok(ClusterConfig {
         object_store: object_store.map_err(of_cluster)?,
-        kubeconfig: raw.kubeconfig,
+        access: raw.kubeconfig.map_or(Access::Surroundings, Access::File),
+        origin: Origin::File,
         context: raw.context,
         default_image: raw.default_image,
         pool: raw
@@ -122,6 +153,7 @@ fn cluster(text: &str, mut raw: RawCluster) -> Result<ClusterConfig, Failure> {
             },
             agent_image: pinned(&agent_image, env!("CARGO_PKG_VERSION")),
             pull_secrets: raw.pull_secrets,
+            pull_config: None,
             mirrors: raw.mirrors.into_iter().map(mirror).collect(),
             env: raw.env,
             pod_allow: raw.pod_allow,
@@ -130,6 +162,22 @@ fn cluster(text: &str, mut raw: RawCluster) -> Result<ClusterConfig, Failure> {
             making,
             patience: Patience::default(),
         },
+    })
+}
+
+/// An empty one is what a template leaves whose variable is not set.
+fn is_named(image: &str) -> bool {
+    !image.trim().is_empty()
+}
+
+fn agent_image(own: Option<String>, of_all: Option<&str>) -> Result<String, Failure> {
+    let own = own.filter(|image| is_named(image));
+    let of_all = of_all.filter(|image| is_named(image));
+    let image = own.or_else(|| of_all.map(str::to_owned));
+    image.ok_or_else(|| {
+        Failure::usage("has no `agent_image`").hint(
+            "push one with `scripts/agent-image`, and name it here, or for all clusters in the configuration file",
+        )
     })
 }
 

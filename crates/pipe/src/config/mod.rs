@@ -5,6 +5,7 @@
 mod clusters;
 mod database;
 mod kept;
+mod lending;
 mod object_store;
 mod oidc;
 mod overlay;
@@ -31,9 +32,10 @@ use serde::Deserialize;
 
 use self::raw::{Raw, RawCaches, RawProject, RawSecret, RawTier, RawTls};
 pub(crate) use self::{
-    clusters::ClusterConfig,
+    clusters::{Access, ClusterConfig, Origin},
     database::{Database, postgres},
-    kept::Values,
+    kept::{Values, docker_config, reason},
+    lending::{GitLogin, Lending, Loan, RegistryLogin},
 };
 use crate::{
     failure::{Failure, OrFail},
@@ -77,6 +79,10 @@ pub(crate) struct Config {
     pub(crate) retention_of: Option<BTreeMap<Name, Retention>>,
     /// The folder of documents that are applied at start.
     pub(crate) kinds: Option<PathBuf>,
+    /// The image with the supervisor, for clusters that name none.
+    pub(crate) agent_image: Option<String>,
+    /// What actions may borrow.
+    pub(crate) lending: Lending,
     /// The clusters.
     pub(crate) clusters: Vec<ClusterConfig>,
     /// The projects.
@@ -224,7 +230,7 @@ impl Raw {
         let artifacts_url = self.artifacts_url.as_deref();
         let exposure = exposure(self.url.as_deref(), self.behind_proxy, self.tls)?;
         let artifact_host = artifact_host(artifacts_url, &exposure)?;
-        let clusters = clusters::clusters(self.clusters)?;
+        let clusters = clusters::clusters(self.clusters, self.agent_image.as_deref())?;
         let projects = projects(self.projects, &clusters)?;
         clusters::check_namespaces(&clusters, &projects)?;
         Ok(Config {
@@ -245,6 +251,8 @@ impl Raw {
             retention: retention::retention(&self.retention)?,
             retention_of: Some(BTreeMap::new()),
             kinds: self.kinds.map(absolute).transpose()?,
+            agent_image: self.agent_image,
+            lending: Lending::default(),
             projects,
             clusters,
         })

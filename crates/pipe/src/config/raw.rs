@@ -24,6 +24,7 @@ pub(super) struct Raw {
     pub(super) data_dir: Option<PathBuf>,
     pub(super) master_key_file: Option<PathBuf>,
     pub(super) kinds: Option<PathBuf>,
+    pub(super) agent_image: Option<String>,
     pub(super) database: Option<String>,
     pub(super) database_password_file: Option<PathBuf>,
     pub(super) local: RawLocal,

@@ -210,6 +210,8 @@ fn config(options: &Demo, root: &Path, bare: &Path, secret: &str) -> Result<Conf
         retention_of: Some(BTreeMap::new()),
         caches: CacheQuota::default(),
         kinds: None,
+        agent_image: None,
+        lending: Default::default(),
         clusters: Vec::new(),
         projects: vec![ProjectConfig {
             place: PlaceConfig::Local,

@@ -210,6 +210,7 @@ impl PodFlags {
             },
             agent_image: pinned(&agent_image, env!("CARGO_PKG_VERSION")),
             pull_secrets: self.pull_secrets.clone(),
+            pull_config: None,
             mirrors: BTreeMap::new(),
             env: BTreeMap::new(),
             pod_allow: BTreeSet::new(),

@@ -34,6 +34,7 @@ impl Secrets {
                     reason: format!("there is no secret `{}`", secret.name),
                 })?;
                 Ok(SecretValue {
+                    pointer: None,
                     target: Some(secret.target.clone()),
                     value: value.clone(),
                 })

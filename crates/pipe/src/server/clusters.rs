@@ -1,6 +1,10 @@
 //! Connects to the clusters of a configuration, and sends each project's attempts where they belong.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use kube::{
     Config as KubeConfig,
@@ -8,21 +12,23 @@ use kube::{
 };
 use pipekeeper_backend::{
     Backend, LaunchError, Observation, Router,
-    pod::{FileLimits, PodBackend, PodOptions, StreamLimit},
+    pod::{FileLimits, PodBackend, PodHost, PodOptions, StreamLimit},
 };
 use pipekeeper_backend_kube::{ClusterOptions, KubeHost, NamespaceState};
 use pipekeeper_controller::Layout;
 use pipekeeper_model::{Name, plan::Feature};
+use pipekeeper_server::Unusable;
+use pipekeeper_spec::document::Kind;
 use tokio::sync::mpsc;
 
 use super::{objects::Stores, tokens};
 use crate::{
-    config::{ClusterConfig, Config, PlaceConfig, ProjectConfig},
+    config::{Access, ClusterConfig, Config, Origin, PlaceConfig, ProjectConfig, reason},
     failure::{Failure, OrFail},
 };
 
 /// What pods can do.
-pub(crate) const FEATURES: [Feature; 8] = [
+pub(crate) const FEATURES: [Feature; 9] = [
     Feature::Image,
     Feature::Secrets,
     Feature::Services,
@@ -31,25 +37,53 @@ pub(crate) const FEATURES: [Feature; 8] = [
     Feature::VolumeCache,
     Feature::SoleVolume,
     Feature::Pod,
+    Feature::Credentials,
 ];
 
+/// The clusters as hosts of pods, by name.
+pub(super) type Hosts = BTreeMap<Name, Arc<KubeHost>>;
+
+/// Connects to the clusters; what is wrong with one that a document describes is told, and hides nothing else.
+pub(super) async fn hosts(config: &Config) -> Result<(Hosts, Vec<Unusable>), Failure> {
+    let instance = tokens::instance(&config.data_dir)?;
+    let (mut hosts, mut unusable) = (Hosts::new(), Vec::new());
+    for cluster in &config.clusters {
+        let name = cluster.options.name.clone();
+        let host = match (host(config, cluster, instance.clone()).await, cluster.origin) {
+            (Ok(host), _) => host,
+            (Err(failure), Origin::File) => return Err(failure),
+            (Err(failure), Origin::Document) => {
+                let reason = reason(failure);
+                unusable.push(Unusable {
+                    kind: Kind::Cluster,
+                    name: name.clone(),
+                    reason: reason.clone(),
+                });
+                away(config, cluster, (instance.clone(), reason))
+            }
+        };
+        hosts.insert(name, Arc::new(host));
+    }
+    Ok((hosts, unusable))
+}
+
 /// Where every attempt of this server runs.
-pub(super) async fn router(
+pub(super) fn router(
     config: &Config,
     layout: &Layout,
-    local: Arc<dyn Backend>,
+    (local, hosts): (Arc<dyn Backend>, &Hosts),
     stores: &Stores,
     on_observation: &mpsc::UnboundedSender<Observation>,
-) -> Result<Router, Failure> {
+) -> Router {
     let mut router = Router::new();
     let local = router.add(None, local);
-    let instance = tokens::instance(&config.data_dir)?;
     let mut numbers = Vec::new();
     for cluster in &config.clusters {
-        let host = host(config, cluster, instance.clone()).await?;
         let name = cluster.options.name.clone();
+        let Some(host) = hosts.get(&name) else { continue };
+        let host: Arc<dyn PodHost> = Arc::clone(host) as Arc<dyn PodHost>;
         let backend = PodBackend::new(
-            Arc::new(host),
+            host,
             PodOptions {
                 root: config.data_dir.join("pods").join(name.as_str()),
                 artifacts: layout.artifacts(),
@@ -74,7 +108,7 @@ pub(super) async fn router(
             router.send(one.project.name.clone(), number);
         }
     }
-    Ok(router)
+    router
 }
 
 /// How large what pods leave may be. A cache that is larger than the quota would go at once.
@@ -87,6 +121,28 @@ fn limits(config: &Config) -> FileLimits {
 
 /// A cluster as a host of pods. Nothing is asked of it yet.
 async fn host(config: &Config, cluster: &ClusterConfig, instance: String) -> Result<KubeHost, Failure> {
+    let doing = format!("use the cluster `{}`", cluster.options.name);
+    let access = config_of(cluster).await?;
+    let (options, expected, possible) = own(config, cluster, instance);
+    let host = KubeHost::new(access, options, expected).or_usage(&doing)?;
+    host.may_use(possible);
+    Ok(host)
+}
+
+/// One that cannot be reached.
+fn away(config: &Config, cluster: &ClusterConfig, (instance, reason): (String, String)) -> KubeHost {
+    let (options, expected, possible) = own(config, cluster, instance);
+    let host = KubeHost::away(reason, options, expected);
+    host.may_use(possible);
+    host
+}
+
+/// A cluster as this server uses it, with the namespaces that are expected to hold pods of ours, and those that may.
+fn own(
+    config: &Config,
+    cluster: &ClusterConfig,
+    instance: String,
+) -> (ClusterOptions, BTreeSet<String>, BTreeSet<String>) {
     let options = ClusterOptions {
         instance,
         ..cluster.options.clone()
@@ -101,10 +157,7 @@ async fn host(config: &Config, cluster: &ClusterConfig, instance: String) -> Res
     };
     // Single actions of projects that run elsewhere may name this cluster.
     let (expected, possible) = (namespaces(here), namespaces(elsewhere));
-    let doing = format!("use the cluster `{}`", cluster.options.name);
-    let host = KubeHost::new(config_of(cluster).await?, options, expected).or_usage(&doing)?;
-    host.may_use(possible);
-    Ok(host)
+    (options, expected, possible)
 }
 
 /// How each namespace stands that this cluster is to have.
@@ -126,7 +179,27 @@ fn number_of(numbers: &[(Name, usize)], name: &Name) -> Option<usize> {
 async fn config_of(cluster: &ClusterConfig) -> Result<KubeConfig, Failure> {
     let name = &cluster.options.name;
     let doing = format!("read how the cluster `{name}` is reached");
-    kube_config(cluster.kubeconfig.as_deref(), cluster.context.clone(), &doing).await
+    let context = cluster.context.clone();
+    match &cluster.access {
+        Access::Surroundings => kube_config(None, context, &doing).await,
+        Access::File(file) => kube_config(Some(file), context, &doing).await,
+        Access::Kubeconfig(given) => of_kubeconfig(given.as_ref().clone(), context, &doing).await,
+        Access::Away(reason) => Err(Failure::usage(reason.clone())),
+    }
+}
+
+async fn of_kubeconfig(
+    file: Kubeconfig,
+    context: Option<String>,
+    doing: &str,
+) -> Result<KubeConfig, Failure> {
+    let choice = KubeConfigOptions {
+        context,
+        ..KubeConfigOptions::default()
+    };
+    KubeConfig::from_custom_kubeconfig(file, &choice)
+        .await
+        .or_usage(doing)
 }
 
 /// How a cluster is reached: by a kubeconfig, or by what the surroundings offer.
@@ -142,9 +215,7 @@ pub(crate) async fn kube_config(
     match file {
         Some(path) => {
             let file = Kubeconfig::read_from(path).or_usage(doing)?;
-            KubeConfig::from_custom_kubeconfig(file, &choice)
-                .await
-                .or_usage(doing)
+            of_kubeconfig(file, choice.context, doing).await
         }
         None if choice.context.is_some() => KubeConfig::from_kubeconfig(&choice).await.or_usage(doing),
         None => KubeConfig::infer().await.or_usage(doing),

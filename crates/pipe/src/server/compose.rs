@@ -29,9 +29,11 @@ use tokio::{
 };
 
 use super::{
-    address, clusters,
+    address,
+    clusters::{self, Hosts},
     composing::{Composing, Kept},
     database::{self, Opened},
+    lender::ServerLender,
     objects,
     secrets::FileSecrets,
     terms::ServerTerms,
@@ -100,23 +102,21 @@ pub(crate) async fn start(
     } = Documents::read(config, &registry).await?;
     let config = &composing.compose(&kept);
     let left_out = composing.left_out(config);
-    let source: Arc<dyn Source> =
-        Arc::new(GitSource::open(&config.data_dir.join("git")).or_usage("use git")?);
     let admin = tokens::admin(&config.data_dir)?;
     let used = config.projects.iter().map(|one| &one.project.name);
     let known = used.chain(left_out.iter().map(|one| &one.name));
     let hook_tokens = tokens::hooks(&config.data_dir, known)?;
     let layout = Layout::new(&config.data_dir);
     let trees = Arc::new(SentTrees::open(&config.data_dir.join("trees"), &config.projects)?);
+    let (hosts, unreached) = clusters::hosts(config).await?;
+    composing.note(unreached);
     let sources = Sources {
-        source,
+        source: Arc::new(GitSource::open(&config.data_dir.join("git")).or_usage("use git")?),
         trees: trees.source(),
-        secrets: Arc::new(FileSecrets::new(
-            &config.projects,
-            Arc::clone(&vault) as Arc<dyn SecretSource>,
-        )),
+        secrets: Arc::new(FileSecrets::new(&config.projects, vault.clone())),
+        hosts,
     };
-    let (controller, handle) = controller(config, &opened, sources, &layout).await?;
+    let (controller, handle) = controller(config, &opened, sources, &layout)?;
     let first_link = first_link(registry.as_ref(), SystemClock.now())
         .await
         .or_fail("make the link for the first admin")?;
@@ -194,9 +194,10 @@ struct Sources {
     source: Arc<dyn Source>,
     trees: Arc<dyn Source>,
     secrets: Arc<dyn SecretSource>,
+    hosts: Hosts,
 }
 
-async fn controller(
+fn controller(
     config: &Config,
     opened: &Opened,
     sources: Sources,
@@ -206,6 +207,7 @@ async fn controller(
         source,
         trees,
         secrets,
+        hosts,
     } = sources;
     let (on_observation, observations) = mpsc::unbounded_channel();
     let local = LocalBackend::new(LocalOptions {
@@ -217,7 +219,14 @@ async fn controller(
         on_observation: on_observation.clone(),
     });
     let stores = objects::open(config)?;
-    let backend = clusters::router(config, layout, Arc::new(local), &stores, &on_observation).await?;
+    let backend = clusters::router(
+        config,
+        layout,
+        (Arc::new(local), &hosts),
+        &stores,
+        &on_observation,
+    );
+    let lender = Arc::new(ServerLender::new(config.lending.clone(), hosts));
     let projects = Arc::new(Projects::new(
         config.projects.iter().map(|one| one.project.clone()),
     ));
@@ -234,7 +243,7 @@ async fn controller(
         sharing: opened.lease.as_ref().map(sharing),
         backend: Arc::new(backend),
         observations,
-        supplies: Arc::new(GitSupplies::new(projects, source, trees, secrets)),
+        supplies: Arc::new(GitSupplies::new(projects, (source, trees), (secrets, lender))),
         intake: Some(Arc::new(intake)),
         people: Arc::new(RegisteredPeople::new(Arc::clone(&opened.registry))),
         clock: Arc::new(SystemClock),

@@ -105,9 +105,10 @@ impl Composing {
     /// The configuration with what is kept, which it notes as far as it cannot be used.
     pub(super) fn compose(&self, kept: &Kept) -> Config {
         let mut config = self.config.clone();
-        let (projects, mut unusable) = self.config.kept(&kept.documents, kept);
+        let mut made = self.config.kept(&kept.documents, kept);
+        let mut unusable = std::mem::take(&mut made.unusable);
         unusable.extend(kept.unreadable.iter().cloned());
-        for one in &projects {
+        for one in &made.projects {
             if let Err(reason) = &one.secret {
                 unusable.push(Unusable {
                     kind: Kind::Project,
@@ -116,16 +117,28 @@ impl Composing {
                 });
             }
         }
-        config.projects.extend(projects);
+        config.extend(made);
         // Also of those that cannot be used now.
         let of_projects = kept.documents.iter();
         let of_projects = of_projects.filter_map(|one| retention(&self.config, one));
         config.retention_of = kept.unreadable.is_empty().then(|| of_projects.collect());
-        for Unusable { kind, name, reason } in &unusable {
-            tracing::warn!("{kind}/{name} cannot be used as it is: {reason}");
-        }
-        *self.unusable.lock().unwrap_or_else(PoisonError::into_inner) = unusable;
+        self.note(unusable);
         config
+    }
+
+    /// Tells what cannot be used.
+    pub(super) fn note(&self, unusable: Vec<Unusable>) {
+        let mut all = self.unusable.lock().unwrap_or_else(PoisonError::into_inner);
+        for one in unusable {
+            let is_same = |other: &Unusable| {
+                (other.kind, &other.name) == (one.kind, &one.name) && other.reason.contains(&one.reason)
+            };
+            if !all.iter().any(is_same) {
+                let Unusable { kind, name, reason } = &one;
+                tracing::warn!("{kind}/{name} cannot be used as it is: {reason}");
+                all.push(one);
+            }
+        }
     }
 
     /// The projects that are known and cannot be used at all, with the reason.
@@ -224,7 +237,7 @@ impl Kept {
 
     pub(super) async fn read(registry: &dyn Registry, vault: &Vault) -> Result<Self, StoreError> {
         let (mut documents, mut unreadable) = (Vec::new(), Vec::new());
-        for kind in [Kind::Forge, Kind::Project] {
+        for kind in [Kind::Forge, Kind::Project, Kind::Cluster, Kind::Registry] {
             let records = registry
                 .records(RecordKind::Document, Some(kind.as_str()))
                 .await?;
@@ -235,7 +248,7 @@ impl Kept {
                 }
             }
         }
-        let named: BTreeSet<Name> = documents.iter().filter_map(secret_of).cloned().collect();
+        let named: BTreeSet<Name> = documents.iter().flat_map(secrets_of).cloned().collect();
         let mut secrets = BTreeMap::new();
         for name in named {
             let value = vault.own(&name).await;
@@ -249,22 +262,26 @@ impl Kept {
     }
 }
 
-fn secret_of(document: &Document) -> Option<&Name> {
-    let source = match &document.body {
-        Body::Project(project) => project.hook_secret.as_ref(),
-        Body::Forge(forge) => forge.token.as_ref(),
+/// The Secrets that the server itself uses for it.
+fn secrets_of(document: &Document) -> impl Iterator<Item = &Name> {
+    let sources = match &document.body {
+        Body::Project(project) => [project.hook_secret.as_ref(), None],
+        Body::Forge(forge) => [forge.token.as_ref(), None],
+        Body::Registry(registry) => [registry.credentials.as_ref(), None],
+        Body::Cluster(cluster) => {
+            let store = cluster.object_store.as_ref();
+            [cluster.kubeconfig.as_ref(), store.map(|store| &store.secret_key)]
+        }
         Body::Environment(_)
-        | Body::Cluster(_)
-        | Body::Registry(_)
         | Body::RoleBinding(_)
         | Body::Secret(_)
         | Body::Notification(_)
-        | Body::App(_) => None,
+        | Body::App(_) => [None, None],
     };
-    match source? {
+    sources.into_iter().flatten().filter_map(|source| match source {
         ValueSource::Secret(name) => Some(name),
         ValueSource::File(_) => None,
-    }
+    })
 }
 
 impl Values for Kept {
@@ -304,7 +321,7 @@ impl Composer for Composing {
     }
 
     fn judge(&self, documents: &[Document]) -> Vec<Unusable> {
-        self.config.kept(documents, &AnyValue).1
+        self.config.kept(documents, &AnyValue).unusable
     }
 
     fn unusable(&self) -> Vec<Unusable> {

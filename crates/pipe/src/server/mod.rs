@@ -5,6 +5,7 @@ mod clusters;
 mod compose;
 mod composing;
 pub(crate) mod database;
+mod lender;
 mod objects;
 mod secrets;
 mod terms;

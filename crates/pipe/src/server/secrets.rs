@@ -44,6 +44,7 @@ impl SecretSource for FileSecrets {
             let files = self.files.get(asking.project);
             match files.and_then(|all| all.get(&secret.name)) {
                 Some(file) => values.push(SecretValue {
+                    pointer: None,
                     target: Some(secret.target.clone()),
                     value: read(file, asking.tier, &secret.name).await?,
                 }),
@@ -101,6 +102,7 @@ mod tests {
             wanted: &[Secret],
         ) -> Result<Vec<SecretValue>, LaunchError> {
             let value = |secret: &Secret| SecretValue {
+                pointer: None,
                 target: Some(secret.target.clone()),
                 value: "elsewhere".to_owned(),
             };
@@ -138,6 +140,7 @@ mod tests {
                 tier,
                 event: EventKind::Push,
                 environment: None,
+                namespace: None,
                 images: Vec::new(),
             };
             let found = secrets.values(&asking, &wanted).await;

@@ -17,6 +17,7 @@ mod examples;
 mod from_run;
 mod kept;
 mod leftovers;
+mod lent;
 mod local;
 mod locks;
 mod misc;

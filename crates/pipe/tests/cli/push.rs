@@ -88,7 +88,7 @@ fn namespace(name: &str) -> Namespace {
 }
 
 /// An image that no node has, of the registry that wants a password.
-fn private_image(unique: &str) -> String {
+pub(crate) fn private_image(unique: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let bin = folder.path().join("bin");
     fs::create_dir(&bin).unwrap();

@@ -165,11 +165,8 @@ fn refused(document: &Document, origin: Origin, elsewhere: &BTreeMap<(Kind, Name
     let mut found = Vec::new();
     match document.kind() {
         Kind::App => found.push(wrong("", "this server does not sync Apps yet".to_owned())),
-        Kind::Cluster => {
-            let message = "this server reads Clusters from its configuration file";
-            found.push(wrong("", message.to_owned()));
-        }
-        Kind::Project
+        Kind::Cluster
+        | Kind::Project
         | Kind::Environment
         | Kind::Forge
         | Kind::Registry

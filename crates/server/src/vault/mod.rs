@@ -22,6 +22,7 @@ use thiserror::Error;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
+pub use self::release::unlent;
 use self::{
     envelope::{Label, SealError, Sealed},
     keys::{KeyError, KeyFile, Ring},

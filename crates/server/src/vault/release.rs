@@ -1,10 +1,12 @@
 //! Who gets a secret: the one rule over its bindings, and what is handed to attempts.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use pipekeeper_backend::{LaunchError, SecretValue, Tier};
 use pipekeeper_controller::{SecretAsking, SecretSource};
-use pipekeeper_model::{Name, plan::Secret as Wanted};
-use pipekeeper_spec::document::{Secret, SecretTier};
+use pipekeeper_model::{Name, Patterns, plan::Secret as Wanted};
+use pipekeeper_spec::document::{Lend, Secret, SecretTier};
 use pipekeeper_store::{RecordKind, StoreError};
 use zeroize::Zeroizing;
 
@@ -50,6 +52,27 @@ pub(super) fn refusal(secret: &Secret, asking: &SecretAsking<'_>) -> Option<Stri
             "is bound to image {all}; a step of this action names no image"
         )),
     })
+}
+
+/// Why a right is not lent to an action; none if it is.
+pub fn unlent(lend: Option<&Lend>, asking: &SecretAsking<'_>) -> Option<String> {
+    let Some(lend) = lend else {
+        return Some("is lent to nobody".to_owned());
+    };
+    if !lend.all_projects && !lend.projects.contains(asking.project) {
+        return Some(format!("is not lent to the project `{}`", asking.project));
+    }
+    let bound = Secret {
+        file: None,
+        known_as: None,
+        projects: lend.projects.clone(),
+        all_projects: lend.all_projects,
+        environments: lend.environments.clone(),
+        events: BTreeSet::new(),
+        tiers: lend.tiers.clone(),
+        images: Patterns::default(),
+    };
+    refusal(&bound, asking)
 }
 
 /// Patterns are over a whole image or over what stands before its tag and digest. What is known only later is none of them.
@@ -170,6 +193,7 @@ impl SecretSource for Vault {
         let mut values = Vec::with_capacity(wanted.len());
         for secret in wanted {
             values.push(SecretValue {
+                pointer: None,
                 target: Some(secret.target.clone()),
                 value: self.value(asking, &secret.name).await?,
             });
@@ -227,6 +251,7 @@ mod tests {
             tier: Tier::Protected,
             event: EventKind::Push,
             environment: None,
+            namespace: None,
             images: vec![Some(image)],
         }
     }

@@ -186,6 +186,7 @@ impl Site {
             tier: Tier::Protected,
             event: EventKind::Push,
             environment: environment.as_ref(),
+            namespace: None,
             images: Vec::new(),
         };
         let wanted = [Wanted {

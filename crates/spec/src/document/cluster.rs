@@ -6,7 +6,7 @@ use pipekeeper_model::{Millis, Name, plan::PodField};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ValueSource,
+    Lend, ValueSource,
     fault::{Doubt, Reference},
     parts::{is_default, length},
 };
@@ -69,6 +69,9 @@ pub struct Cluster {
     /// Where archive caches of its pods are; none means with the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object_store: Option<ClusterObjectStore>,
+    /// Whose actions may borrow rights in their own namespaces; none means nobody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lend: Option<Lend>,
 }
 
 /// Where pods are, by tier; `${{ project }}` stands for the project's name.
@@ -235,6 +238,7 @@ impl Cluster {
         let key = self.object_store.as_ref().map(|store| &store.secret_key);
         let mut found = ValueSource::references(self.kubeconfig.as_ref(), &["kubeconfig"]);
         found.extend(ValueSource::references(key, &["object_store", "secret_key"]));
+        found.extend(Lend::references(self.lend.as_ref()));
         found
     }
 
@@ -242,6 +246,7 @@ impl Cluster {
         let mut found = self.doubts_of_namespaces();
         found.extend(self.volumes.iter().flat_map(|(name, volume)| volume.doubts(name)));
         found.extend(self.doubt_nested());
+        found.extend(Lend::doubts(self.lend.as_ref(), None));
         let longest = Millis::hours(12);
         if self.hold.as_ref().is_some_and(|hold| hold.failed > longest) {
             found.push(Doubt::new(

@@ -1,5 +1,6 @@
 //! The keys of `kind: Cluster`.
 
+use super::lend::LEND;
 use super::parts::{ABSOLUTE, CA, LENGTH, NAMES, URL, VALUE, VARIABLES};
 use crate::grammar::{ACTS, FREE, Fixed, NAME, Object, RESOURCES, Shape, Text, key, word};
 
@@ -114,6 +115,7 @@ pub(super) static KEYS: Object = Object {
             Shape::Object(&OBJECT_STORE),
             "An S3-compatible store for archive caches; without it, they are with the server.",
         ),
+        LEND,
     ],
 };
 

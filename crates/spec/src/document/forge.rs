@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ValueSource,
+    Lend, ValueSource,
     fault::{Doubt, Reference},
+    lend::LEND,
     parts::{CA, INSECURE, URL, VALUE, doubt_plain, is_default},
 };
 use crate::grammar::{ACTS, Object, Shape, TEXTS, key, word};
@@ -33,6 +34,9 @@ pub struct Forge {
     /// Which of its repositories become projects by themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discover: Option<Discover>,
+    /// Whose actions may borrow its token; none means nobody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lend: Option<Lend>,
 }
 
 /// Which program a forge is.
@@ -79,13 +83,16 @@ impl ForgeType {
 
 impl Forge {
     pub(super) fn references(&self) -> Vec<Reference> {
-        ValueSource::references(self.token.as_ref(), &["token"])
+        let mut found = ValueSource::references(self.token.as_ref(), &["token"]);
+        found.extend(Lend::references(self.lend.as_ref()));
+        found
     }
 
     pub(super) fn doubts(&self) -> Vec<Doubt> {
-        doubt_plain(self.url.as_deref(), self.insecure)
-            .into_iter()
-            .collect()
+        let plain = doubt_plain(self.url.as_deref(), self.insecure);
+        let missing = self.token.is_none().then_some("token");
+        let lent = Lend::doubts(self.lend.as_ref(), missing);
+        plain.into_iter().chain(lent).collect()
     }
 }
 
@@ -114,6 +121,7 @@ pub(super) static KEYS: Object = Object {
             Shape::Object(&DISCOVER),
             "Which of its repositories become Projects by themselves; default none.",
         ),
+        LEND,
     ],
 };
 

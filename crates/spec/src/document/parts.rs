@@ -89,6 +89,24 @@ pub(super) fn doubt_plain(url: Option<&str>, insecure: bool) -> Option<Doubt> {
     ))
 }
 
+/// A template with its placeholders of this name filled: `${{ NAME }}`, with spaces or without.
+pub fn filled(template: &str, name: &str, value: &str) -> String {
+    let (mut text, mut rest) = (String::new(), template);
+    while let Some((before, inner, after)) = rest.split_once("${{").and_then(|(before, after)| {
+        let (inner, after) = after.split_once("}}")?;
+        Some((before, inner, after))
+    }) {
+        text.push_str(before);
+        if inner.trim() == name {
+            text.push_str(value);
+        } else {
+            text.extend(["${{", inner, "}}"]);
+        }
+        rest = after;
+    }
+    text + rest
+}
+
 /// Names as a set: their order means nothing.
 pub(super) type Names = BTreeSet<Name>;
 

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ValueSource,
+    Lend, ValueSource,
     fault::{Doubt, Reference},
+    lend::LEND,
     parts::{CA, INSECURE, URL, VALUE, doubt_plain, is_default},
 };
 use crate::{
@@ -32,6 +33,9 @@ pub struct Registry {
     /// Where the server makes pull secrets of them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub pull_secrets: BTreeSet<PullSecret>,
+    /// Whose actions may borrow these credentials; none means nobody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lend: Option<Lend>,
 }
 
 /// Where pull secrets are made.
@@ -46,7 +50,9 @@ pub enum PullSecret {
 
 impl Registry {
     pub(super) fn references(&self) -> Vec<Reference> {
-        ValueSource::references(self.credentials.as_ref(), &["credentials"])
+        let mut found = ValueSource::references(self.credentials.as_ref(), &["credentials"]);
+        found.extend(Lend::references(self.lend.as_ref()));
+        found
     }
 
     pub(super) fn doubts(&self) -> Vec<Doubt> {
@@ -59,7 +65,9 @@ impl Registry {
             )
         });
         let plain = doubt_plain(Some(&self.url), self.insecure);
-        unknown.into_iter().chain(plain).collect()
+        let missing = self.credentials.is_none().then_some("credentials");
+        let lent = Lend::doubts(self.lend.as_ref(), missing);
+        unknown.into_iter().chain(plain).chain(lent).collect()
     }
 }
 
@@ -82,5 +90,6 @@ pub(super) static KEYS: Object = Object {
             Shape::List(&Shape::Words(&[word("build"), word("targets")])),
             "Where the server makes pull secrets of them: in the namespaces of actions, of Environments; default nowhere.",
         ),
+        LEND,
     ],
 };

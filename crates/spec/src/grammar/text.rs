@@ -4,7 +4,7 @@ use std::str::FromStr as _;
 
 use croner::Cron;
 use jiff::tz::TimeZoneDatabase;
-use pipekeeper_model::{Bytes, Millis, Name};
+use pipekeeper_model::{Bytes, Millis, Name, plan::Credential};
 
 use super::fixed::Fixed;
 use crate::{codes, diagnostic::Code, suggest::did_you_mean};
@@ -303,17 +303,9 @@ fn check_label(text: &str) -> Result<(), Misfit> {
 }
 
 fn check_credential(text: &str) -> Result<(), Misfit> {
-    let fits = text == "git"
-        || text.split_once(':').is_some_and(|(kind, name)| {
-            matches!(kind, "registry" | "cluster") && name.parse::<Name>().is_ok()
-        });
-    if fits {
-        Ok(())
-    } else {
-        Err(misfit(
-            codes::BAD_CREDENTIAL,
-            format!("borrow `{text}`: there are `git`, `registry:NAME` and `cluster:NAME`"),
-        ))
+    match text.parse::<Credential>() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(misfit(codes::BAD_CREDENTIAL, error.to_string())),
     }
 }
 

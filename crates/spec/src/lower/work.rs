@@ -122,7 +122,10 @@ fn work(
             .unwrap_or_default(),
         environment: None,
         cluster: None,
-        credentials: texts(node.get("credentials")),
+        credentials: texts(node.get("credentials"))
+            .iter()
+            .filter_map(|text| text.parse().ok())
+            .collect(),
         log_limit: text(node, "log_limit")
             .and_then(|text| text.parse().ok())
             .map_or(defaults::LOG_LIMIT, |Bytes(limit)| limit),

@@ -124,6 +124,7 @@ impl Supplies for SimSupplies {
     async fn secrets(&self, _request: &RunRequest, _work: &Work) -> Result<Vec<SecretValue>, LaunchError> {
         self.call().await?;
         Ok(vec![SecretValue {
+            pointer: None,
             target: None,
             value: CANARY.to_owned(),
         }])
