@@ -9,14 +9,10 @@ use futures_util::future::BoxFuture;
 use pipekeeper_backend::{
     Backend, DebugOrder, EnterOrder, Entered, LaunchError, SecretValue, Terminal, Ticket, Told,
 };
-use pipekeeper_engine::{CancelReason, Effect, Event, Input, Run, RunRequest, Signature, Standing};
-use pipekeeper_model::{
-    Actor, AttemptId, Holder, Name, RunId, Timestamp,
-    plan::{Body, OnNew},
-};
+use pipekeeper_engine::{Effect, Event, Run, RunRequest, Signature, Standing};
+use pipekeeper_model::{Actor, AttemptId, Holder, Name, RunId, Timestamp, plan::Body};
 use pipekeeper_store::{
-    Claimed, Commit, CommitError, Delivery, DeliveryId, Epoch, RunFilter, RunSummary, Store, StoreError,
-    StoredEffect, StoredRun,
+    Claimed, Commit, CommitError, Delivery, DeliveryId, Epoch, Store, StoreError, StoredEffect, StoredRun,
 };
 
 use tokio::sync::{mpsc, oneshot};
@@ -328,111 +324,6 @@ impl Tools {
             }
             Done::Quiet
         })
-    }
-
-    /// Supersedes older runs of this run's group or at this run's gate, or asks whether its turn has come.
-    pub(crate) fn group(&self, lane: LaneKey, effect: Effect, request: Arc<RunRequest>) -> Job {
-        let tools = self.clone();
-        Box::pin(async move {
-            let result = match &effect {
-                Effect::SupersedeOlder { run } => tools.supersede_older(*run, &request).await,
-                Effect::SupersedeAtGate { run, gate } => tools.supersede_at_gate(*run, gate, &request).await,
-                Effect::AwaitTurn { run } => tools.await_turn(*run, &request).await,
-                Effect::FindEarlier { .. }
-                | Effect::RememberSuccess { .. }
-                | Effect::LaunchAttempt { .. }
-                | Effect::StopAttempt { .. }
-                | Effect::AwaitLocks { .. }
-                | Effect::Notify { .. } => Ok(Performed::Done),
-            };
-            let result = result.unwrap_or_else(|error| Performed::Transient {
-                reason: error.to_string(),
-            });
-            Done::Performed { lane, effect, result }
-        })
-    }
-
-    async fn supersede_older(&self, run: RunId, request: &RunRequest) -> Result<Performed, SubmitError> {
-        let Some(group) = &request.group else {
-            return Ok(Performed::Done);
-        };
-        for older in self.older(run, Some(group.key.clone()), None).await? {
-            let is_in_the_way = match group.on_new {
-                OnNew::CancelRunning => true,
-                OnNew::CancelWaiting => older.phase == "pending",
-                OnNew::Queue => false,
-            };
-            if is_in_the_way {
-                self.cancel(older.id, CancelReason::Superseded { by: run })
-                    .await?;
-            }
-        }
-        Ok(Performed::Done)
-    }
-
-    async fn supersede_at_gate(
-        &self,
-        run: RunId,
-        gate: &str,
-        request: &RunRequest,
-    ) -> Result<Performed, SubmitError> {
-        for older in self.older(run, None, Some(request)).await? {
-            if older.needs_person {
-                let reason = CancelReason::SupersededAtGate {
-                    by: run,
-                    gate: gate.to_owned(),
-                };
-                self.cancel(older.id, reason).await?;
-            }
-        }
-        Ok(Performed::Done)
-    }
-
-    async fn await_turn(&self, run: RunId, request: &RunRequest) -> Result<Performed, SubmitError> {
-        let group = request.group.as_ref().map(|group| group.key.clone());
-        if group.is_some() && !self.older(run, group, None).await?.is_empty() {
-            return Ok(Performed::Blocked);
-        }
-        match self.handle.submit(run, Actor::System, Input::TurnGiven).await {
-            Ok(()) | Err(SubmitError::Rejected(_)) => Ok(Performed::Done),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Active runs older than this one, of a group, or of the same pipeline and ref.
-    async fn older(
-        &self,
-        run: RunId,
-        group: Option<String>,
-        like: Option<&RunRequest>,
-    ) -> Result<Vec<RunSummary>, SubmitError> {
-        let filter = RunFilter {
-            projects: like.map(|request| BTreeSet::from([request.project.clone()])),
-            pipeline: like.map(|request| request.plan.pipeline.clone()),
-            active: true,
-            group,
-            before: Some(run),
-            ..RunFilter::default()
-        };
-        let runs = self.store.runs(&filter, u32::MAX).await.map_err(unavailable)?;
-        let same_ref = |older: &RunSummary| {
-            like.is_none_or(|request| older.git_ref == request.context.event.revision.git_ref)
-        };
-        Ok(runs.into_iter().filter(same_ref).collect())
-    }
-
-    async fn cancel(&self, run: RunId, reason: CancelReason) -> Result<(), SubmitError> {
-        match self
-            .handle
-            .submit(run, Actor::System, Input::CancelRequested(reason))
-            .await
-        {
-            Ok(())
-            | Err(SubmitError::Rejected(_) | SubmitError::Quarantined { .. } | SubmitError::NoSuchRun(_)) => {
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
     }
 }
 

@@ -9,6 +9,7 @@ mod debug;
 mod deliveries;
 mod duty;
 mod effects;
+mod groups;
 mod handle;
 mod held;
 mod intake;

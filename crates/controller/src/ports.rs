@@ -14,7 +14,7 @@ use pipekeeper_engine::{
     Claim, ClaimId, Decision, Earlier, Envelope, Input, Rejection, Run, RunRequest, Signature, Standing,
 };
 use pipekeeper_model::{
-    Actor, Digest, EventKind, Name, Sha, Timestamp,
+    Actor, Digest, EventKind, GitRef, Name, Sha, Timestamp,
     plan::{Credential, Secret, Work},
 };
 use pipekeeper_spec::document::Environment;
@@ -173,6 +173,11 @@ pub trait Supplies: Send + Sync {
 
     /// The values of the secrets that an action of this run wants, and what else to mask.
     async fn secrets(&self, request: &RunRequest, work: &Work) -> Result<Vec<SecretValue>, LaunchError>;
+
+    /// Whether the runs of a ref are trusted more than others of its project. Where nothing is protected, all are alike.
+    fn is_protected(&self, _project: &Name, _git_ref: Option<&GitRef>) -> bool {
+        true
+    }
 
     /// The trust tiers of the run's archive caches.
     fn cache_tiers(&self, request: &RunRequest) -> CacheTiers;

@@ -2,21 +2,22 @@
 //!
 //! [`evolve`] folds into a [`Run`]; `decide` folds into its draft the same way, so both always agree.
 
+mod body;
+mod gates;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use pipekeeper_model::{NodeId, Outcome, OutputValue, RunId, plan::Section};
+use pipekeeper_model::{NodeId, Outcome, RunId};
 use thiserror::Error;
 
 use crate::{
     AdoptedNode, Event, Fact, HoldState, Next, Run, RunPhase, RunRequest,
     hold::Holds,
     run::{Again, Body, FinallyPhase, Index, Tickets},
-    state::{
-        AdoptedFrom, Approval, ApprovalKind, AttemptPhase, Ended, LiveAttempt, NodeState, OpenGate, Tries,
-    },
+    state::{AdoptedFrom, AttemptPhase, Ended, LiveAttempt, NodeState, OpenGate, Tries},
 };
 
 /// Folds one event into a run.
@@ -174,9 +175,9 @@ pub(crate) fn fold(into: &mut impl Fold, event: &Event) {
             };
             into.set_state(*node, NodeState::Deciding(gate));
         }
-        Fact::GateApproved { node, needed, .. } => approve(into, *node, event, *needed),
-        Fact::GateBypassed { node, .. } => approve(into, *node, event, 1),
-        Fact::GateVoided { .. } => reopen(into, event),
+        Fact::GateApproved { node, needed, .. } => gates::approve(into, *node, event, *needed),
+        Fact::GateBypassed { node, .. } => gates::approve(into, *node, event, 1),
+        Fact::GateVoided { .. } => gates::reopen(into, event),
         Fact::AttemptScheduled { attempt, check_in_by } => {
             let tries = tries(into, attempt.node);
             let phase = AttemptPhase::Launching {
@@ -319,72 +320,6 @@ fn set_attempt_phase(into: &mut impl Fold, node: NodeId, phase: AttemptPhase) {
     }
 }
 
-fn approve(into: &mut impl Fold, node: NodeId, event: &Event, needed: u32) {
-    let given = if let Fact::GateApproved {
-        comment,
-        person,
-        params,
-        ..
-    } = &event.fact
-    {
-        Some((ApprovalKind::Ruled, comment, person, params))
-    } else if let Fact::GateBypassed {
-        comment,
-        person,
-        params,
-        ..
-    } = &event.fact
-    {
-        Some((ApprovalKind::Bypass, comment, person, params))
-    } else {
-        None
-    };
-    let Some((kind, comment, person, params)) = given else {
-        return;
-    };
-    if let Some(NodeState::Deciding(gate)) = into.state(node) {
-        let mut gate = gate.clone();
-        gate.approvals.push(Approval {
-            by: event.actor.clone(),
-            at: event.at,
-            comment: comment.clone(),
-            person: person.clone(),
-            kind,
-            params: params.clone(),
-        });
-        gate.needed = needed;
-        into.set_state(node, NodeState::Deciding(gate));
-    }
-}
-
-fn reopen(into: &mut impl Fold, event: &Event) {
-    let Fact::GateVoided {
-        node,
-        subject,
-        lost,
-        needed,
-        expires,
-    } = &event.fact
-    else {
-        return;
-    };
-    let Some(NodeState::Done(ended)) = into.state(*node) else {
-        return;
-    };
-    let is_lost = |given: &&Approval| given.person.as_ref().is_some_and(|person| lost.contains(person));
-    let kept = ended.decisions.iter().filter(|given| !is_lost(given));
-    let gate = OpenGate {
-        subject: subject.clone(),
-        since: event.at,
-        expires: *expires,
-        approvals: kept.cloned().collect(),
-        needed: *needed,
-        lost: lost.clone(),
-    };
-    into.set_state(*node, NodeState::Deciding(gate));
-    into.set_voided(*node);
-}
-
 fn finish_attempt(into: &mut impl Fold, event: &Event) {
     let Fact::AttemptFinished {
         attempt,
@@ -450,19 +385,10 @@ fn finish_node(into: &mut impl Fold, node: NodeId, outcome: Outcome, reason: Opt
         attempts,
         record: None,
         adopted: None,
-        values: values(&decisions),
+        values: gates::values(&decisions),
         decisions,
     };
     into.set_state(node, NodeState::Done(Box::new(ended)));
-}
-
-/// Those of the last decision: everybody who approves by the rule approves the same, and a bypass brings its own.
-fn values(decisions: &[Approval]) -> BTreeMap<String, OutputValue> {
-    let params = decisions.last().map(|given| given.params.iter());
-    let texts = params.into_iter().flatten();
-    texts
-        .map(|(name, value)| (name.to_string(), OutputValue::Text(value.to_string())))
-        .collect()
 }
 
 fn adopt(into: &mut impl Fold, node: NodeId, event: &Event) {
@@ -492,82 +418,4 @@ fn adopted(run: RunId, result: &AdoptedNode, attempts: u32, event: &Event) -> No
         decisions: Vec::new(),
         values: BTreeMap::new(),
     }))
-}
-
-impl Fold for Body {
-    fn request(&self) -> &Arc<RunRequest> {
-        &self.request
-    }
-
-    fn state(&self, node: NodeId) -> Option<&NodeState> {
-        self.nodes.get(node.index())
-    }
-
-    fn set_state(&mut self, node: NodeId, state: NodeState) {
-        let may_run = self.may_run(node);
-        let section = self
-            .request
-            .plan
-            .node(node)
-            .map_or(Section::Main, |node| node.section);
-        let Some(slot) = self.nodes.get_mut(node.index()) else {
-            return;
-        };
-        let (was_settled, is_settled) = (slot.is_settled(), state.is_settled());
-        self.index.leave(node, section, slot);
-        self.index.enter(node, section, &state);
-        self.index.look(node, &state, may_run);
-        *slot = state;
-        if is_settled != was_settled {
-            let dependents = Arc::clone(&self.index.dependents);
-            for dependent in dependents.get(node.index()).into_iter().flatten() {
-                if let Some(count) = self.index.unsettled_needs.get_mut(dependent.index()) {
-                    *count = if is_settled {
-                        count.saturating_sub(1)
-                    } else {
-                        count.saturating_add(1)
-                    };
-                }
-            }
-        }
-    }
-
-    fn set_phase(&mut self, phase: RunPhase) {
-        self.phase = phase;
-    }
-
-    fn set_halted(&mut self, by: NodeId) {
-        self.halted_by = Some(by);
-    }
-
-    fn set_finally(&mut self, phase: FinallyPhase) {
-        self.finally = phase;
-    }
-
-    fn set_ticketed(&mut self) {
-        self.tickets = Tickets::Some;
-    }
-
-    fn set_voided(&mut self, gate: NodeId) {
-        self.again.gates.insert(gate);
-    }
-
-    fn kept_tries(&self, node: NodeId) -> Tries {
-        self.again.tries_of(node)
-    }
-
-    fn keep_tries(&mut self, node: NodeId, tries: Tries) {
-        self.again.keep(node, tries);
-    }
-
-    fn set_hold(&mut self, hold: NodeId, state: Option<HoldState>) {
-        self.holds.set(hold, state);
-        let may_run = matches!(state, Some(HoldState::Held { .. }));
-        let parties = Arc::clone(&self.index.parties);
-        for member in parties.get(&hold).into_iter().flat_map(|party| &party.members) {
-            if let Some(state) = self.nodes.get(member.index()) {
-                self.index.look(*member, state, may_run);
-            }
-        }
-    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use pipekeeper_backend::{KeepWorkspace, LaunchError, Orphan, SecretValue, SourceInput, Tier};
 use pipekeeper_engine::{Origin, RunRequest};
-use pipekeeper_model::{Digest, Sha, plan::Work};
+use pipekeeper_model::{Digest, GitRef, Name, Sha, plan::Work};
 use pipekeeper_source::{Permanence, Repository, Source, SourceError};
 
 use super::{Patterns, Projects};
@@ -100,6 +100,11 @@ impl Supplies for GitSupplies {
         Ok(values)
     }
 
+    fn is_protected(&self, project: &Name, git_ref: Option<&GitRef>) -> bool {
+        let known = self.projects.get(project).zip(git_ref);
+        known.is_some_and(|(project, git_ref)| project.protects(git_ref))
+    }
+
     fn cache_tiers(&self, request: &RunRequest) -> CacheTiers {
         if let Origin::WorkingTree { .. } = request.origin {
             return CacheTiers {
@@ -108,12 +113,7 @@ impl Supplies for GitSupplies {
             };
         }
         let git_ref = request.context.event.revision.git_ref.as_ref();
-        let is_protected = self
-            .projects
-            .get(&request.project)
-            .zip(git_ref)
-            .is_some_and(|(project, git_ref)| project.protects(git_ref));
-        if is_protected {
+        if self.is_protected(&request.project, git_ref) {
             CacheTiers {
                 writes: Tier::Protected,
                 reads: vec![Tier::Protected],

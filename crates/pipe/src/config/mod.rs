@@ -4,42 +4,47 @@
 
 mod clusters;
 mod database;
+mod exposure;
 mod kept;
 mod lending;
 mod object_store;
 mod oidc;
 mod overlay;
+mod projects;
 mod raw;
 mod retention;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     env, fs,
     net::SocketAddr,
     num::NonZeroUsize,
     path::{Path, PathBuf},
 };
 
-use pipekeeper_backend::{Tier, usual_attempts};
-use pipekeeper_controller::{Patterns, Project, Retention, caches::CacheQuota};
-use pipekeeper_forge::HookSecret;
+use pipekeeper_backend::usual_attempts;
+use pipekeeper_controller::{Retention, caches::CacheQuota};
 use pipekeeper_model::{Bytes, Name};
-use pipekeeper_server::{Exposure, OidcOptions, TlsFiles};
-use pipekeeper_source::{PlainHttp, Repository, RepositoryUrl};
+use pipekeeper_server::{Exposure, OidcOptions};
 use serde::Deserialize;
 
-use self::raw::{Raw, RawCaches, RawProject, RawSecret, RawTier, RawTls};
 pub(crate) use self::{
     clusters::{Access, ClusterConfig, Origin},
     database::{Database, postgres},
     kept::{Values, docker_config, reason},
     lending::{GitLogin, Lending, Loan, RegistryLogin},
+    projects::{FileSecret, PlaceConfig, ProjectConfig},
+};
+use self::{
+    exposure::{artifact_host, exposure},
+    projects::projects,
+    raw::{Raw, RawCaches},
 };
 use crate::{
     failure::{Failure, OrFail},
-    folders, term,
+    folders,
 };
 
 /// Where the configuration is unless `--config` says otherwise.
@@ -107,37 +112,6 @@ pub(crate) enum LogFormat {
     Text,
     /// For programs.
     Json,
-}
-
-/// A project and the secret of its webhooks.
-#[derive(Clone, Debug)]
-pub(crate) struct ProjectConfig {
-    /// The project.
-    pub(crate) project: Project,
-    /// The secret of its webhooks, or why it cannot be had.
-    pub(crate) secret: Result<HookSecret, String>,
-    /// Where its actions run.
-    pub(crate) place: PlaceConfig,
-    /// The secrets of its actions.
-    pub(crate) secrets: BTreeMap<String, FileSecret>,
-}
-
-/// Where the actions of a project run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum PlaceConfig {
-    /// Processes of this machine.
-    Local,
-    /// Pods of this cluster.
-    Cluster(Name),
-}
-
-/// A secret in a file of the server's owner.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FileSecret {
-    /// The file; a line end after its last line is no part of the value.
-    pub(crate) file: PathBuf,
-    /// The tiers whose runs get it.
-    pub(crate) tiers: BTreeSet<Tier>,
 }
 
 /// What flags say.
@@ -283,240 +257,4 @@ fn size(key: &str, text: Option<&str>, default: Bytes) -> Result<Bytes, Failure>
             .parse()
             .map_err(|error| Failure::usage(format!("`{key}`: failed to {error}"))),
     }
-}
-
-fn projects(
-    all: BTreeMap<String, RawProject>,
-    clusters: &[ClusterConfig],
-) -> Result<Vec<ProjectConfig>, Failure> {
-    all.into_iter()
-        .map(|(name, raw)| project(&name, raw, clusters, Hook::Written))
-        .collect()
-}
-
-/// Where the secret of a project's webhooks is.
-enum Hook {
-    /// In its table.
-    Written,
-    /// Elsewhere: it, or why it cannot be had.
-    Elsewhere(Result<String, String>),
-}
-
-fn project(
-    text: &str,
-    raw: RawProject,
-    clusters: &[ClusterConfig],
-    hook: Hook,
-) -> Result<ProjectConfig, Failure> {
-    let wrong = |what: String| Failure::usage(format!("the project `{text}` {what}"));
-    let name: Name = text
-        .parse()
-        .map_err(|error| Failure::usage(format!("failed to {error}")))?;
-    let forge = raw.forge.ok_or_else(|| {
-        wrong("has no `forge`".to_owned()).hint("write `forge = \"gitea\"` or `\"github\"`")
-    })?;
-    let address = raw.repository.as_deref().ok_or_else(|| {
-        wrong("has no `repository`".to_owned()).hint("write its https or ssh address, or an absolute path")
-    })?;
-    let place = match raw.backend.as_deref() {
-        None | Some("local") => PlaceConfig::Local,
-        Some(cluster) => {
-            let known = clusters
-                .iter()
-                .find(|known| known.options.name.as_str() == cluster);
-            let name = known.map(|known| known.options.name.clone()).ok_or_else(|| {
-                wrong(format!(
-                    "has the backend `{cluster}`, and there is no such cluster"
-                ))
-                .hint(format!("write `local`, or add a table `[clusters.{cluster}]`"))
-            })?;
-            PlaceConfig::Cluster(name)
-        }
-    };
-    if place == PlaceConfig::Local && !raw.trusted {
-        return Err(wrong("is not trusted to run on this machine".to_owned())
-            .hint("the local backend runs its code as this user: write `trusted = true` if you want that"));
-    }
-    let plain = if raw.plain_http {
-        PlainHttp::Allowed
-    } else {
-        PlainHttp::Refused
-    };
-    let url = if address.starts_with('/') {
-        RepositoryUrl::from_path(address)
-    } else {
-        RepositoryUrl::parse(address, plain)
-    }
-    .map_err(|error| wrong(format!("has a wrong `repository`: failed to {error}")))?;
-    let secret = match hook {
-        Hook::Written => {
-            let secret = secret(raw.hook_secret, raw.hook_secret_file).map_err(|failure| Failure {
-                message: format!("the project `{text}` {}", failure.message),
-                ..failure
-            })?;
-            Ok(secret)
-        }
-        Hook::Elsewhere(value) => value.and_then(|value| {
-            let secret = HookSecret::new(&value);
-            secret.map_err(|error| format!("its `hook_secret` is wrong: failed to {error}"))
-        }),
-    };
-    let default_branch = raw.default_branch.unwrap_or_else(|| "main".to_owned());
-    let protected = raw
-        .protected_branches
-        .unwrap_or_else(|| vec![default_branch.clone()]);
-    Ok(ProjectConfig {
-        project: Project {
-            repository: Repository {
-                name: name.clone(),
-                url,
-            },
-            name,
-            forge,
-            // In a pod it is kept apart from this machine.
-            trusted: raw.trusted || place != PlaceConfig::Local,
-            default_branch,
-            protected_branches: Patterns::new(&protected),
-            protected_tags: Patterns::new(&raw.protected_tags.unwrap_or_default()),
-        },
-        secret,
-        place,
-        secrets: raw
-            .secrets
-            .into_iter()
-            .map(|(name, secret)| file_secret(text, name, secret))
-            .collect::<Result<_, _>>()?,
-    })
-}
-
-fn file_secret(project: &str, name: String, raw: RawSecret) -> Result<(String, FileSecret), Failure> {
-    if let Err(error) = fs::metadata(&raw.file) {
-        let file = raw.file.display();
-        return Err(Failure::usage(format!(
-            "the secret `{name}` of the project `{project}` is in `{file}`, which cannot be read: {error}"
-        )));
-    }
-    let tiers = raw.tiers.unwrap_or_else(|| vec![RawTier::Protected]);
-    let tiers = tiers.into_iter().map(|tier| match tier {
-        RawTier::Protected => Tier::Protected,
-        RawTier::Branches => Tier::Branches,
-    });
-    let secret = FileSecret {
-        file: raw.file,
-        tiers: tiers.collect(),
-    };
-    Ok((name, secret))
-}
-
-/// Whoever guesses the secret can start runs.
-const SHORT_SECRET: usize = 16;
-
-fn secret(text: Option<String>, file: Option<PathBuf>) -> Result<HookSecret, Failure> {
-    let text = match (text, file) {
-        (Some(_), Some(_)) => {
-            return Err(
-                Failure::usage("has both `hook_secret` and `hook_secret_file`").hint("keep one of them")
-            );
-        }
-        (Some(text), None) => text,
-        (None, Some(file)) => fs::read_to_string(&file)
-            .map_err(|error| {
-                Failure::usage(format!(
-                    "has a `hook_secret_file` that cannot be read: `{}`: {error}",
-                    file.display()
-                ))
-            })?
-            .trim_end_matches(['\n', '\r'])
-            .to_owned(),
-        (None, None) => {
-            return Err(Failure::usage("has no `hook_secret`")
-                .hint("write `hook_secret` or `hook_secret_file`, and the same secret at the forge"));
-        }
-    };
-    if text.starts_with("replace-me") {
-        return Err(Failure::usage("still has the `hook_secret` of the example")
-            .hint("draw one, for example with `openssl rand -hex 20`, and set the same at the forge"));
-    }
-    if text.len() < SHORT_SECRET {
-        term::note(format_args!(
-            "warning: a `hook_secret` of fewer than {SHORT_SECRET} characters can be guessed"
-        ));
-    }
-    HookSecret::new(&text)
-        .map_err(|error| Failure::usage(format!("has a wrong `hook_secret`: failed to {error}")))
-}
-
-/// What `url`, `behind_proxy` and `[tls]` say together.
-fn exposure(url: Option<&str>, is_behind_proxy: bool, tls: Option<RawTls>) -> Result<Exposure, Failure> {
-    const HINT: &str =
-        "write it like `url = \"https://ci.example.org\"`, with `behind_proxy = true` or a table `[tls]`";
-    if is_behind_proxy && tls.is_some() {
-        let text = "`behind_proxy` and `[tls]` are both set: either a proxy speaks TLS or the server itself";
-        return Err(Failure::usage(text).hint("keep one of them"));
-    }
-    let Some(url) = url else {
-        if is_behind_proxy || tls.is_some() {
-            let what = if is_behind_proxy {
-                "`behind_proxy`"
-            } else {
-                "`[tls]`"
-            };
-            let text =
-                format!("{what} is set, and `url` is not: browsers are answered under that name alone");
-            return Err(Failure::usage(text).hint(HINT));
-        }
-        return Ok(Exposure::Loopback);
-    };
-    if !is_behind_proxy && tls.is_none() {
-        let text = "`url` is set, and neither `behind_proxy` nor `[tls]` is: there is no TLS";
-        return Err(Failure::usage(text).hint(HINT));
-    }
-    let host = https_host(url).ok_or_else(|| {
-        Failure::usage(format!(
-            "`url` is `{url}`, which is no `https://` address of a host"
-        ))
-        .hint(HINT)
-    })?;
-    Ok(match tls {
-        None => Exposure::Proxied { host },
-        Some(tls) => Exposure::Tls {
-            host,
-            files: TlsFiles {
-                certificate: tls.certificate,
-                key: tls.key,
-            },
-        },
-    })
-}
-
-/// The host, with its port if it is another than 443, of an address that is nothing but a host.
-fn https_host(url: &str) -> Option<String> {
-    let host = url.strip_prefix("https://")?.trim_end_matches('/');
-    let is_part = |c: char| c.is_ascii_alphanumeric() || "-.:[]".contains(c);
-    let is_host = !host.is_empty() && host.chars().all(is_part);
-    // No browser names the port that it means anyway.
-    is_host.then(|| host.strip_suffix(":443").unwrap_or(host).to_owned())
-}
-
-/// The host that serves artifacts. Browsers send cookies to every port of a name, so it has to be another name.
-fn artifact_host(url: Option<&str>, exposure: &Exposure) -> Result<Option<String>, Failure> {
-    const HINT: &str = "write it like `artifacts_url = \"https://ci-artifacts.example.org\"`";
-    let Some(url) = url else { return Ok(None) };
-    let own = match exposure {
-        Exposure::Loopback => {
-            let text = "`artifacts_url` is set, and `url` is not: this machine alone reaches the server";
-            return Err(Failure::usage(text).hint("leave it out, or set `url`"));
-        }
-        Exposure::Proxied { host } | Exposure::Tls { host, .. } => host,
-    };
-    let host = https_host(url).ok_or_else(|| {
-        let text = format!("`artifacts_url` is `{url}`, which is no `https://` address of a host");
-        Failure::usage(text).hint(HINT)
-    })?;
-    let name = |host: &str| host.split(':').next().unwrap_or_default().to_ascii_lowercase();
-    if name(&host) == name(own) || host.starts_with('[') {
-        let text = format!("`artifacts_url` is `{url}`, which is not another name than that of `url`");
-        return Err(Failure::usage(text).hint(HINT));
-    }
-    Ok(Some(host))
 }

@@ -9,7 +9,11 @@ use pipekeeper_spec::document::{Body, Document, Forge, ForgeType, Kind, Project}
 
 use super::{Additions, Values, of, reason};
 use crate::{
-    config::{self, ClusterConfig, Config, GitLogin, Hook, Loan, ProjectConfig, clusters, raw::RawProject},
+    config::{
+        ClusterConfig, Config, GitLogin, Loan, ProjectConfig, clusters,
+        projects::{self, Hook},
+        raw::RawProject,
+    },
     failure::Failure,
 };
 
@@ -73,7 +77,7 @@ fn project(
         protected_tags: body.protected.tags.clone().map(Into::into),
         ..RawProject::default()
     };
-    let made = config::project(name.as_str(), raw, clusters, Hook::Elsewhere(hook))?;
+    let made = projects::project(name.as_str(), raw, clusters, Hook::Elsewhere(hook))?;
     let together: Vec<ProjectConfig> = others.iter().chain([&made]).cloned().collect();
     clusters::check_namespaces(clusters, &together)?;
     Ok(made)
