@@ -7,7 +7,7 @@ use k8s_openapi::api::{
     core::v1::ServiceAccount,
 };
 use kube::{Api, api::PostParams};
-use pipekeeper_backend::{LaunchError, Tier};
+use pipekeeper_backend::LaunchError;
 use pipekeeper_model::Name;
 use serde_json::{Value, json};
 
@@ -87,9 +87,9 @@ impl Place {
 }
 
 impl KubeHost {
-    /// The namespace that pods of a project and tier are in.
-    pub fn namespace_of(&self, project: &Name, tier: Tier) -> String {
-        self.cluster().namespaces.of_tier(project, tier)
+    /// Whether the pods of any project may be in this namespace.
+    pub fn holds_pods_in(&self, namespace: &str) -> bool {
+        self.cluster().namespaces.may_be(namespace)
     }
 
     /// Rights in a namespace for an hour, in the form of a kubeconfig.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{Api, Error, api::PostParams};
 use pipekeeper_backend::{LaunchError, pod::PodPlan};
+use pipekeeper_model::Name;
 use tokio::time::sleep;
 
 use crate::{KubeHost, known::PodPlace, refusal, render};
@@ -62,23 +63,42 @@ impl KubeHost {
         place: &PodPlace,
     ) -> Result<Pod, LaunchError> {
         let namespace = place.namespace.as_str();
-        let refused = |error: Error| refusal::of_create(&self.cluster().name, &error, namespace);
+        let refused = |refused: Refused| refused.judge(&self.cluster().name, namespace);
         let Some(tenancy) = self.tenancy() else {
-            self.provide_pull_secret(namespace).await?;
-            return self.make(plan, pod, place).await.map_err(refused);
+            return self.make_with_secret(plan, pod, place).await.map_err(refused);
         };
         tenancy.provide(namespace).await?;
-        self.provide_pull_secret(namespace).await?;
-        match self.make(plan, pod, place).await {
+        match self.make_with_secret(plan, pod, place).await {
             // Somebody removed it, or our rights in it.
-            Err(error) if refusal::is_shut(&error) => {
+            Err(Refused::Secret(error) | Refused::Pod(error)) if refusal::is_shut(&error) => {
                 tenancy.doubt(namespace).await;
                 tenancy.provide(namespace).await?;
                 self.doubt_pull_secret(namespace).await;
-                self.provide_pull_secret(namespace).await?;
-                self.make(plan, pod, place).await.map_err(refused)
+                self.make_with_secret(plan, pod, place).await.map_err(refused)
             }
             made => made.map_err(refused),
+        }
+    }
+
+    /// The same, with what its images are pulled with.
+    async fn make_with_secret(&self, plan: &PodPlan, pod: &Pod, place: &PodPlace) -> Result<Pod, Refused> {
+        let provided = self.provide_pull_secret(&place.namespace).await;
+        provided.map_err(Refused::Secret)?;
+        self.make(plan, pod, place).await.map_err(Refused::Pod)
+    }
+}
+
+/// What the cluster did not take.
+enum Refused {
+    Secret(Error),
+    Pod(Error),
+}
+
+impl Refused {
+    fn judge(&self, cluster: &Name, namespace: &str) -> LaunchError {
+        match self {
+            Self::Secret(error) => refusal::of_pull_secret(cluster, error, namespace),
+            Self::Pod(error) => refusal::of_create(cluster, error, namespace),
         }
     }
 }

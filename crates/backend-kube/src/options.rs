@@ -92,19 +92,30 @@ impl Namespaces {
         filled.collect()
     }
 
-    /// Where the pods of a project and tier belong.
-    pub fn of_tier(&self, project: &Name, tier: Tier) -> String {
-        let template = match tier {
-            Tier::Protected => &self.protected,
-            Tier::Branches => &self.branches,
-            Tier::Forks | Tier::Local => &self.forks,
-        };
-        template.replace("${project}", project.as_str())
+    /// Whether this is one of them, of whatever project.
+    pub(crate) fn may_be(&self, namespace: &str) -> bool {
+        let templates = [&self.protected, &self.branches, &self.forks];
+        templates
+            .into_iter()
+            .any(|template| match template.split_once("${project}") {
+                None => template == namespace,
+                Some((before, after)) => {
+                    let rest = namespace.strip_prefix(before);
+                    // What stands for the project a second time is taken for anything: rather once too often than not.
+                    let after = after.rsplit("${project}").next().unwrap_or(after);
+                    rest.is_some_and(|rest| rest.len() > after.len() && rest.ends_with(after))
+                }
+            })
     }
 
     /// Where a pod of this placement belongs.
     pub fn of(&self, placement: &Placement) -> String {
-        self.of_tier(&placement.project, placement.tier)
+        let template = match placement.tier {
+            Tier::Protected => &self.protected,
+            Tier::Branches => &self.branches,
+            Tier::Forks | Tier::Local => &self.forks,
+        };
+        template.replace("${project}", placement.project.as_str())
     }
 }
 

@@ -9,30 +9,30 @@ use std::{
 
 use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
-    Api,
+    Api, Error,
     api::{DeleteParams, Patch, PatchParams},
 };
-use pipekeeper_backend::LaunchError;
 
 use crate::{ClusterOptions, KubeHost, names, refusal};
 
 /// What was put right is looked at again after this long.
 const FRESH: Duration = Duration::from_secs(5 * 60);
 
-/// A file of logins to registries, as Docker reads it; it never shows in `Debug`.
+/// The logins to registries that images are pulled with; they never show in `Debug`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PullConfig(String);
-
-impl PullConfig {
-    /// Hides a file's text.
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
+pub enum PullConfig {
+    /// A file of them, as Docker reads it.
+    File(String),
+    /// What namespaces have from before: one of them cannot be had now.
+    AsBefore,
 }
 
 impl fmt::Debug for PullConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
+        f.write_str(match self {
+            Self::File(_) => "***",
+            Self::AsBefore => "as before",
+        })
     }
 }
 
@@ -54,8 +54,8 @@ pub(crate) fn secret_name(cluster: &ClusterOptions) -> String {
     format!("{}-pull-{}", names::PRODUCT, cluster.instance)
 }
 
-fn secret(cluster: &ClusterOptions, config: &PullConfig) -> Secret {
-    let file = ByteString(config.0.clone().into_bytes());
+fn secret(cluster: &ClusterOptions, file: &str) -> Secret {
+    let file = ByteString(file.as_bytes().to_vec());
     Secret {
         metadata: ObjectMeta {
             name: Some(secret_name(cluster)),
@@ -70,27 +70,24 @@ fn secret(cluster: &ClusterOptions, config: &PullConfig) -> Secret {
 
 impl KubeHost {
     /// Sees to it that a namespace has what its pods pull images with.
-    pub(crate) async fn provide_pull_secret(&self, namespace: &str) -> Result<(), LaunchError> {
-        let Some(config) = &self.cluster().pull_config else {
-            return Ok(());
+    pub(crate) async fn provide_pull_secret(&self, namespace: &str) -> Result<(), Error> {
+        let file = match &self.cluster().pull_config {
+            Some(PullConfig::File(file)) => file,
+            Some(PullConfig::AsBefore) | None => return Ok(()),
         };
         let done = self.pulling().done(namespace);
         let mut done = done.lock().await;
         if done.is_some_and(|at| at.elapsed() < FRESH) {
             return Ok(());
         }
-        let wanted = secret(self.cluster(), config);
+        let wanted = secret(self.cluster(), file);
         let how = PatchParams::apply(names::PRODUCT).force();
         let secrets: Api<Secret> = self.api(namespace);
         let name = secret_name(self.cluster());
         let patch = Patch::Apply(&wanted);
-        match self.counted().bounded(secrets.patch(&name, &how, &patch)).await {
-            Ok(_) => {
-                *done = Some(Instant::now());
-                Ok(())
-            }
-            Err(error) => Err(refusal::of_pull_secret(&self.cluster().name, &error, namespace)),
-        }
+        self.counted().bounded(secrets.patch(&name, &how, &patch)).await?;
+        *done = Some(Instant::now());
+        Ok(())
     }
 
     /// A namespace is not as we left it.

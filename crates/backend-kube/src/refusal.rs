@@ -68,8 +68,12 @@ pub(crate) fn of_making(cluster: &Name, error: &Error) -> LaunchError {
 
 /// Judges why the Secret that images are pulled with could not be made.
 pub(crate) fn of_pull_secret(cluster: &Name, error: &Error, namespace: &str) -> LaunchError {
-    if !is_refused(error) {
-        return of_call(cluster, error);
+    // A namespace that goes, is new or is full says the same of it as of a pod.
+    let Error::Api(status) = error else {
+        return unreachable(cluster, error);
+    };
+    if status.code != 403 || !status.message.contains("is forbidden: User ") {
+        return of_create(cluster, error, namespace);
     }
     LaunchError::Terminal {
         reason: format!(

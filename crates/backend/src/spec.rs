@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use pipekeeper_agent::protocol::{
-    ArtifactSpec, AttemptSpec, KeepWorkspace as KeepSpec, Orphan as OrphanSpec, Script, SecretText,
+    ArtifactSpec, AttemptSpec, KeepWorkspace as KeepSpec, Orphan as OrphanSpec, Pointed, Script, SecretText,
     SecretValue as SecretSpec, Shell as ShellSpec, StepSpec, StoreAccess, ToAgent, ValueSpec,
 };
 use pipekeeper_model::{
@@ -71,6 +71,7 @@ pub(crate) fn to_answer(holder: &Holder, ticket: Ticket, store: StoreAccess) -> 
             holder: holder.0.clone(),
             mask: secrets
                 .iter()
+                .filter(|secret| !is_program(secret))
                 .map(|secret| SecretText::new(secret.value.as_str()))
                 .collect(),
             secrets: secrets.into_iter().filter_map(to_secret).collect(),
@@ -78,6 +79,12 @@ pub(crate) fn to_answer(holder: &Holder, ticket: Ticket, store: StoreAccess) -> 
         },
         Ticket::Exit => ToAgent::Exit,
     }
+}
+
+/// The lines of a program are nobody's secret; what it tells is masked by itself.
+fn is_program(secret: &SecretValue) -> bool {
+    let pointer = secret.pointer.as_ref();
+    pointer.is_some_and(|pointer| pointer.at == Pointed::Program)
 }
 
 fn to_secret(secret: SecretValue) -> Option<SecretSpec> {

@@ -218,8 +218,13 @@ fn lacks(run: &Run, work: &Work) -> Vec<String> {
         cache.is_some_and(|cache| matches!(cache.mode, CacheMode::Volume { .. }))
     };
     let secrets = secrets.into_iter().map(|name| format!("the secret `{name}`"));
+    let rights = work
+        .credentials
+        .iter()
+        .map(|right| format!("the right `{right}`"));
     let volumes = work.caches.iter().filter(is_volume);
     secrets
+        .chain(rights)
         .chain(volumes.map(|name| format!("the volume of the cache `{name}`")))
         .collect()
 }

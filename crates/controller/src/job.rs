@@ -184,7 +184,7 @@ impl Tools {
         Box::pin(async move {
             let launched = async {
                 // They are given with the ticket; that one cannot be had is better known before anything is made.
-                drop(tools.secrets(&draft.request, draft.attempt).await?);
+                tools.check_secrets(&draft.request, draft.attempt).await?;
                 let launch = draft.complete(tools.supplies.as_ref(), &tools.layout).await?;
                 tools.backend.launch(launch).await
             };
@@ -259,6 +259,14 @@ impl Tools {
             };
             Done::Performed { lane, effect, result }
         })
+    }
+
+    async fn check_secrets(&self, request: &RunRequest, attempt: AttemptId) -> Result<(), LaunchError> {
+        match request.plan.node(attempt.node).map(|node| &node.body) {
+            Some(Body::Work(work)) => self.supplies.check_secrets(request, work).await,
+            Some(Body::Approve(_) | Body::Wait(_) | Body::Promote(_) | Body::Sync(_) | Body::Call(_))
+            | None => Ok(()),
+        }
     }
 
     async fn secrets(

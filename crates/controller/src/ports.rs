@@ -174,6 +174,11 @@ pub trait Supplies: Send + Sync {
     /// The values of the secrets that an action of this run wants, and what else to mask.
     async fn secrets(&self, request: &RunRequest, work: &Work) -> Result<Vec<SecretValue>, LaunchError>;
 
+    /// Whether [`secrets`](Self::secrets) would give them, before anything is made for the action.
+    async fn check_secrets(&self, request: &RunRequest, work: &Work) -> Result<(), LaunchError> {
+        self.secrets(request, work).await.map(drop)
+    }
+
     /// Whether the runs of a ref are trusted more than others of its project. Where nothing is protected, all are alike.
     fn is_protected(&self, _project: &Name, _git_ref: Option<&GitRef>) -> bool {
         true
@@ -203,6 +208,12 @@ pub trait SecretSource: Send + Sync {
 /// Where borrowed rights come from.
 #[async_trait]
 pub trait Lender: Send + Sync {
+    /// Whether an action may have these rights; nothing is made for it yet.
+    ///
+    /// # Errors
+    /// As [`lend`](Self::lend) has them.
+    async fn check(&self, asking: &SecretAsking<'_>, rights: &[Credential]) -> Result<(), LaunchError>;
+
     /// What an action needs to use these rights, and what of it to mask.
     ///
     /// # Errors
@@ -225,8 +236,10 @@ pub struct SecretAsking<'a> {
     pub event: EventKind,
     /// The environment that it names.
     pub environment: Option<&'a Name>,
-    /// Where that is in its cluster, if it says so.
+    /// Where that is in its cluster, if it says so: a template over the project's name.
     pub namespace: Option<&'a str>,
+    /// The cluster that it runs in, if it or its environment names one.
+    pub cluster: Option<&'a Name>,
     /// The image of each of its steps; none for one that names none.
     pub images: Vec<Option<&'a str>>,
 }

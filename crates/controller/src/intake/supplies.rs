@@ -36,6 +36,21 @@ impl GitSupplies {
         }
     }
 
+    /// Who asks for secrets and rights.
+    fn asking<'a>(&self, request: &'a RunRequest, work: &'a Work) -> SecretAsking<'a> {
+        let rules = &request.plan.environments;
+        let rule = work.environment.as_ref().and_then(|name| rules.get(name));
+        SecretAsking {
+            project: &request.project,
+            tier: self.cache_tiers(request).writes,
+            event: request.context.event.kind,
+            environment: work.environment.as_ref(),
+            namespace: rule.and_then(|rule| rule.namespace.as_deref()),
+            cluster: work.cluster.as_ref(),
+            images: work.steps.iter().map(|step| step.image.as_deref()).collect(),
+        }
+    }
+
     fn origin<'a>(
         &'a self,
         request: &'a RunRequest,
@@ -85,19 +100,19 @@ impl Supplies for GitSupplies {
         if work.secrets.is_empty() && work.credentials.is_empty() {
             return Ok(Vec::new());
         }
-        let rules = &request.plan.environments;
-        let rule = work.environment.as_ref().and_then(|name| rules.get(name));
-        let asking = SecretAsking {
-            project: &request.project,
-            tier: self.cache_tiers(request).writes,
-            event: request.context.event.kind,
-            environment: work.environment.as_ref(),
-            namespace: rule.and_then(|rule| rule.namespace.as_deref()),
-            images: work.steps.iter().map(|step| step.image.as_deref()).collect(),
-        };
+        let asking = self.asking(request, work);
         let mut values = self.secrets.values(&asking, &work.secrets).await?;
         values.extend(self.lender.lend(&asking, &work.credentials).await?);
         Ok(values)
+    }
+
+    async fn check_secrets(&self, request: &RunRequest, work: &Work) -> Result<(), LaunchError> {
+        if work.secrets.is_empty() && work.credentials.is_empty() {
+            return Ok(());
+        }
+        let asking = self.asking(request, work);
+        drop(self.secrets.values(&asking, &work.secrets).await?);
+        self.lender.check(&asking, &work.credentials).await
     }
 
     fn is_protected(&self, project: &Name, git_ref: Option<&GitRef>) -> bool {

@@ -140,6 +140,13 @@ pub(crate) fn load(flags: &Flags) -> Result<Config, Failure> {
     read(flags, env::vars())?.finish()
 }
 
+/// The same of a text.
+#[cfg(test)]
+pub(crate) fn of_text(text: &str) -> Config {
+    let raw = raw::parse("config.toml", text).unwrap_or_else(|failure| panic!("{failure}"));
+    raw.finish().unwrap_or_else(|failure| panic!("{failure}"))
+}
+
 /// Where a server with this configuration listens, for commands that ask it.
 pub(crate) fn listen(flags: &Flags) -> Result<String, Failure> {
     let raw = read(flags, env::vars())?;

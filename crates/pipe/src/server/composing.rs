@@ -108,6 +108,7 @@ impl Composing {
         let mut made = self.config.kept(&kept.documents, kept);
         let mut unusable = std::mem::take(&mut made.unusable);
         unusable.extend(kept.unreadable.iter().cloned());
+        made.add_closed(&kept.unreadable);
         for one in &made.projects {
             if let Err(reason) = &one.secret {
                 unusable.push(Unusable {

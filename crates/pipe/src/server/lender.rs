@@ -1,7 +1,13 @@
 //! Rights of this server, lent to the actions that may borrow them. Entry type: [`ServerLender`].
 
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use pipekeeper_backend::{LaunchError, Pointed, Pointer, SecretValue};
+use pipekeeper_backend_kube::KubeHost;
 use pipekeeper_controller::{Lender, SecretAsking};
 use pipekeeper_model::{
     Name,
@@ -33,7 +39,7 @@ impl ServerLender {
         Self { lending, hosts }
     }
 
-    fn git(&self, asking: &SecretAsking<'_>) -> Result<Vec<SecretValue>, LaunchError> {
+    fn git(&self, asking: &SecretAsking<'_>) -> Result<&GitLogin, LaunchError> {
         let loan = self.lending.forges.get(asking.project);
         let loan = loan.ok_or_else(|| {
             terminal(
@@ -41,15 +47,10 @@ impl ServerLender {
                 "is lent by a Forge with a `token`, and this project's repository is of none",
             )
         })?;
-        let login = checked("git", loan.terms.as_ref(), asking, loan.what.as_ref())?;
-        let script = askpass(login).map_err(|reason| terminal("git", &reason))?;
-        Ok(vec![
-            file(ASKPASS, ("GIT_ASKPASS", Pointed::Program), script),
-            mask(login.token.reveal()),
-        ])
+        checked("git", loan.terms.as_ref(), asking, loan.what.as_ref())
     }
 
-    fn registry(&self, asking: &SecretAsking<'_>, name: &Name) -> Result<RegistryLogin, LaunchError> {
+    fn registry(&self, asking: &SecretAsking<'_>, name: &Name) -> Result<&RegistryLogin, LaunchError> {
         let right = format!("registry:{name}");
         let loan = self.lending.registries.get(name).ok_or_else(|| {
             terminal(
@@ -57,64 +58,117 @@ impl ServerLender {
                 "is of no Registry with `credentials`; `pipe get Registry` lists what there is",
             )
         })?;
-        checked(&right, loan.terms.as_ref(), asking, loan.what.as_ref()).cloned()
+        checked(&right, loan.terms.as_ref(), asking, loan.what.as_ref())
     }
 
-    /// A kubeconfig, and its token.
-    async fn cluster(
+    /// The logins of all registries that are asked for; a file of them has one for each host.
+    fn registries(
         &self,
         asking: &SecretAsking<'_>,
-        name: &Name,
-    ) -> Result<(Value, SecretValue), LaunchError> {
+        rights: &[Credential],
+    ) -> Result<Vec<RegistryLogin>, LaunchError> {
+        let mut logins: Vec<RegistryLogin> = Vec::new();
+        for right in rights {
+            let Credential::Registry(name) = right else {
+                continue;
+            };
+            let login = self.registry(asking, name)?;
+            if logins.iter().any(|other| other.host == login.host) {
+                let what = format!("is of `{}` like another one that the action asks for", login.host);
+                return Err(terminal(&right.to_string(), &what));
+            }
+            logins.push(login.clone());
+        }
+        Ok(logins)
+    }
+
+    /// The cluster, and the namespace that rights in it are lent for.
+    fn place(&self, asking: &SecretAsking<'_>, name: &Name) -> Result<(&Arc<KubeHost>, String), LaunchError> {
         let right = format!("cluster:{name}");
-        let host = self
-            .hosts
-            .get(name)
-            .ok_or_else(|| terminal(&right, "is of no Cluster; `pipe get Cluster` lists what there is"))?;
-        checked(&right, self.lending.clusters.get(name), asking, Ok(&()))?;
-        let namespace = match asking.namespace {
-            Some(template) => filled(template, "project", asking.project.as_str()),
-            None => host.namespace_of(asking.project, asking.tier),
+        let refused = |what: &str| terminal(&right, what);
+        let host = self.hosts.get(name);
+        let host = host.ok_or_else(|| refused("is of no Cluster; `pipe get Cluster` lists what there is"))?;
+        let terms = self.lending.clusters.get(name);
+        checked(&right, terms, asking, Ok(&()))?;
+        let (Some(environment), Some(template)) = (asking.environment, asking.namespace) else {
+            return Err(refused(
+                "is for the namespace of an Environment: name one by `environment:` that has a `namespace`",
+            ));
         };
-        let lent = host.lend(&namespace).await?;
-        Ok((lent.kubeconfig, mask(&lent.token)))
+        if asking.cluster != Some(name) {
+            let what =
+                format!("is not where the Environment `{environment}` is: it names another Cluster, or none");
+            return Err(refused(&what));
+        }
+        let namespace = filled(template, "project", asking.project.as_str());
+        // Environments are there for all projects; this one must not get what is another's.
+        let is_sole = terms.is_some_and(|terms| !terms.all_projects && terms.projects.len() == 1);
+        if namespace == *template && !is_sole {
+            let what = format!(
+                "is for one namespace of all its projects, `{namespace}`: write `${{{{ project }}}}` into the `namespace` of the Environment `{environment}`, or lend the Cluster to one project"
+            );
+            return Err(refused(&what));
+        }
+        if host.holds_pods_in(&namespace) {
+            let what = format!(
+                "is for the namespace `{namespace}`, which pods of actions are in: with it they could read what is lent to others"
+            );
+            return Err(refused(&what));
+        }
+        Ok((host, namespace))
     }
 }
 
 #[async_trait]
 impl Lender for ServerLender {
+    async fn check(&self, asking: &SecretAsking<'_>, rights: &[Credential]) -> Result<(), LaunchError> {
+        self.registries(asking, rights)?;
+        for right in rights {
+            match right {
+                Credential::Git => drop(self.git(asking)?),
+                Credential::Registry(_) => {}
+                Credential::Cluster(name) => drop(self.place(asking, name)?),
+            }
+        }
+        Ok(())
+    }
+
     async fn lend(
         &self,
         asking: &SecretAsking<'_>,
         rights: &[Credential],
     ) -> Result<Vec<SecretValue>, LaunchError> {
+        self.check(asking, rights).await?;
         let mut values = Vec::new();
-        let mut logins = Vec::new();
         let mut access: Option<Value> = None;
         for right in rights {
             match right {
-                Credential::Git => values.extend(self.git(asking)?),
-                Credential::Registry(name) => logins.push(self.registry(asking, name)?),
+                Credential::Git => {
+                    let login = self.git(asking)?;
+                    let script = askpass(login).map_err(|reason| terminal("git", &reason))?;
+                    values.push(file(ASKPASS, ("GIT_ASKPASS", Pointed::Program), script));
+                    values.push(mask(login.token.reveal()));
+                }
+                Credential::Registry(_) => {}
                 Credential::Cluster(name) => {
-                    let (kubeconfig, token) = self.cluster(asking, name).await?;
-                    values.push(token);
+                    let (host, namespace) = self.place(asking, name)?;
+                    let lent = host.lend(&namespace).await?;
+                    values.push(mask(&lent.token));
                     access = Some(match access {
-                        None => kubeconfig,
-                        Some(before) => together(before, kubeconfig),
+                        None => lent.kubeconfig,
+                        Some(before) => together(before, lent.kubeconfig),
                     });
                 }
             }
         }
+        let logins = self.registries(asking, rights)?;
         if !logins.is_empty() {
             let masks = logins
                 .iter()
                 .flat_map(|login| [mask(login.password.reveal()), mask(&login.auth())]);
             values.extend(masks);
-            values.push(file(
-                DOCKER,
-                ("DOCKER_CONFIG", Pointed::Folder),
-                docker_config(&logins),
-            ));
+            let text = docker_config(&logins);
+            values.push(file(DOCKER, ("DOCKER_CONFIG", Pointed::Folder), text));
         }
         let access = access.map(|access| file(KUBE, ("KUBECONFIG", Pointed::File), access.to_string()));
         values.extend(access);
@@ -159,8 +213,8 @@ fn askpass(login: &GitLogin) -> Result<String, String> {
     Ok(format!(
         r#"#!/bin/sh
 case "$1" in
-*"'{scheme}://{host}'"* | *"'{scheme}://{host}/"*) printf '%s\n' '{TOKEN_USER}' ;;
-*"'{scheme}://{TOKEN_USER}@{host}'"* | *"'{scheme}://{TOKEN_USER}@{host}/"*) printf '%s\n' '{token}' ;;
+"Username for '{scheme}://{host}': ") printf '%s\n' '{TOKEN_USER}' ;;
+"Password for '{scheme}://{TOKEN_USER}@{host}': ") printf '%s\n' '{token}' ;;
 *) exit 1 ;;
 esac
 "#
@@ -194,161 +248,5 @@ fn mask(value: &str) -> SecretValue {
         target: None,
         pointer: None,
         value: value.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _, process::Command};
-
-    use pipekeeper_agent::protocol::SecretText;
-    use pipekeeper_backend::Tier;
-    use pipekeeper_model::EventKind;
-
-    use super::*;
-    use crate::config::Loan;
-
-    fn name(text: &str) -> Name {
-        text.parse().unwrap()
-    }
-
-    fn login(base: &str, token: &str) -> GitLogin {
-        GitLogin {
-            base: base.to_owned(),
-            token: SecretText::new(token),
-        }
-    }
-
-    fn asking(project: &Name, tier: Tier) -> SecretAsking<'_> {
-        SecretAsking {
-            project,
-            tier,
-            event: EventKind::Push,
-            environment: None,
-            namespace: None,
-            images: Vec::new(),
-        }
-    }
-
-    fn lender(terms: Option<Lend>) -> ServerLender {
-        let loan = Loan {
-            terms: terms.clone(),
-            what: Ok(login("https://git.corp", "t0ken-of-the-forge")),
-        };
-        let registry = |host: &str| Loan {
-            terms: terms.clone(),
-            what: Ok(RegistryLogin {
-                host: host.to_owned(),
-                user: "robot".to_owned(),
-                password: SecretText::new("hunter2"),
-            }),
-        };
-        let lending = Lending {
-            forges: BTreeMap::from([(name("mall"), loan)]),
-            registries: BTreeMap::from([
-                (name("harbor"), registry("harbor.corp")),
-                (name("quay"), registry("quay.corp")),
-            ]),
-            ..Lending::default()
-        };
-        ServerLender::new(lending, Hosts::new())
-    }
-
-    fn to_mall() -> Option<Lend> {
-        serde_json::from_str(r#"{ "projects": ["mall"] }"#).ok()
-    }
-
-    #[test]
-    fn the_forges_password_is_for_that_forge_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("askpass");
-        std::fs::write(
-            &program,
-            askpass(&login("https://git.corp:8443/sub", "it's $(id) \"x\"")).unwrap(),
-        )
-        .unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
-        let ask = |prompt: &str| {
-            let output = Command::new(&program).arg(prompt).output().unwrap();
-            String::from_utf8(output.stdout).unwrap()
-        };
-        assert_eq!(ask("Username for 'https://git.corp:8443': "), "x-access-token\n");
-        assert_eq!(
-            ask("Password for 'https://x-access-token@git.corp:8443': "),
-            "it's $(id) \"x\"\n"
-        );
-        assert_eq!(
-            ask("Password for 'https://x-access-token@git.corp:8443/mall/web.git': "),
-            "it's $(id) \"x\"\n"
-        );
-        for other in [
-            "Password for 'https://x-access-token@git.corp': ",
-            "Password for 'http://x-access-token@git.corp:8443': ",
-            "Password for 'https://x-access-token@git.corp:8443.evil.test': ",
-            "Password for 'https://x-access-token@evil.test': ",
-            "Username for 'https://git.corp:84433': ",
-            "",
-        ] {
-            assert_eq!(ask(other), "", "{other}");
-        }
-        assert!(askpass(&login("https://a$(id)", "t")).is_err());
-    }
-
-    #[tokio::test]
-    async fn what_is_lent_is_lent_by_terms_alone() {
-        let (mall, shop) = (name("mall"), name("shop"));
-        let rights = [Credential::Git, Credential::Registry(name("harbor"))];
-        for right in &rights {
-            let right = std::slice::from_ref(right);
-            lender(to_mall())
-                .lend(&asking(&mall, Tier::Protected), right)
-                .await
-                .unwrap();
-            for (terms, project, tier) in [
-                (None, &mall, Tier::Protected),
-                (to_mall(), &shop, Tier::Protected),
-                (to_mall(), &mall, Tier::Branches),
-                (to_mall(), &mall, Tier::Forks),
-                (to_mall(), &mall, Tier::Local),
-            ] {
-                let refused = lender(terms).lend(&asking(project, tier), right).await;
-                let Err(LaunchError::Terminal { reason }) = refused else {
-                    panic!("lent to {project} of {tier:?}");
-                };
-                assert!(reason.contains(&format!("`{}`", right[0])), "{reason}");
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn several_registries_are_one_file_and_every_form_is_masked() {
-        let mall = name("mall");
-        let rights = ["harbor", "quay"].map(|one| Credential::Registry(name(one)));
-        let given = lender(to_mall())
-            .lend(&asking(&mall, Tier::Protected), &rights)
-            .await
-            .unwrap();
-        let files: Vec<&SecretValue> = given.iter().filter(|one| one.target.is_some()).collect();
-        let [file] = files.as_slice() else {
-            panic!("one file")
-        };
-        assert!(file.value.contains("harbor.corp") && file.value.contains("quay.corp"));
-        let pointer = file.pointer.as_ref().unwrap();
-        assert_eq!(
-            (pointer.variable.as_str(), pointer.at),
-            ("DOCKER_CONFIG", Pointed::Folder)
-        );
-        let masked: Vec<&str> = given.iter().map(|one| one.value.as_str()).collect();
-        assert!(masked.contains(&"hunter2") && masked.contains(&"cm9ib3Q6aHVudGVyMg=="));
-    }
-
-    #[test]
-    fn two_clusters_are_one_kubeconfig_with_the_first_ones_context() {
-        let one = |name: &str| serde_json::json!({ "current-context": name, "contexts": [{ "name": name }], "clusters": [{ "name": name }], "users": [{ "name": name }] });
-        let both = together(one("a"), one("b"));
-        assert_eq!(both["current-context"], "a");
-        for list in ["contexts", "clusters", "users"] {
-            assert_eq!(both[list].as_array().unwrap().len(), 2, "{list}");
-        }
     }
 }

@@ -141,6 +141,7 @@ mod tests {
                 event: EventKind::Push,
                 environment: None,
                 namespace: None,
+                cluster: None,
                 images: Vec::new(),
             };
             let found = secrets.values(&asking, &wanted).await;

@@ -37,6 +37,7 @@ actions:
       rev "$DOCKER_CONFIG/config.json"
   - name: cluster
     needs: []
+    environment: live
     credentials: ["cluster:dev"]
     run: |
       cat "$KUBECONFIG"
@@ -54,11 +55,12 @@ fn kubectl(words: &[&str]) -> Called {
     called(Command::new("kubectl").args(words)).expect(0)
 }
 
-/// A namespace with what deploy/kubernetes has for it, the test's server being the one that may.
-fn namespace(name: &str) -> Namespace {
+/// A namespace with these of what deploy/kubernetes has for one, the test's server being the one that may.
+fn namespace(name: &str, files: &[&str]) -> Namespace {
     let namespace = Namespace::make(name.to_owned());
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/kubernetes");
-    for file in ["role.yaml", "pull-secrets.yaml", "lent-rights.yaml"] {
+    for file in files {
+        let file = format!("{file}.yaml");
         kubectl(&[
             "--namespace",
             name,
@@ -67,7 +69,11 @@ fn namespace(name: &str) -> Namespace {
             folder.join(file).to_str().unwrap(),
         ]);
     }
-    for role in ["pipekeeper", "pipekeeper-pull-secrets", "pipekeeper-lent-rights"] {
+    for file in files {
+        let role = match *file {
+            "role" => "pipekeeper".to_owned(),
+            other => format!("pipekeeper-{other}"),
+        };
         let role_ref = format!("--role={role}");
         let binding = format!("{role}-test");
         kubectl(&[
@@ -88,13 +94,14 @@ fn documents(site: &Site, namespace: &str) -> String {
     let agent = env::var("PIPE_TEST_AGENT_IMAGE").unwrap_or_else(|_| format!("{registry}/pipekeeper/agent"));
     let closed = env::var("PIPE_TEST_PRIVATE_REGISTRY").unwrap();
     let to_web = json!({ "projects": ["web"] });
-    let all = [
+    let all: [Value; 6] = [
         json!({ "kind": "Forge", "name": "git", "type": "gitea", "url": "https://git.test", "token": { "secret": "GIT" }, "lend": to_web }),
         json!({ "kind": "Registry", "name": "harbor", "url": format!("http://{closed}"), "insecure": true,
             "credentials": { "secret": "HARBOR" }, "pull_secrets": ["build"], "lend": to_web }),
         json!({ "kind": "Registry", "name": "other", "url": "https://other.test", "credentials": { "secret": "HARBOR" } }),
         json!({ "kind": "Cluster", "name": "dev", "kubeconfig": { "secret": "DEV" }, "agent_image": agent, "lend": to_web,
             "namespaces": { "protected": namespace, "branches": namespace, "forks": namespace } }),
+        json!({ "kind": "Environment", "name": "live", "cluster": "dev", "namespace": format!("{namespace}-live") }),
         json!({ "kind": "Project", "name": "web", "forge": "git", "cluster": "dev", "repository": site.user.work(),
             "hook_secret": { "secret": "HOOK" } }),
     ];
@@ -182,7 +189,9 @@ fn slow_actions_borrow_rights_and_clusters_are_documents() {
         return;
     }
     let name = format!("pipe-test-lent-{}", std::process::id());
-    let _namespace = namespace(&name);
+    let _namespace = namespace(&name, &["role", "pull-secrets"]);
+    let live = format!("{name}-live");
+    let _live = namespace(&live, &["lent-rights"]);
     let mut site = site(&name);
     let file = env::var("PIPE_TEST_SERVER_KUBECONFIG").unwrap();
     let flat = kubectl(&[

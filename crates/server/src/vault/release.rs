@@ -252,6 +252,7 @@ mod tests {
             event: EventKind::Push,
             environment: None,
             namespace: None,
+            cluster: None,
             images: vec![Some(image)],
         }
     }

@@ -187,6 +187,7 @@ impl Site {
             event: EventKind::Push,
             environment: environment.as_ref(),
             namespace: None,
+            cluster: None,
             images: Vec::new(),
         };
         let wanted = [Wanted {

@@ -44,7 +44,7 @@ impl Lend {
         })
     }
 
-    /// `source` is the key of what is lent, if there is none.
+    /// `missing` is the key of what is lent, if it is not there.
     pub(super) fn doubts(lend: Option<&Self>, missing: Option<&str>) -> Vec<Doubt> {
         let Some(lend) = lend else { return Vec::new() };
         let nothing = missing.map(|key| {

@@ -1,6 +1,7 @@
 //! A Cluster becomes what a table `[clusters.NAME]` does.
 
 use pipekeeper_model::Name;
+use pipekeeper_server::Unusable;
 use pipekeeper_spec::document::{
     Body, Cluster, ClusterNamespaces, ClusterObjectStore, ClusterResources, ClusterVolume, Document, Kind,
     Profile, ValueSource, VolumeSource, filled,
@@ -44,10 +45,40 @@ impl Additions {
                         .extend(body.lend.clone().map(|lend| (name.clone(), lend)));
                     self.clusters.push(cluster);
                 }
-                Err(failure) => self.cannot(Kind::Cluster, name, reason(failure)),
+                Err(failure) => {
+                    let reason = reason(failure);
+                    self.clusters.extend(closed(name, reason.clone()));
+                    self.cannot(Kind::Cluster, name, reason);
+                }
             }
         }
     }
+
+    /// Clusters that are known by name alone.
+    pub(crate) fn add_closed(&mut self, unreadable: &[Unusable]) {
+        for one in unreadable.iter().filter(|one| one.kind == Kind::Cluster) {
+            self.clusters.extend(closed(&one.name, one.reason.clone()));
+        }
+    }
+}
+
+/// A place of which nothing can be used: what runs there is not given up, and what is to run there waits.
+fn closed(name: &Name, reason: String) -> Option<ClusterConfig> {
+    let raw = RawCluster {
+        agent_image: Some("none".to_owned()),
+        namespaces: RawNamespaces {
+            protected: Some("pipekeeper-closed".to_owned()),
+            ..RawNamespaces::default()
+        },
+        ..RawCluster::default()
+    };
+    // None is called as no cluster can be.
+    let made = clusters::cluster(name.as_str(), raw, None).ok()?;
+    Some(ClusterConfig {
+        access: Access::Away(reason),
+        origin: Origin::Document,
+        ..made
+    })
 }
 
 /// The cluster, and what of it cannot be had.
@@ -67,11 +98,26 @@ fn cluster(
             None => (Some(raw_store(store, "of no matter".to_owned())), None),
         },
     };
-    let raw = RawCluster {
-        object_store,
-        ..raw(body)
+    let agent_image = config.agent_image.as_deref();
+    let bare = clusters::cluster(name.as_str(), raw(body), agent_image)?;
+    let with_store = object_store.map(|store| {
+        let raw = RawCluster {
+            object_store: Some(store),
+            ..raw(body)
+        };
+        clusters::cluster(name.as_str(), raw, agent_image)
+    });
+    let (made, gap) = match with_store {
+        None => (bare, gap),
+        Some(Ok(made)) => (made, gap),
+        Some(Err(failure)) => (
+            bare,
+            Some(format!(
+                "its caches are kept with the server: {}",
+                reason(failure)
+            )),
+        ),
     };
-    let made = clusters::cluster(name.as_str(), raw, config.agent_image.as_deref())?;
     let cluster = ClusterConfig {
         access: access(body, values),
         origin: Origin::Document,
@@ -88,7 +134,7 @@ fn access(body: &Cluster, values: &dyn Values) -> Access {
         // Nobody asks how it is reached.
         (None, _) => Access::Surroundings,
         (Some(Err(reason)), _) => Access::Away(reason),
-        (Some(Ok(text)), ValueSource::Secret(_)) => match kubeconfig::parse(&text) {
+        (Some(Ok(text)), ValueSource::Secret(_)) => match kubeconfig::parse(&text, body.context.as_deref()) {
             Ok(parsed) => Access::Kubeconfig(Box::new(parsed)),
             Err(reason) => Access::Away(reason),
         },

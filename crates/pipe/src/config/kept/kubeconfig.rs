@@ -3,11 +3,11 @@
 
 use kube::config::{AuthInfo, Cluster, Kubeconfig};
 
-/// Reads one.
+/// Reads one, of which this context is meant, or else its current one.
 ///
 /// # Errors
 /// What is wrong with it, without a word of what it holds.
-pub(super) fn parse(text: &str) -> Result<Kubeconfig, String> {
+pub(super) fn parse(text: &str, context: Option<&str>) -> Result<Kubeconfig, String> {
     let hint = "hint: `kubectl config view --raw --flatten --minify` writes one that holds all it needs";
     let parsed = Kubeconfig::from_yaml(text);
     let parsed = parsed.map_err(|_| format!("its `kubeconfig` holds no kubeconfig; {hint}"))?;
@@ -15,11 +15,30 @@ pub(super) fn parse(text: &str) -> Result<Kubeconfig, String> {
     let clusters = parsed.clusters.iter().filter_map(|one| one.cluster.as_ref());
     let mut reaching = users.filter_map(of_user).chain(clusters.filter_map(of_cluster));
     match reaching.next() {
-        None => Ok(parsed),
+        None if is_somebody(&parsed, context) => Ok(parsed),
+        // Nobody in particular would see no pod, and take them for gone.
+        None => Err(format!(
+            "its `kubeconfig` does not say who the server is in the context that is meant; {hint}"
+        )),
         Some(key) => Err(format!(
             "its `kubeconfig` has `{key}`, which is of no use but on the machine that it was written on; {hint}"
         )),
     }
+}
+
+/// Whether the context is there, with a user who has something to show.
+fn is_somebody(config: &Kubeconfig, context: Option<&str>) -> bool {
+    let name = context.or(config.current_context.as_deref());
+    let context = config.contexts.iter().find(|one| Some(one.name.as_str()) == name);
+    let user = context.and_then(|one| one.context.as_ref()?.user.as_deref());
+    let user = config
+        .auth_infos
+        .iter()
+        .find(|one| Some(one.name.as_str()) == user);
+    user.and_then(|one| one.auth_info.as_ref()).is_some_and(|user| {
+        let has_certificate = user.client_certificate_data.is_some() && user.client_key_data.is_some();
+        user.token.is_some() || has_certificate || (user.username.is_some() && user.password.is_some())
+    })
 }
 
 /// Whatever runs a program or reads a file of this machine.
@@ -58,7 +77,8 @@ users: [{ name: pipe, user: { token: hunter2 } }]
 
     #[test]
     fn it_says_where_and_who_and_reaches_nothing_of_this_machine() {
-        parse(GOOD).unwrap();
+        parse(GOOD, None).unwrap();
+        parse(GOOD, Some("dev")).unwrap();
         let cases = [
             (
                 "token: hunter2",
@@ -84,23 +104,27 @@ users: [{ name: pipe, user: { token: hunter2 } }]
             ),
         ];
         for (from, to, named) in cases {
-            let error = parse(&GOOD.replace(from, to)).unwrap_err();
+            let error = parse(&GOOD.replace(from, to), None).unwrap_err();
             assert!(error.contains(named) && error.contains("hint: "), "{error}");
         }
     }
 
     #[test]
-    fn what_it_holds_is_not_told() {
-        for text in [
-            "hunter2",
-            "users: hunter2",
-            "users: [{ name: [hunter2] }]",
-            "\t:hunter2",
+    fn it_says_who_the_server_is() {
+        for (from, to) in [
+            ("user: { token: hunter2 }", "user: {}"),
+            ("user: { token: hunter2 }", "user: { username: ada }"),
+            ("user: pipe", "user: other"),
+            ("current-context: dev", "current-context: other"),
         ] {
-            if let Err(error) = parse(text) {
-                assert!(!error.contains("hunter2"), "{error}");
-            }
+            let error = parse(&GOOD.replace(from, to), None).unwrap_err();
+            assert!(error.contains("does not say who the server is"), "{error}");
         }
-        assert!(parse("users: hunter2").is_err());
+        assert!(parse(GOOD, Some("other")).is_err());
+        assert!(
+            parse("users: hunter2", None)
+                .unwrap_err()
+                .contains("holds no kubeconfig")
+        );
     }
 }

@@ -19,7 +19,8 @@ impl Additions {
             };
             Some(registry.as_ref())
         });
-        let mut pulling = Vec::new();
+        let mut pulling: Vec<RegistryLogin> = Vec::new();
+        let mut is_whole = true;
         for (name, body) in all {
             let Some(source) = &body.credentials else { continue };
             let Some(value) = values.value(source) else {
@@ -36,7 +37,16 @@ impl Additions {
                 self.cannot(Kind::Registry, name, reason);
             }
             if body.pull_secrets.contains(&PullSecret::Build) {
-                pulling.extend(login.clone().ok());
+                match &login {
+                    Err(_) => is_whole = false,
+                    Ok(login) if pulling.iter().any(|other| other.host == login.host) => {
+                        let host = &login.host;
+                        let reason =
+                            format!("images of `{host}` are pulled with the credentials of another Registry");
+                        self.cannot(Kind::Registry, name, reason);
+                    }
+                    Ok(login) => pulling.push(login.clone()),
+                }
             }
             let loan = Loan {
                 terms: body.lend.clone(),
@@ -44,7 +54,11 @@ impl Additions {
             };
             self.lending.registries.insert(name.clone(), loan);
         }
-        self.lending.pull_config = (!pulling.is_empty()).then(|| PullConfig::new(docker_config(&pulling)));
+        self.lending.pull_config = match (is_whole, pulling.as_slice()) {
+            (false, _) => Some(PullConfig::AsBefore),
+            (true, []) => None,
+            (true, logins) => Some(PullConfig::File(docker_config(logins))),
+        };
     }
 }
 

@@ -6,10 +6,17 @@ use pipekeeper_spec::{
     document::{Document, Kind, Others, ValueSource, check_documents},
 };
 
-use super::{Additions, Values};
-use crate::config::{Access, Config, Flags, PlaceConfig, clusters, load};
+use pipekeeper_backend_kube::PullConfig;
+use pipekeeper_server::Unusable;
 
-const KUBECONFIG: &str = "{ clusters: [], contexts: [], users: [] }";
+use super::{Additions, Values};
+use crate::config::{Access, Config, PlaceConfig, clusters, of_text as config};
+
+const KUBECONFIG: &str = "
+clusters: [{ name: c, cluster: { server: 'https://10.0.0.1' } }]
+contexts: [{ name: ci, context: { cluster: c, user: u } }]
+users: [{ name: u, user: { token: t } }]
+";
 
 /// These values, and no others.
 struct These<'a>(&'a [(&'a str, &'a str)]);
@@ -26,17 +33,6 @@ impl Values for These<'_> {
                 .ok_or_else(|| format!("there is no Secret `{name}`")),
         )
     }
-}
-
-fn config(text: &str) -> Config {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("config.toml");
-    std::fs::write(&file, text).unwrap();
-    load(&Flags {
-        file: Some(file),
-        ..Flags::default()
-    })
-    .unwrap()
 }
 
 fn documents(text: &str) -> Vec<Document> {
@@ -155,7 +151,7 @@ fn a_cluster_that_cannot_be_reached_stays_a_place() {
 }
 
 #[test]
-fn a_wrong_cluster_is_told_and_takes_its_projects_along_alone() {
+fn a_cluster_that_is_wrong_stays_a_place_too() {
     let text = "
 { kind: Cluster, name: bare, namespaces: { protected: ci } }
 ---
@@ -163,29 +159,72 @@ fn a_wrong_cluster_is_told_and_takes_its_projects_along_alone() {
 ---
 { kind: Cluster, name: dev, agent_image: a, namespaces: { protected: ci } }
 ---
-{ kind: Cluster, name: good, agent_image: a, namespaces: { protected: ci } }
+{ kind: Cluster, name: blank, agent_image: a, namespaces: { protected: ci },
+  object_store: { url: 'https://s3.corp', bucket: ci, access_key: k, secret_key: { secret: BLANK } } }
 ---
 { kind: Forge, name: git, type: gitea, url: 'https://git.corp' }
 ---
 { kind: Project, name: one, forge: git, repository: a/one, cluster: bare }
 ---
-{ kind: Project, name: two, forge: git, repository: a/two, cluster: good }
+{ kind: Project, name: two, forge: git, repository: a/two, cluster: none }
 ";
     let file = "[clusters.dev]\nagent_image = \"a\"\nnamespaces = { protected = \"ci\" }\n";
-    let made = kept(&config(file), text, &[]);
+    let mut made = kept(&config(file), text, &[("BLANK", " ")]);
     let told = reasons(&made);
     assert!(told[&(Kind::Cluster, "bare")].contains("has no `agent_image`; hint: push one"));
     assert!(told[&(Kind::Cluster, "local")].contains("call it differently"));
     assert!(told[&(Kind::Cluster, "dev")].contains("in the configuration file"));
-    assert!(told[&(Kind::Project, "one")].contains("there is no such cluster"));
+    assert!(
+        told[&(Kind::Cluster, "blank")]
+            .contains("kept with the server: the cluster `blank` has no `object_store.secret_key`")
+    );
+    assert!(told[&(Kind::Project, "two")].contains("there is no such cluster"));
     let names = |all: Vec<&Name>| all.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(
-        names(made.clusters.iter().map(|one| &one.options.name).collect()),
-        ["good"]
-    );
-    assert_eq!(
         names(made.projects.iter().map(|one| &one.project.name).collect()),
-        ["two"]
+        ["one"]
+    );
+    made.add_closed(&[Unusable {
+        kind: Kind::Cluster,
+        name: "old".parse().unwrap(),
+        reason: "of a newer release".to_owned(),
+    }]);
+    let places: Vec<_> = made
+        .clusters
+        .iter()
+        .map(|one| (one.options.name.as_str(), matches!(one.access, Access::Away(_))))
+        .collect();
+    assert_eq!(places, [("bare", true), ("blank", false), ("old", true)]);
+}
+
+#[test]
+fn what_images_are_pulled_with_stays_while_a_login_cannot_be_had() {
+    let text = "
+{ kind: Registry, name: harbor, url: 'https://harbor.corp', credentials: { secret: HARBOR }, pull_secrets: [build] }
+---
+{ kind: Registry, name: quay, url: 'https://quay.corp', credentials: { secret: QUAY }, pull_secrets: [build] }
+---
+{ kind: Registry, name: robot, url: 'https://harbor.corp/mall', credentials: { secret: HARBOR }, pull_secrets: [build] }
+";
+    let (harbor, quay) = (("HARBOR", "robot:pass"), ("QUAY", "bot:pass"));
+    let part = kept(&config(""), text, &[harbor]);
+    assert_eq!(part.lending.pull_config, Some(PullConfig::AsBefore));
+    let whole = kept(&config(""), text, &[harbor, quay]);
+    let Some(PullConfig::File(file)) = &whole.lending.pull_config else {
+        panic!("a file")
+    };
+    assert!(file.contains("harbor.corp") && file.contains("quay.corp"));
+    let told = reasons(&whole);
+    assert!(told[&(Kind::Registry, "robot")].contains("the credentials of another Registry"));
+    assert_eq!(
+        kept(
+            &config(""),
+            "{ kind: Registry, name: a, url: 'https://a.corp' }",
+            &[]
+        )
+        .lending
+        .pull_config,
+        None
     );
 }
 
