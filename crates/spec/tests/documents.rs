@@ -353,6 +353,21 @@ fn keys_of_rules_that_do_not_go_together_are_refused() {
         (with("Forge", json!({ "url": "http://gitea.corp" })), "PK0039"),
         (with("Registry", json!({ "url": "http://r.corp" })), "PK0039"),
         (with("Registry", json!({ "pull_secrets": ["build"] })), "PK0039"),
+        (
+            with("Registry", json!({ "lend": { "projects": ["p"] } })),
+            "PK0039",
+        ),
+        (
+            with("Forge", json!({ "token": { "secret": "T" }, "lend": {} })),
+            "PK0039",
+        ),
+        (
+            with(
+                "Cluster",
+                json!({ "lend": { "projects": ["p"], "all_projects": true } }),
+            ),
+            "PK0039",
+        ),
     ]);
 }
 

@@ -167,10 +167,10 @@ impl Lender for ServerLender {
                 .iter()
                 .flat_map(|login| [mask(login.password.reveal()), mask(&login.auth())]);
             values.extend(masks);
-            let text = docker_config(&logins);
+            let text = format!("{}\n", docker_config(&logins));
             values.push(file(DOCKER, ("DOCKER_CONFIG", Pointed::Folder), text));
         }
-        let access = access.map(|access| file(KUBE, ("KUBECONFIG", Pointed::File), access.to_string()));
+        let access = access.map(|access| file(KUBE, ("KUBECONFIG", Pointed::File), format!("{access}\n")));
         values.extend(access);
         Ok(values)
     }

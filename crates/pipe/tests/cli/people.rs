@@ -125,13 +125,9 @@ fn documents_are_compared_applied_and_shown() {
     assert!(one.out.contains("\"role\": \"maintainer\""), "{}", one.out);
     let history = site.call(&["get", "RoleBinding/team", "--history"]).expect(0);
     assert_eq!(history.out.lines().count(), 2, "{}", history.out);
-    let cluster = "{ kind: Cluster, name: dev, namespaces: { protected: ci } }\n";
-    let refused = site.tell(&["apply", "-f", "-"], cluster).expect(2);
-    assert!(
-        refused.err.contains("from its configuration file"),
-        "{}",
-        refused.err
-    );
+    let bare = "{ kind: Cluster, name: dev, namespaces: { protected: ci } }\n";
+    let refused = site.tell(&["apply", "-f", "-"], bare).expect(2);
+    assert!(refused.err.contains("has no `agent_image`"), "{}", refused.err);
     site.tell(&["apply", "-f", "-"], "kind: Nothing\n").expect(2);
     site.call(&["get", "Forge/none"]).expect(3);
     site.call(&["delete", "RoleBinding/team"]).expect(0);

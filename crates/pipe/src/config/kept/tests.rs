@@ -155,8 +155,6 @@ fn a_cluster_that_is_wrong_stays_a_place_too() {
     let text = "
 { kind: Cluster, name: bare, namespaces: { protected: ci } }
 ---
-{ kind: Cluster, name: local, agent_image: a, namespaces: { protected: ci } }
----
 { kind: Cluster, name: dev, agent_image: a, namespaces: { protected: ci } }
 ---
 { kind: Cluster, name: blank, agent_image: a, namespaces: { protected: ci },
@@ -172,7 +170,6 @@ fn a_cluster_that_is_wrong_stays_a_place_too() {
     let mut made = kept(&config(file), text, &[("BLANK", " ")]);
     let told = reasons(&made);
     assert!(told[&(Kind::Cluster, "bare")].contains("has no `agent_image`; hint: push one"));
-    assert!(told[&(Kind::Cluster, "local")].contains("call it differently"));
     assert!(told[&(Kind::Cluster, "dev")].contains("in the configuration file"));
     assert!(
         told[&(Kind::Cluster, "blank")]
