@@ -63,7 +63,9 @@ pub(crate) async fn watch(known: Weak<Known>, watched: Watched) {
                 }
             }
             Err(error) if refusal::is_refused(&error) => longest = LONGEST_PAUSE_REFUSED,
-            Err(error) => tracing::warn!(%cluster, namespace, "cannot list pods: {error}"),
+            Err(error) => {
+                tracing::warn!(%cluster, namespace, "cannot list pods: {}", refusal::cause(&error));
+            }
         }
         sleep(pause).await;
         pause = longest.min(pause * 2);

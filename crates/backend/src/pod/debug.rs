@@ -30,6 +30,8 @@ use crate::{
 
 /// How long a pod stays whose person's connection is gone, so that a short break of it does no harm.
 const ALONE: Millis = Millis::seconds(60);
+/// How long more of a log is waited for, before a shell opens.
+const TRAILING: Duration = Duration::from_millis(300);
 /// The pauses while a cluster does not take a pod, or does not let go of one.
 const AGAIN: Duration = Duration::from_secs(2);
 /// How long a cluster may not take a pod.
@@ -307,7 +309,7 @@ impl Session<'_> {
                 }
                 What::Waiting { reason } => self.note(reason).await?,
                 What::LogGrew { .. } => self.tell_log().await?,
-                What::StepStarted { step } if step == self.last => return self.tell_log().await,
+                What::StepStarted { step } if step == self.last => return self.tell_rest_of_log().await,
                 What::StepStarted { .. } | What::Silent { .. } | What::Held { .. } => {}
                 What::Finished { record, .. } => {
                     self.tell_log().await?;
@@ -318,6 +320,17 @@ impl Session<'_> {
                 }
             }
         }
+    }
+
+    /// The log comes by itself, and its end may come after the word that the next step begins.
+    async fn tell_rest_of_log(&mut self) -> Result<(), LaunchError> {
+        self.tell_log().await?;
+        while let Ok(Some(observed)) = timeout(TRAILING, self.observations.recv()).await {
+            if let What::LogGrew { .. } = observed.what {
+                self.tell_log().await?;
+            }
+        }
+        Ok(())
     }
 
     async fn terminal(&mut self, size: TerminalSize, term: &TermName) -> Result<Opened, LaunchError> {
